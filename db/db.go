@@ -1,0 +1,95 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Querier is a pool, a connection or a transaction.
+type Querier interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// ErrNotFound says that there is no such row.
+var ErrNotFound = errors.New("not found")
+
+// connectTimeout bounds one connection attempt, so that an unreachable host is
+// told soon.
+const connectTimeout = 5 * time.Second
+
+// Open returns a pool of at most maxConns connections and checks that the
+// database answers. Errors are one line and hold no password.
+func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, errors.New("DATABASE_URL is not a Postgres URL like postgres://user:password@host:5432/database")
+	}
+	cfg.MaxConns = maxConns
+	cfg.ConnConfig.ConnectTimeout = connectTimeout
+	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
+		cfg.ConnConfig.RuntimeParams["application_name"] = "klingwatch"
+	}
+	// River's fetch gets a bad generic plan after a bulk insert: seconds instead of milliseconds.
+	cfg.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_custom_plan"
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, connectError(cfg, err)
+	}
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, connectError(cfg, err)
+	}
+	return pool, nil
+}
+
+// connectError says where it went wrong without repeating the URL.
+func connectError(cfg *pgxpool.Config, err error) error {
+	place := fmt.Sprintf("database %s on %s port %d", cfg.ConnConfig.Database, cfg.ConnConfig.Host, cfg.ConnConfig.Port)
+	var pgErr *pgconn.PgError
+	var opErr *net.OpError
+	switch {
+	case errors.As(err, &pgErr):
+		return fmt.Errorf("connecting to %s: %s", place, pgErr.Message)
+	case errors.As(err, &opErr):
+		return fmt.Errorf("connecting to %s: %s: is Postgres running there?", place, opErr.Err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("connecting to %s: no answer within %s", place, connectTimeout)
+	}
+	var dnsErr *net.DNSError
+	if errors.As(err, &dnsErr) {
+		return fmt.Errorf("connecting to %s: the host's name cannot be resolved", place)
+	}
+	return fmt.Errorf("connecting to %s: %w", place, errors.Unwrap(err))
+}
+
+// one reads exactly one row into T; none gives ErrNotFound.
+func one[T any](ctx context.Context, q Querier, sql string, args ...any) (T, error) {
+	rows, err := q.Query(ctx, sql, args...)
+	if err != nil {
+		var zero T
+		return zero, err
+	}
+	row, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[T])
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = ErrNotFound
+	}
+	return row, err
+}
+
+// all reads the rows into a slice of T.
+func all[T any](ctx context.Context, q Querier, sql string, args ...any) ([]T, error) {
+	rows, err := q.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByName[T])
+}

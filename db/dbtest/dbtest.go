@@ -1,0 +1,160 @@
+// Package dbtest gives each test a fresh, migrated database on a real Postgres
+// that the test process starts for itself.
+//
+//	func TestMain(m *testing.M) { dbtest.Main(m) }
+//
+//	func TestSomething(t *testing.T) {
+//		t.Parallel()
+//		pool := dbtest.New(t)
+//	}
+package dbtest
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/goleak"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/embeddedpg"
+	"github.com/klingwatch/klingwatch/migrations"
+)
+
+// maxConns of a test's pool: enough for River and a few queries at once.
+const maxConns = 10
+
+// template is the migrated database that every test's own is copied from.
+const template = "template_klingwatch"
+
+var (
+	start    sync.Once
+	server   *embeddedpg.Server
+	dir      string
+	startErr error
+	admin    *pgxpool.Pool
+	number   atomic.Int64
+)
+
+// Main runs the tests of a package, stops the server and fails when a test
+// left a goroutine behind.
+func Main(m *testing.M) {
+	code := m.Run()
+	if server != nil {
+		admin.Close()
+		if err := server.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, "stopping the tests' Postgres:", err)
+			code = max(code, 1)
+		}
+	}
+	if dir != "" {
+		_ = os.RemoveAll(dir)
+	}
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, "goroutines left behind:", err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// New returns a pool on a fresh, migrated database, removed when the test ends.
+func New(t testing.TB) *pgxpool.Pool {
+	t.Helper()
+	return open(t, NewURL(t))
+}
+
+// NewURL returns the URL of a fresh, migrated database, for tests that start
+// processes.
+func NewURL(t testing.TB) string {
+	t.Helper()
+	return create(t, template)
+}
+
+// NewEmptyURL returns the URL of a fresh database without any tables.
+func NewEmptyURL(t testing.TB) string {
+	t.Helper()
+	return create(t, "template0")
+}
+
+func create(t testing.TB, from string) string {
+	t.Helper()
+	start.Do(func() { startErr = startServer() })
+	if startErr != nil {
+		t.Fatal(startErr)
+	}
+	name := fmt.Sprintf("test_%d", number.Add(1))
+	ctx := context.Background()
+	if _, err := admin.Exec(ctx, fmt.Sprintf(`create database %s template %s`, name, from)); err != nil {
+		t.Fatalf("creating the test's database: %v", err)
+	}
+	t.Cleanup(func() {
+		if _, err := admin.Exec(ctx, `drop database if exists `+name+` with (force)`); err != nil {
+			t.Errorf("dropping the test's database: %v", err)
+		}
+	})
+	return urlOf(name)
+}
+
+func open(t testing.TB, url string) *pgxpool.Pool {
+	t.Helper()
+	pool, err := db.Open(context.Background(), url, maxConns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+// startServer starts Postgres without its promises about crashes, which no
+// test of ours needs, and migrates the template.
+func startServer() (err error) {
+	ctx := context.Background()
+	if dir, err = os.MkdirTemp("", "klingwatch-dbtest-"); err != nil {
+		return err
+	}
+	if err = os.Chmod(dir, 0o755); err != nil { // the server's user enters it
+		return err
+	}
+	server, err = embeddedpg.Start(ctx, embeddedpg.Config{
+		DataDir: dir + "/postgres",
+		Parameters: map[string]string{
+			"fsync":              "off",
+			"synchronous_commit": "off",
+			"full_page_writes":   "off",
+			"max_connections":    "300",
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if admin, err = pgxpool.New(ctx, server.URL()); err != nil {
+		return err
+	}
+	if _, err = admin.Exec(ctx, `create database `+template); err != nil {
+		return err
+	}
+	pool, err := db.Open(ctx, urlOf(template), maxConns)
+	if err != nil {
+		return err
+	}
+	defer pool.Close() // a template must have no users
+	_, err = migrations.Up(ctx, pool)
+	return err
+}
+
+func urlOf(name string) string {
+	u, err := url.Parse(server.URL())
+	if err != nil {
+		panic(err) // our own launcher made it
+	}
+	u.Path = "/" + strings.TrimPrefix(name, "/")
+	return u.String()
+}

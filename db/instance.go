@@ -1,0 +1,79 @@
+package db
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// instanceLock is the first half of the advisory lock key of instances ("klng"
+// in ASCII); the second half is the slot.
+const instanceLock = 0x6b6c6e67
+
+// maxInstances bounds the search for a free slot.
+const maxInstances = 1000
+
+// InstanceID names the instance in a slot, in river_job.attempted_by. It is
+// short because River keeps up to 100 of them per row.
+func InstanceID(slot int) string { return fmt.Sprintf("kw%d", slot) }
+
+// ClaimInstance takes the first free slot, from 1, for as long as conn lives: a
+// session advisory lock tells the others who is alive.
+func ClaimInstance(ctx context.Context, conn *pgx.Conn) (slot int, err error) {
+	for slot = 1; slot <= maxInstances; slot++ {
+		var got bool
+		if err := conn.QueryRow(ctx, `select pg_try_advisory_lock($1, $2)`, instanceLock, slot).Scan(&got); err != nil {
+			return 0, fmt.Errorf("claiming an instance slot: %w", err)
+		}
+		if got {
+			return slot, nil
+		}
+	}
+	return 0, fmt.Errorf("claiming an instance slot: all %d are taken", maxInstances)
+}
+
+// ReturnJobs gives back the running jobs of instances that are gone, so that
+// they are worked at once instead of after River's rescue, and lets their
+// interrupted webhook attempts be made again. own is the caller's slot when it
+// has just claimed it and runs nothing yet, else 0. It returns how many jobs
+// were given back.
+func ReturnJobs(ctx context.Context, q Querier, own int) (returned int, err error) {
+	err = q.QueryRow(ctx, `
+		with running as materialized (
+			select id, attempted_by[array_upper(attempted_by, 1)] as instance
+			from klingwatch.river_job
+			where state = 'running'
+		), alive as (
+			select 'kw' || objid as instance
+			from pg_locks
+			where locktype = 'advisory' and classid = @class and objsubid = 2 and granted
+			  and database = (select oid from pg_database where datname = current_database())
+			  and objid <> @own
+		), returned as (
+			update klingwatch.river_job j
+			set state = 'available',
+			    scheduled_at = now(),
+			    attempt = greatest(j.attempt - 1, 0)
+			from running r
+			where j.id = r.id and j.state = 'running' and r.instance not in (select instance from alive)
+			returning j.queue, j.kind, (j.args->>'id')::bigint as row_id
+		), due as (
+			update klingwatch.deliveries d
+			set next_attempt_at = now()
+			from returned
+			where returned.kind = 'deliver' and d.id = returned.row_id and d.state = 'pending' and d.next_attempt_at is not null
+			  and exists (select from klingwatch.delivery_attempts a
+			              where a.delivery = d.id and a.attempt = d.attempts and a.finished_at is null)
+		), woken as (
+			select pg_notify('klingwatch.river_insert', json_build_object('queue', queue)::text)
+			from (select distinct queue from returned) q
+		)
+		select (select count(*) from returned)
+		from (select count(*) from woken) w`,
+		pgx.StrictNamedArgs{"class": instanceLock, "own": own}).Scan(&returned)
+	if err != nil {
+		return 0, fmt.Errorf("giving back jobs of instances that are gone: %w", err)
+	}
+	return returned, nil
+}

@@ -1,0 +1,53 @@
+package db
+
+import (
+	"context"
+	"fmt"
+)
+
+// GiveMissingJobs gives a job to every open task and every planned delivery
+// that has none: river_job is disposable, the tasks are not. It returns how
+// many jobs were missing.
+func GiveMissingJobs(ctx context.Context, q Querier) (given int, err error) {
+	err = q.QueryRow(ctx, `
+		select coalesce(klingwatch.give_jobs('poll', (
+			select array_agg(t.id)
+			from klingwatch.tasks t
+			where t.status in ('pending', 'submitted', 'processing')
+			  and not exists (select from klingwatch.river_job j
+			                  where j.unique_key = klingwatch.job_key('poll', t.id) and j.unique_states is not null
+			                    and klingwatch.river_job_state_in_bitmask(j.unique_states, j.state)))), 0)
+		     + coalesce(klingwatch.give_jobs('deliver', (
+			select array_agg(d.id)
+			from klingwatch.deliveries d
+			where d.state = 'pending' and d.next_attempt_at is not null
+			  and not exists (select from klingwatch.river_job j
+			                  where j.unique_key = klingwatch.job_key('deliver', d.id) and j.unique_states is not null
+			                    and klingwatch.river_job_state_in_bitmask(j.unique_states, j.state)))), 0)`).Scan(&given)
+	if err != nil {
+		return 0, fmt.Errorf("giving jobs to tasks that have none: %w", err)
+	}
+	return given, nil
+}
+
+// Counts are the sizes that the metrics show.
+type Counts struct {
+	Status string
+	Tasks  int64
+}
+
+// OpenTasks counts the tasks that are not terminal, by status.
+func OpenTasks(ctx context.Context, q Querier) ([]Counts, error) {
+	return all[Counts](ctx, q, `
+		select status,
+		       count(*) as tasks
+		from klingwatch.tasks
+		where status in ('pending', 'submitted', 'processing')
+		group by status`)
+}
+
+// Ping tells whether the database answers and has our tables.
+func Ping(ctx context.Context, q Querier) error {
+	_, err := q.Exec(ctx, `select from klingwatch.tasks limit 0`)
+	return err
+}

@@ -1,0 +1,87 @@
+package db
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// NewTask is what a backend app inserts.
+type NewTask struct {
+	TaskID      string
+	Action      string
+	Action2     string
+	ExternalID  *string
+	CallbackURL *string
+	Metadata    json.RawMessage // a JSON object; nil: {}
+}
+
+// TrackTask inserts a task and returns our id. When the task is tracked
+// already, it returns the id it has and false.
+func TrackTask(ctx context.Context, q Querier, t NewTask) (id int64, added bool, err error) {
+	err = q.QueryRow(ctx, `
+		with added as (
+			insert into klingwatch.tasks (task_id, action, action2, external_id, callback_url, metadata)
+			values (@task_id, @action, @action2, @external_id, @callback_url, coalesce(@metadata::jsonb, '{}'))
+			on conflict (task_id, action, action2) do nothing
+			returning id
+		)
+		select id, true from added
+		union all
+		select id, false from klingwatch.tasks
+		where task_id = @task_id and action = @action and action2 = @action2
+		limit 1`,
+		pgx.StrictNamedArgs{
+			"task_id": t.TaskID, "action": t.Action, "action2": t.Action2,
+			"external_id": t.ExternalID, "callback_url": t.CallbackURL, "metadata": t.Metadata,
+		}).Scan(&id, &added)
+	return id, added, err
+}
+
+// PollTarget is what a poll needs to know of its task.
+type PollTarget struct {
+	ID             int64
+	TaskID         string
+	Action         string
+	Action2        string
+	Status         string
+	UpstreamStatus string // "" before the first recorded reply
+	LastError      string // "" when the last recorded poll was answered
+	Polls          int
+	Age            time.Duration // since the insertion, by the database's clock
+	Left           time.Duration // until the deadline; negative when it has passed
+}
+
+// GetPollTarget reads a task for polling; deadline applies to tasks that have
+// none of their own. It returns ErrNotFound for a task that was deleted.
+func GetPollTarget(ctx context.Context, q Querier, id int64, deadline time.Duration) (PollTarget, error) {
+	return one[PollTarget](ctx, q, `
+		select id,
+		       task_id,
+		       action,
+		       action2,
+		       status,
+		       coalesce(upstream_status, '') as upstream_status,
+		       coalesce(last_error, '') as last_error,
+		       polls,
+		       clock_timestamp() - created_at as age,
+		       coalesce(deadline_at, created_at + @deadline::interval) - clock_timestamp() as left
+		from klingwatch.tasks
+		where id = @id`,
+		pgx.StrictNamedArgs{"id": id, "deadline": deadline})
+}
+
+// RecordTrouble writes that a poll of an open task brought no news of it, and
+// why; lastError "" says that it was answered again.
+func RecordTrouble(ctx context.Context, q Querier, id int64, lastError string, polls int) error {
+	_, err := q.Exec(ctx, `
+		update klingwatch.tasks
+		set last_error = nullif(@last_error, ''),
+		    polls = greatest(polls, @polls),
+		    last_polled_at = now()
+		where id = @id and status in ('pending', 'submitted', 'processing')`,
+		pgx.StrictNamedArgs{"id": id, "last_error": lastError, "polls": polls})
+	return err
+}

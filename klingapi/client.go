@@ -1,0 +1,174 @@
+package klingapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// DefaultPathPrefix is the relay's prefix; Kling itself uses /v1.
+	DefaultPathPrefix = "/kling/v1"
+	// DefaultTimeout bounds one exchange, body included.
+	DefaultTimeout = 15 * time.Second
+	// MaxBody is the largest body that is read, in bytes: replies seen are below
+	// 20 kB, a megabyte leaves room for long lists and still bounds memory.
+	MaxBody = 1 << 20
+	// MaxRetryAfter caps what a relay may ask for with Retry-After.
+	MaxRetryAfter = time.Hour
+)
+
+// Config sets up a Client. BaseURL and Credential are required.
+type Config struct {
+	BaseURL    string        // scheme and host, perhaps a path: https://relay.example
+	PathPrefix string        // in front of /{action}; empty: DefaultPathPrefix; "/": none
+	Credential Credential    // the bearer token of each request
+	Timeout    time.Duration // of one exchange, body included; 0: DefaultTimeout
+	MaxConns   int           // connections kept to the relay; 0: 100
+	UserAgent  string        // empty: klingwatch
+}
+
+// Client asks one relay. It is safe for concurrent use.
+type Client struct {
+	base       string
+	credential Credential
+	timeout    time.Duration
+	userAgent  string
+	http       *http.Client
+}
+
+// New checks the configuration and returns a client; it does not connect.
+func New(cfg Config) (*Client, error) {
+	base, err := url.Parse(cfg.BaseURL)
+	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" {
+		return nil, errors.New("the base URL must be like https://relay.example")
+	}
+	if base.User != nil || base.RawQuery != "" || base.Fragment != "" {
+		return nil, errors.New("the base URL must have no user, query or fragment")
+	}
+	if cfg.Credential == nil {
+		return nil, errors.New("a credential is required")
+	}
+	prefix := cfg.PathPrefix
+	if prefix == "" {
+		prefix = DefaultPathPrefix
+	}
+	prefix = strings.Trim(prefix, "/")
+	if prefix != "" {
+		prefix = "/" + prefix
+	}
+	conns := cfg.MaxConns
+	if conns <= 0 {
+		conns = 100
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConns, transport.MaxIdleConnsPerHost, transport.MaxConnsPerHost = conns, conns, conns
+	transport.DisableCompression = true // the cap counts what is read, and the headers stay the documented ones
+	transport.MaxResponseHeaderBytes = 64 << 10
+	c := &Client{
+		base:       strings.TrimRight(base.String(), "/") + prefix,
+		credential: cfg.Credential,
+		timeout:    cfg.Timeout,
+		userAgent:  cfg.UserAgent,
+		http: &http.Client{
+			Transport: transport,
+			// the key must not travel to where a redirect points
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+	if c.timeout <= 0 {
+		c.timeout = DefaultTimeout
+	}
+	if c.userAgent == "" {
+		c.userAgent = "klingwatch"
+	}
+	return c, nil
+}
+
+// Close gives idle connections back.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// GetTask asks for one task: GET {base}{prefix}/{action}/{action2}/{task_id}.
+// It returns a Reply, or an *Error; when ctx ends it returns ctx's error.
+func (c *Client) GetTask(ctx context.Context, ref Ref) (*Reply, error) {
+	exchange, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	res, body, err := c.exchange(exchange, ref)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, err
+	}
+	return interpret(ref, res, body)
+}
+
+// exchange sends the request and reads the capped body, all under one deadline.
+func (c *Client) exchange(ctx context.Context, ref Ref) (*http.Response, []byte, error) {
+	token, err := c.credential.Token()
+	if err != nil {
+		return nil, nil, &Error{Kind: Refused, Message: err.Error(), Err: err}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+ref.Path(), nil)
+	if err != nil {
+		return nil, nil, &Error{Kind: Rejected, Message: "the task's path makes no URL", Err: err}
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("User-Agent", c.userAgent)
+
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, nil, c.unreachable(ctx, 0, err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, MaxBody+1))
+	if err != nil {
+		return nil, nil, c.unreachable(ctx, res.StatusCode, err)
+	}
+	return res, body, nil
+}
+
+// unreachable names the cause without the URL, which people know and which
+// would make every task's error a different one.
+func (c *Client) unreachable(ctx context.Context, status int, err error) *Error {
+	message := err.Error()
+	var urlErr *url.Error
+	if errors.As(err, &urlErr) {
+		message = urlErr.Err.Error()
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		message = fmt.Sprintf("no whole answer within %s", c.timeout)
+	} else if errors.Is(err, io.ErrUnexpectedEOF) {
+		message = "the connection ended before the answer did"
+	}
+	return &Error{Kind: Unreachable, HTTPStatus: status, Message: message, Err: err}
+}
+
+// retryAfter reads Retry-After as seconds or as a date; absurd values give 0
+// or the cap.
+func retryAfter(header http.Header, now time.Time) time.Duration {
+	value := strings.TrimSpace(header.Get("Retry-After"))
+	if value == "" {
+		return 0
+	}
+	var wait time.Duration
+	if seconds, err := strconv.ParseFloat(value, 64); err == nil {
+		switch {
+		case seconds > MaxRetryAfter.Seconds():
+			return MaxRetryAfter
+		case seconds > 0: // NaN is not
+			wait = time.Duration(seconds * float64(time.Second))
+		}
+	} else if date, err := http.ParseTime(value); err == nil {
+		wait = date.Sub(now)
+	}
+	return min(max(wait, 0), MaxRetryAfter)
+}

@@ -1,0 +1,133 @@
+package klingapi
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// Credential gives the bearer token of a request. Errors name the source, never
+// the secret.
+type Credential interface {
+	Token() (string, error)
+}
+
+// StaticKey is a bearer key that does not change.
+type StaticKey string
+
+// Token returns the key.
+func (k StaticKey) Token() (string, error) { return string(k), nil }
+
+// String hides the key from logs and formatted output.
+func (StaticKey) String() string { return "[key]" }
+
+// GoString hides it from %#v as well.
+func (StaticKey) GoString() string { return "[key]" }
+
+// KeyFile is a bearer key in a file. The file is read again when it changes, so
+// that a key can be rotated without a restart.
+type KeyFile struct {
+	path string
+
+	mu       sync.Mutex
+	key      string
+	modified time.Time
+	checked  time.Time
+}
+
+// keyFileCheck is how old a look at the file may be: a stat per request would
+// be wasted, a rotated key should work within seconds.
+const keyFileCheck = time.Second
+
+// NewKeyFile reads the file once. It returns an error that names the path when
+// the file cannot be read or is empty.
+func NewKeyFile(path string) (*KeyFile, error) {
+	f := &KeyFile{path: path}
+	_, err := f.Token()
+	return f, err
+}
+
+// Token returns the file's content without surrounding space. A file that has
+// become unreadable or empty since keeps its last key in use.
+func (f *KeyFile) Token() (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if now := time.Now(); now.Sub(f.checked) >= keyFileCheck {
+		f.checked = now
+		if err := f.read(); err != nil && f.key == "" {
+			return "", err
+		}
+	}
+	return f.key, nil
+}
+
+func (f *KeyFile) read() error {
+	info, err := os.Stat(f.path)
+	if err != nil {
+		return fmt.Errorf("reading the key file: %w", err)
+	}
+	if f.key != "" && info.ModTime().Equal(f.modified) {
+		return nil
+	}
+	content, err := os.ReadFile(f.path)
+	if err != nil {
+		return fmt.Errorf("reading the key file: %w", err)
+	}
+	key := strings.TrimSpace(string(content))
+	if key == "" {
+		return fmt.Errorf("reading the key file: %s is empty", f.path)
+	}
+	f.key, f.modified = key, info.ModTime()
+	return nil
+}
+
+// The lifetimes of the official JWT (document-api, authentication).
+const (
+	jwtLifetime = 1800 * time.Second
+	jwtNotYet   = 5 * time.Second // "nbf" lies this far back, for clocks that differ
+	jwtRenew    = 5 * time.Minute // renewed this long before its end, so that no token ends on its way
+)
+
+// AccessKey is the official authentication: a JWT made of an access key and a
+// secret key, renewed in time.
+type AccessKey struct {
+	access, secret string
+
+	mu      sync.Mutex
+	token   string
+	expires time.Time
+}
+
+// NewAccessKey returns the official credential; both keys are required.
+func NewAccessKey(access, secret string) (*AccessKey, error) {
+	if access == "" || secret == "" {
+		return nil, errors.New("official authentication needs both an access key and a secret key")
+	}
+	return &AccessKey{access: access, secret: secret}, nil
+}
+
+// Token returns a JWT (HS256; iss, exp, nbf) that is valid for some minutes more.
+func (a *AccessKey) Token() (string, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	if a.token != "" && now.Add(jwtRenew).Before(a.expires) {
+		return a.token, nil
+	}
+	expires := now.Add(jwtLifetime)
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"iss": a.access,
+		"exp": expires.Unix(),
+		"nbf": now.Add(-jwtNotYet).Unix(),
+	}).SignedString([]byte(a.secret))
+	if err != nil {
+		return "", fmt.Errorf("signing the access token: %w", err)
+	}
+	a.token, a.expires = token, expires
+	return token, nil
+}

@@ -1,0 +1,115 @@
+package klingapi
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// ErrorKind says what an answer without a task record means for a tracker.
+type ErrorKind string
+
+// The kinds of errors. None of them is a verdict on the task, NotFound only
+// after patience.
+const (
+	Unreachable   ErrorKind = "unreachable"   // no whole answer: dial, TLS, timeout, connection cut
+	Unreadable    ErrorKind = "unreadable"    // an answer that is not one JSON document with a task in it
+	Unavailable   ErrorKind = "unavailable"   // the relay or the provider has trouble: 5xx, 5000-5002
+	Throttled     ErrorKind = "throttled"     // asked too fast: 429, 1302, 1303
+	Refused       ErrorKind = "refused"       // key, account or address not accepted: 401, 1000-1002, 1100-1103, 1304
+	TokenTime     ErrorKind = "token_time"    // 1003, 1004: token not yet valid or expired; clocks differ or renewal is due
+	NotFound      ErrorKind = "not_found"     // the relay does not know the task: 1201 with its message, 1203, task_not_exist
+	Rejected      ErrorKind = "rejected"      // the request is not understood or not allowed: 1200-1202, 1300, 1301, other 4xx
+	Misconfigured ErrorKind = "misconfigured" // this is no relay: HTML 404, redirect; check KLING_BASE_URL and KLING_PATH_PREFIX
+)
+
+// Error is every outcome of GetTask that tells nothing about the task.
+type Error struct {
+	Kind       ErrorKind
+	HTTPStatus int           // 0 when no answer came
+	Code       string        // the body's code, "" where absent
+	Message    string        // for people, one line, without secrets
+	RequestID  string        // the relay's id of the exchange
+	RetryAfter time.Duration // what the relay asked for, 0 where it did not; between 0 and MaxRetryAfter
+	Err        error         // cause of Unreachable, else nil
+}
+
+// Error tells kind, HTTP status, code and message in one line.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(string(e.Kind))
+	if e.HTTPStatus != 0 {
+		fmt.Fprintf(&b, ": HTTP %d", e.HTTPStatus)
+	}
+	if e.Code != "" {
+		fmt.Fprintf(&b, ", code %s", e.Code)
+	}
+	if e.Message != "" {
+		b.WriteString(": " + e.Message)
+	}
+	return b.String()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// codes is the vendor's error table (document-api, error-codes) and the string
+// codes of new-api and OpenAI-shaped gateways. 1201 is decided by its message.
+var codes = map[string]ErrorKind{
+	"1000": Refused, "1001": Refused, "1002": Refused,
+	"1003": TokenTime, "1004": TokenTime,
+	"1100": Refused, "1101": Refused, "1102": Refused, "1103": Refused,
+	"1200": Rejected, "1201": Rejected, "1202": Misconfigured, "1203": NotFound,
+	"1300": Rejected, "1301": Rejected,
+	"1302": Throttled, "1303": Throttled, "1304": Refused,
+	"5000": Unavailable, "5001": Unavailable, "5002": Unavailable,
+
+	"task_not_exist":          NotFound, // new-api, relay/relay_task.go
+	"invalid_api_key":         Refused,  // OpenAI
+	"invalid_token":           Refused,
+	"access_denied":           Refused,
+	"insufficient_quota":      Refused,
+	"insufficient_user_quota": Refused, // new-api
+	"rate_limit_exceeded":     Throttled,
+}
+
+// successCodes are the values of code that report no error.
+var successCodes = map[string]bool{"": true, "0": true, "200": true, "success": true, "succeed": true, "ok": true}
+
+// kindOfCode decides by the body's code; "" when the code says nothing.
+func kindOfCode(code, message string) ErrorKind {
+	kind := codes[strings.ToLower(code)]
+	// "Task not found by id/external id: X" comes as 1201, which also stands for bad keys and values.
+	if code == "1201" && strings.Contains(strings.ToLower(message), "not found") {
+		return NotFound
+	}
+	return kind
+}
+
+// kindOfStatus decides by the HTTP status, for bodies whose code says nothing.
+// A 404 without JSON is some other server's page; a 403 without JSON is a
+// gateway's block page, which says nothing about the key.
+func kindOfStatus(status int, isJSON bool) ErrorKind {
+	switch {
+	case status >= 500:
+		return Unavailable
+	case status == http.StatusTooManyRequests:
+		return Throttled
+	case status == http.StatusUnauthorized:
+		return Refused
+	case status == http.StatusForbidden && isJSON:
+		return Refused
+	case status == http.StatusForbidden:
+		return Unavailable
+	case status == http.StatusNotFound && !isJSON:
+		return Misconfigured
+	case status == http.StatusRequestTimeout:
+		return Unavailable
+	case status >= 400 && isJSON:
+		return Rejected
+	case status >= 300 && status < 400:
+		return Misconfigured
+	}
+	return Unreadable
+}

@@ -1,0 +1,113 @@
+package klingapi
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// interpret turns an HTTP exchange into a Reply or an *Error, in the order of
+// the package comment.
+func interpret(ref Ref, res *http.Response, body []byte) (*Reply, error) {
+	answer := &Error{
+		HTTPStatus: res.StatusCode,
+		RequestID:  requestIDOf(res.Header),
+		RetryAfter: retryAfter(res.Header, time.Now()),
+	}
+	if len(body) > MaxBody {
+		answer.Kind, answer.Message = Unreadable, fmt.Sprintf("the body is larger than %d bytes", MaxBody)
+		return nil, answer
+	}
+	document, stored, err := parse(body)
+	if err != nil {
+		answer.Kind = kindOfStatus(res.StatusCode, false)
+		answer.Message = describeText(res, body, err)
+		return nil, answer
+	}
+
+	root, _ := document.(object)
+	answer.Code, answer.Message = codeAndMessage(root)
+	answer.RequestID = cmp.Or(findRequestID(root), answer.RequestID)
+	record, found := findRecord(document, ref)
+	failed := !successCodes[strings.ToLower(answer.Code)]
+
+	if found && (record.Status != "" || (!failed && res.StatusCode < 300)) {
+		reply := &Reply{HTTPStatus: res.StatusCode, RequestID: answer.RequestID, Record: record, Body: stored}
+		if failed {
+			reply.Code = answer.Code
+		}
+		return reply, nil
+	}
+	answer.Kind = kindOfCode(answer.Code, answer.Message)
+	if answer.Kind == "" {
+		answer.Kind = kindOfStatus(res.StatusCode, true)
+	}
+	if answer.Kind == Unreadable && answer.Message == "" {
+		answer.Message = "JSON without a task in it"
+	}
+	return nil, answer
+}
+
+// codeAndMessage reads the envelope of an error: the official one, or the
+// OpenAI shape {"error":{"message","type","code"}}.
+func codeAndMessage(root object) (code, message string) {
+	code, message = root.text("code"), cmp.Or(root.text("message"), root.text("msg"))
+	if inner, ok := root["error"].(object); ok {
+		code = cmp.Or(inner.text("code"), inner.text("type"), code)
+		message = cmp.Or(inner.text("message"), message)
+	} else if reason := root.text("error"); reason != "" {
+		message = cmp.Or(message, reason)
+	}
+	return code, oneLine(message)
+}
+
+// findRequestID looks through the wrappers, outside first.
+func findRequestID(node object) string {
+	for range maxNesting {
+		if id := node.text("request_id"); id != "" {
+			return id
+		}
+		next, ok := node["data"].(object)
+		if !ok {
+			return ""
+		}
+		node = next
+	}
+	return ""
+}
+
+// requestIDOf reads the headers that gateways use.
+func requestIDOf(header http.Header) string {
+	return oneLine(cmp.Or(header.Get("X-Request-Id"), header.Get("X-Oneapi-Request-Id")))
+}
+
+// describeText says what came instead of JSON, without repeating a whole page.
+func describeText(res *http.Response, body []byte, err error) string {
+	switch {
+	case res.StatusCode >= 300 && res.StatusCode < 400:
+		return "the relay redirects, which is not followed: check KLING_BASE_URL"
+	case len(bytes.TrimSpace(body)) == 0:
+		return "the body is empty"
+	case bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")):
+		if res.StatusCode == http.StatusNotFound {
+			return "an HTML page instead of JSON: check KLING_BASE_URL and KLING_PATH_PREFIX"
+		}
+		return "an HTML page instead of JSON"
+	}
+	return "not one JSON document: " + err.Error()
+}
+
+// maxMessage bounds messages of the relay, in bytes; longer ones are cut.
+const maxMessage = 1000
+
+// oneLine makes a text of the relay fit for a log line and a table cell.
+func oneLine(text string) string {
+	text = strings.Join(strings.Fields(text), " ")
+	if len(text) > maxMessage {
+		text = strings.ToValidUTF8(text[:maxMessage], "") + "..."
+	}
+	return text
+}

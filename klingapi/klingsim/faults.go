@@ -1,0 +1,212 @@
+package klingsim
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+const (
+	movedPath     = "/moved/" // where redirects lead
+	hugeBody      = 64 << 20  // bytes of `huge`
+	hangTime      = 30 * time.Second
+	smallSlowness = time.Second // the slow answer among the random faults
+)
+
+// breaker answers a query wrongly.
+type breaker func(*query)
+
+// fault returns what goes wrong with this query, or nil: first by the words of the id, then by chance.
+func (q *query) fault() breaker {
+	word := q.words[groupFault]
+	if word != "" && (q.seen.answered <= faultyQueries || q.words[groupRepeat] == "always") {
+		return breakers[word]
+	}
+	if rate := q.relay.config.FaultRate; rate > 0 && share(q.chance("fault")) < rate {
+		return smallFaults[q.chance("which fault")%uint64(len(smallFaults))]
+	}
+	return nil
+}
+
+// smallFaults happen at random, and pass. None of them can be taken for a verdict.
+var smallFaults = []breaker{
+	refusal(codeInternal),
+	func(q *query) { q.refuse(codeRateTooHigh, "1") },
+	(*query).cut,
+	(*query).truncate,
+	func(q *query) {
+		if q.wait(smallSlowness) {
+			q.reply().write(q.w)
+		}
+	},
+}
+
+// breakers are the fault words of the vocabulary.
+var breakers = func() map[string]breaker {
+	byWord := map[string]breaker{
+		"throttle": func(q *query) { q.refuse(codeRateTooHigh, "1") },
+		"throttledate": func(q *query) {
+			q.refuse(codeRateTooHigh, time.UnixMilli(q.now).Add(2*time.Second).UTC().Format(http.TimeFormat))
+		},
+		"throttleodd": func(q *query) {
+			odd := []string{"-5", "99999999999", "soon"}
+			q.refuse(1303, odd[int(q.seen.answered-1)%len(odd)])
+		},
+		"error500":     refusal(codeInternal),
+		"denied":       refusal(1103),
+		"arrears":      refusal(1101),
+		"badgateway":   page(http.StatusBadGateway, badGatewayHTML).asBreaker(),
+		"garbage":      page(http.StatusOK, cloudflareHTML).asBreaker(),
+		"htmlnotfound": notFoundPage.asBreaker(),
+		"blank":        reply{status: http.StatusOK, headers: [][2]string{{"Content-Type", jsonType}}}.asBreaker(),
+		"truncated":    (*query).truncate,
+		"trailing": func(q *query) {
+			p := q.reply()
+			p.body = append(p.body, "\n<!-- served from cache -->"...)
+			p.write(q.w)
+		},
+		"cut": (*query).cut,
+		"hang": func(q *query) {
+			if q.wait(hangTime) {
+				page(http.StatusGatewayTimeout, statusHTML(http.StatusGatewayTimeout)).write(q.w)
+			}
+		},
+		"huge":     (*query).flood,
+		"redirect": (*query).redirect,
+		"mislabelled": func(q *query) {
+			p := q.reply().with("Content-Type", "text/plain")
+			p.status = http.StatusInternalServerError
+			p.write(q.w)
+		},
+		"weird": func(q *query) {
+			if !q.known() {
+				q.unknown().write(q.w)
+				return
+			}
+			q.record(&view{phase: weird, created: q.seen.first, updated: q.seen.first}).write(q.w)
+		},
+		"gateway":      gatewayError(http.StatusServiceUnavailable, "model_not_found", "No available channel for model kling-v1"),
+		"gatewaykey":   gatewayError(http.StatusUnauthorized, "", "Invalid token"),
+		"gatewayquota": gatewayError(http.StatusForbidden, "insufficient_user_quota", "User quota is not enough"),
+	}
+	for _, e := range errorTable {
+		byWord[fmt.Sprintf("e%d", e.code)] = refusal(e.code)
+	}
+	return byWord
+}()
+
+func refusal(code int) breaker {
+	return func(q *query) { q.refuse(code, "") }
+}
+
+func (p reply) asBreaker() breaker {
+	return func(q *query) { p.write(q.w) }
+}
+
+// refuse answers with a row of the error table. retryAfter is a header, empty: none.
+func (q *query) refuse(code int, retryAfter string) {
+	e := errorByCode(code)
+	p := q.errorReply(e.status, e.code, e.message)
+	if retryAfter != "" {
+		p = p.with("Retry-After", retryAfter)
+	}
+	p.write(q.w)
+}
+
+func (q *query) errorReply(status, code int, message string) reply {
+	return jsonReply(status, envelope{Code: code, Message: &message, RequestID: q.requestID()})
+}
+
+// unknown is the answer to an id that the relay does not know, in the form that the words ask for.
+func (q *query) unknown() reply {
+	if q.words[groupSight] == "unknown1203" {
+		return q.errorReply(http.StatusNotFound, codeNoResource, errorByCode(codeNoResource).message)
+	}
+	if q.newAPI() {
+		message := "task_not_exist"
+		return jsonReply(http.StatusBadRequest, envelope{Code: message, Message: &message, Data: json.RawMessage("null")}).
+			with("X-Oneapi-Request-Id", q.requestID())
+	}
+	return q.errorReply(http.StatusBadRequest, codeNotFound, notFoundMessage+q.askedID())
+}
+
+// askedID is the id as it stands in the path.
+func (q *query) askedID() string {
+	_, id := route(strings.TrimPrefix(q.req.URL.EscapedPath(), q.relay.config.PathPrefix+"/"))
+	return id
+}
+
+// gatewayError is the error of new-api's own, in the shape of OpenAI's.
+func gatewayError(status int, code, message string) breaker {
+	return func(q *query) {
+		id := q.requestID()
+		jsonReply(status, item{"error": item{
+			"message": message + " (request id: " + id + ")",
+			"type":    "new_api_error",
+			"param":   "",
+			"code":    code,
+		}}).with("X-Oneapi-Request-Id", id).write(q.w)
+	}
+}
+
+// outage answers for a relay that is down as a whole.
+func (q *query) outage(status int) {
+	switch code := codeByStatus(status); {
+	case status < 200 || status > 599: // Unreachable, or no status of an answer
+		q.hangUp("")
+	case code != 0:
+		q.errorReply(status, code, errorByCode(code).message).write(q.w)
+	default:
+		page(status, statusHTML(status)).write(q.w)
+	}
+}
+
+// truncate sends half of the answer as if it were whole.
+func (q *query) truncate() {
+	p := q.reply()
+	p.body = p.body[:len(p.body)/2]
+	p.write(q.w)
+}
+
+// cut closes the connection: at odd queries before the answer, at even ones in its middle.
+func (q *query) cut() {
+	if q.seen.answered%2 == 1 {
+		q.hangUp("")
+		return
+	}
+	body := q.reply().body
+	q.hangUp(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", jsonType, len(body), body[:len(body)/2]))
+}
+
+// hangUp closes the connection after some last bytes. Where connections cannot be had (HTTP/2, recorders), the answer is
+// a bad gateway.
+func (q *query) hangUp(last string) {
+	conn, _, err := http.NewResponseController(q.w).Hijack()
+	if err != nil {
+		page(http.StatusBadGateway, badGatewayHTML).write(q.w)
+		return
+	}
+	_, _ = conn.Write([]byte(last))
+	_ = conn.Close()
+}
+
+// flood sends JSON that does not end before hugeBody bytes, unless the caller goes away.
+func (q *query) flood() {
+	q.w.Header().Set("Content-Type", jsonType)
+	_, _ = q.w.Write([]byte(`{"code":0,"message":"`))
+	chunk := bytes.Repeat([]byte("x"), 64<<10)
+	for range hugeBody / len(chunk) {
+		if _, err := q.w.Write(chunk); err != nil {
+			return
+		}
+	}
+}
+
+// redirect leads to a path outside the API on the same host, where http.Client would bring the key.
+func (q *query) redirect() {
+	p := page(http.StatusFound, statusHTML(http.StatusFound))
+	p.with("Location", movedPath+strings.TrimPrefix(q.req.URL.EscapedPath(), "/")).write(q.w)
+}

@@ -1,0 +1,178 @@
+package klingsim
+
+import (
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Config tells a Relay how to behave. The zero value is a friendly relay that accepts any key.
+type Config struct {
+	Seed       uint64           // chooses lifetimes and random faults; zero: one is drawn, see Relay.Seed
+	APIKey     string           // the bearer key that is accepted; empty: any non-empty key
+	PathPrefix string           // in front of /{action}; empty: "/kling/v1"; "/": none
+	PublicURL  string           // scheme and host of output URLs, like "http://localhost:9090"; empty: taken from each request
+	Lifetime   time.Duration    // median time from the first sight of a task to its end; each task has a factor of 0.5-2; zero: 5s
+	FaultRate  float64          // share of queries, 0-1, answered by a small random fault; zero: none
+	Latency    time.Duration    // upper bound of the random wait before an answer; zero: none
+	Now        func() time.Time // the clock that tasks age by; nil: time.Now
+}
+
+const (
+	defaultPrefix   = "/kling/v1" // the seed document's
+	defaultLifetime = 5 * time.Second
+)
+
+// Unreachable is the outage in which connections are closed without an answer, for SetOutage.
+const Unreachable = -1
+
+// Relay is one simulated relay. It is an http.Handler, and all its methods are safe for concurrent use.
+type Relay struct {
+	config Config
+	store  store
+
+	key      atomic.Pointer[string]
+	outage   atomic.Int64             // HTTP status, Unreachable, or 0
+	throttle atomic.Pointer[throttle] // nil: off
+
+	requests atomic.Int64
+	strayed  atomic.Int64 // requests that followed a redirect
+	leaked   atomic.Int64 // those among them that brought a key
+	created  atomic.Uint64
+}
+
+type throttle struct{ retryAfter string }
+
+// New returns a relay without tasks.
+func New(config Config) *Relay {
+	if config.Seed == 0 {
+		config.Seed = uint64(rand.Uint32()) + 1 // short enough to be typed again
+	}
+	if config.PathPrefix == "" {
+		config.PathPrefix = defaultPrefix
+	}
+	config.PathPrefix = strings.TrimRight(config.PathPrefix, "/")
+	config.PublicURL = strings.TrimRight(config.PublicURL, "/")
+	if config.Lifetime <= 0 {
+		config.Lifetime = defaultLifetime
+	}
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	relay := &Relay{config: config, store: newStore(generation)}
+	relay.SetKey(config.APIKey)
+	return relay
+}
+
+// Seed tells the seed in use, so that a run can be repeated.
+func (r *Relay) Seed() uint64 { return r.config.Seed }
+
+// SetKey changes the accepted bearer key, as when the operator rotates it. Empty: any non-empty key.
+func (r *Relay) SetKey(key string) { r.key.Store(&key) }
+
+// SetOutage makes every request to the API answer this HTTP status, or closes every connection if it is Unreachable or
+// no status at all. Zero ends the outage. Tasks do not notice: they age, but their words count only the queries that reached them.
+func (r *Relay) SetOutage(status int) { r.outage.Store(int64(status)) }
+
+// SetThrottle makes every request to the API answer 429 with code 1302. retryAfter is the Retry-After header as sent:
+// seconds, an HTTP date, or nonsense; empty: no such header.
+func (r *Relay) SetThrottle(on bool, retryAfter string) {
+	if !on {
+		r.throttle.Store(nil)
+		return
+	}
+	r.throttle.Store(&throttle{retryAfter})
+}
+
+// Requests counts the requests to the API so far: refused ones are included, files are not.
+func (r *Relay) Requests() int { return int(r.requests.Load()) }
+
+// Queries counts the GETs of one task id so far, on all paths together, those refused or lost in an outage included.
+func (r *Relay) Queries(taskID string) int { return r.store.asked(taskID) }
+
+// Strayed counts the requests that followed a redirect, and those among them that brought an Authorization header along.
+// A client that guards its key leaves both at zero.
+func (r *Relay) Strayed() (followed, withKey int) {
+	return int(r.strayed.Load()), int(r.leaked.Load())
+}
+
+func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	// Routed by hand: http.ServeMux would redirect ids that look like unclean paths.
+	path := req.URL.EscapedPath()
+	if rest, ok := strings.CutPrefix(path, filesPath); ok {
+		r.serveFile(w, req, rest)
+		return
+	}
+	if strings.HasPrefix(path, movedPath) {
+		r.serveMoved(w, req)
+		return
+	}
+	if rest, ok := strings.CutPrefix(path, r.config.PathPrefix+"/"); ok {
+		r.serveAPI(w, req, rest)
+		return
+	}
+	notFoundPage.write(w)
+}
+
+// serveAPI does what concerns the relay as a whole, then hands the request to its task.
+func (r *Relay) serveAPI(w http.ResponseWriter, req *http.Request, path string) {
+	number := r.requests.Add(1)
+	kind, id := route(path)
+	q := &query{relay: r, w: w, req: req, kind: kind, number: uint64(number)}
+	asks := kind != nil && id != "" && req.Method == http.MethodGet
+	if asks {
+		q.task = r.store.ask(kind, id)
+	}
+
+	if status := int(r.outage.Load()); status != 0 {
+		q.outage(status)
+		return
+	}
+	if code := r.refusal(req.Header.Get("Authorization")); code != 0 {
+		q.refuse(code, "")
+		return
+	}
+	if t := r.throttle.Load(); t != nil {
+		q.refuse(codeRateTooHigh, t.retryAfter)
+		return
+	}
+
+	switch {
+	case asks:
+		q.answer()
+	case kind != nil && id == "" && req.Method == http.MethodPost:
+		q.create()
+	case kind != nil && req.Method != http.MethodGet:
+		q.refuse(codeBadMethod, "")
+	default:
+		q.refuse(codeNoResource, "")
+	}
+}
+
+// refusal returns the error code for an Authorization header, or 0 if its key is accepted.
+func (r *Relay) refusal(authorization string) int {
+	scheme, key, _ := strings.Cut(authorization, " ")
+	accepted := *r.key.Load()
+	switch {
+	case authorization == "":
+		return codeAuthEmpty
+	case !strings.EqualFold(scheme, "Bearer"):
+		return codeAuthFailed
+	case key == "":
+		return codeAuthEmpty
+	case accepted != "" && key != accepted:
+		return codeAuthInvalid
+	}
+	return 0
+}
+
+// serveMoved is where redirects lead: a page that is no answer, and a note of who came.
+func (r *Relay) serveMoved(w http.ResponseWriter, req *http.Request) {
+	r.strayed.Add(1)
+	if req.Header.Get("Authorization") != "" {
+		r.leaked.Add(1)
+	}
+	page(http.StatusOK, loginHTML).write(w)
+}

@@ -1,0 +1,281 @@
+package klingsim
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+)
+
+// phase is how far a task has come.
+type phase int
+
+const (
+	submitted phase = iota
+	processing
+	succeeded
+	failed
+	canceled
+	weird // a status that nobody knows
+	phases
+)
+
+// reasons are what a failed task says.
+var reasons = []string{
+	"Image pixel is invalid",
+	"Failure to pass the risk control system",
+	"The generation service is busy, please try again later",
+}
+
+// view is what an answer tells, before it takes a form.
+type view struct {
+	phase            phase
+	reason           string // of a failure
+	created, updated int64  // unix ms
+	result           json.RawMessage
+	url              string // the first output
+}
+
+// item is one member of an object whose fields vary.
+type item = map[string]any
+
+// envelope is the outside of an official reply, and of new-api's.
+type envelope struct {
+	Code      any     `json:"code,omitempty"`
+	Message   *string `json:"message,omitempty"`
+	RequestID string  `json:"request_id,omitempty"`
+	Data      any     `json:"data,omitempty"`
+	Extra     any     `json:"relay_note,omitempty"`
+}
+
+// official is the record of Kling itself.
+type official struct {
+	TaskID    any             `json:"task_id"`
+	Status    string          `json:"task_status"`
+	StatusMsg string          `json:"task_status_msg"`
+	TaskInfo  item            `json:"task_info,omitempty"`
+	Result    json.RawMessage `json:"task_result,omitempty"`
+	Units     any             `json:"final_unit_deduction,omitempty"`
+	CreatedAt any             `json:"created_at"`
+	UpdatedAt any             `json:"updated_at"`
+	Extra     any             `json:"relay_note,omitempty"`
+}
+
+// newAPI is the record of new-api, which holds the official body.
+type newAPI struct {
+	TaskID     any    `json:"task_id"`
+	Status     string `json:"status"`
+	FailReason string `json:"fail_reason"`
+	ResultURL  string `json:"result_url,omitempty"`
+	SubmitTime int64  `json:"submit_time"` // unix seconds
+	StartTime  int64  `json:"start_time"`
+	FinishTime int64  `json:"finish_time"`
+	Progress   string `json:"progress"`
+	Data       any    `json:"data"`
+	Extra      any    `json:"relay_note,omitempty"`
+}
+
+// flatRecord is the record of relays that tell one URL only.
+type flatRecord struct {
+	Error    item   `json:"error"`
+	Format   string `json:"format"`
+	Metadata any    `json:"metadata"`
+	Status   string `json:"status"`
+	TaskID   any    `json:"task_id"`
+	URL      string `json:"url"`
+	Extra    any    `json:"relay_note,omitempty"`
+}
+
+// The words for the phases. Flat relays have many; a task keeps to one of each.
+var (
+	officialWords = [phases]string{"submitted", "processing", "succeed", "failed", "canceled", "reviewing"}
+	newAPIWords   = [phases]string{"SUBMITTED", "IN_PROGRESS", "SUCCESS", "FAILURE", "CANCELED", "UNKNOWN"}
+	flatWords     = [phases][]string{
+		{"queued", "pending", "submitted"}, {"processing", "running", "in_progress"},
+		{"succeeded", "success", "completed"}, {"failed", "failure", "error"}, {"cancelled", "canceled"}, {"reviewing"},
+	}
+	progress = [phases]string{"10%", "50%", "100%", "100%", "100%", "50%"}
+)
+
+// record is the answer that tells the view, in the form that the words ask for.
+func (q *query) record(v *view) reply {
+	switch q.words[groupForm] {
+	case "newapi", "newapiold", "disagree":
+		return q.newAPIReply(q.newAPIBody(v, q.officialBody(v)))
+	case "newapi2":
+		return q.newAPIReply(q.newAPIBody(v, q.newAPIBody(v, q.officialBody(v))))
+	case "flat":
+		return jsonReply(http.StatusOK, q.envelope("success", "", q.flatBody(v)))
+	case "flatlist":
+		return jsonReply(http.StatusOK, q.flatListBody(v))
+	}
+	body := q.officialBody(v)
+	body.RequestID = q.requestID()
+	return jsonReply(http.StatusOK, body)
+}
+
+// newAPIReply names the request in a header; new-api has no field for it.
+func (q *query) newAPIReply(body envelope) reply {
+	return jsonReply(http.StatusOK, body).with("X-Oneapi-Request-Id", q.requestID())
+}
+
+// envelope wraps a record, with the details that the words ask for.
+func (q *query) envelope(ok any, message string, record any) envelope {
+	if q.words[groupData] == "arraydata" && !q.newAPI() {
+		record = []any{record}
+	}
+	e := envelope{Code: ok, Message: &message, Data: record, Extra: q.extra()}
+	if q.words[groupCode] == "nocode" {
+		e.Code, e.Message = nil, nil
+	}
+	return e
+}
+
+func (q *query) officialBody(v *view) envelope {
+	inner := *v
+	if q.words[groupForm] == "disagree" && v.phase > processing {
+		inner = view{phase: processing, created: v.created, updated: v.updated}
+	}
+	r := official{
+		TaskID:    q.taskID(),
+		Status:    officialWords[inner.phase],
+		StatusMsg: inner.reason,
+		TaskInfo:  q.taskInfo(),
+		Result:    q.resultOf(&inner),
+		CreatedAt: q.time(inner.created),
+		UpdatedAt: q.time(inner.updated),
+		Extra:     q.extra(),
+	}
+	if q.newAPI() {
+		r.TaskID = q.jobID()
+	}
+	if inner.phase == succeeded {
+		if q.words[groupSpelling] == "succeeded" {
+			r.Status = "succeeded"
+		}
+		if q.kind.units != "" {
+			r.Units = q.decimal(q.kind.units)
+		}
+	}
+	var ok any = 0
+	if q.words[groupCode] == "stringcode" {
+		ok = "0"
+	}
+	return q.envelope(ok, "SUCCEED", r)
+}
+
+func (q *query) newAPIBody(v *view, inner any) envelope {
+	r := newAPI{
+		TaskID:     q.taskID(),
+		Status:     newAPIWords[v.phase],
+		FailReason: v.reason,
+		ResultURL:  v.url,
+		SubmitTime: v.created / 1000,
+		Progress:   progress[v.phase],
+		Data:       inner,
+		Extra:      q.extra(),
+	}
+	if v.phase >= processing {
+		r.StartTime = (v.created + v.updated) / 2000
+	}
+	if v.phase > processing && v.phase != weird {
+		r.FinishTime = v.updated / 1000
+	}
+	if q.words[groupForm] == "newapiold" && v.url != "" {
+		r.FailReason, r.ResultURL = v.url, ""
+	}
+	return q.envelope("success", "", r)
+}
+
+func (q *query) flatBody(v *view) flatRecord {
+	words := flatWords[v.phase]
+	r := flatRecord{
+		Format: "mp4",
+		Status: words[q.taskChance("spelling")%uint64(len(words))],
+		TaskID: q.taskID(),
+		URL:    v.url,
+		Extra:  q.extra(),
+	}
+	if v.reason != "" {
+		r.Error = item{"code": 500, "message": v.reason}
+	}
+	return r
+}
+
+func (q *query) flatListBody(v *view) any {
+	words := [phases]string{"queued", "in_progress", "completed", "failed", "cancelled", "reviewing"}
+	body := item{"id": q.taskID(), "status": words[v.phase], "data": nil, "error": nil}
+	if v.url != "" {
+		body["data"] = []item{{"url": v.url}}
+	}
+	if v.reason != "" {
+		body["error"] = v.reason
+	}
+	if extra := q.extra(); extra != nil {
+		body["relay_note"] = extra
+	}
+	return body
+}
+
+// resultOf returns the task_result. A task without outputs has none, null or an empty one.
+func (q *query) resultOf(v *view) json.RawMessage {
+	switch {
+	case v.result != nil:
+		return v.result
+	case v.phase == failed:
+		return json.RawMessage(`{}`)
+	case v.phase == submitted:
+		return nil
+	case q.taskChance("null")%2 == 0:
+		return json.RawMessage(`null`)
+	}
+	return json.RawMessage(`{}`)
+}
+
+func (q *query) taskInfo() item {
+	info := item{}
+	if q.seen.external != "" {
+		info["external_task_id"] = q.seen.external
+	}
+	if q.kind.parent {
+		info["parent_video"] = item{
+			"id":       strconv.FormatUint(numericID(q.taskChance("parent")), 10),
+			"url":      q.fileURL("parent.mp4", q.seen.first),
+			"duration": q.decimal(videoSeconds),
+		}
+	}
+	return info
+}
+
+// taskID is the id told in an answer: the relay's own, also to who asks by external id.
+func (q *query) taskID() any {
+	if q.words[groupIdent] == "numericid" {
+		return numericID(q.taskChance("number"))
+	}
+	return q.seen.id
+}
+
+// time writes a moment given in unix ms.
+func (q *query) time(ms int64) any {
+	if q.words[groupTimes] == "seconds" {
+		ms /= 1000
+	}
+	if q.words[groupTypes] == "swapped" {
+		return strconv.FormatInt(ms, 10)
+	}
+	return ms
+}
+
+// decimal writes a number that Kling sends as a string.
+func (q *query) decimal(s string) any {
+	if q.words[groupTypes] == "swapped" {
+		return json.Number(s)
+	}
+	return s
+}
+
+func (q *query) extra() any {
+	if q.words[groupFields] == "" {
+		return nil
+	}
+	return item{"channel": 7, "tags": []string{"a", "b"}, "price": 0.1}
+}

@@ -1,0 +1,163 @@
+package klingapi
+
+import (
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// resultLists are the lists of a task_result, in the order in which their
+// files are numbered, with the kind of their items.
+var resultLists = []struct {
+	key  string
+	kind Kind
+}{
+	{"images", Image},
+	{"series_images", Image},
+	{"videos", Video},
+	{"audios", Audio},
+}
+
+// maxNumberedURLs bounds url_1, url_2 and so on of one item (ai-multi-shot has three).
+const maxNumberedURLs = 16
+
+// findOutputs takes the files of the outermost node that has any. new-api puts
+// the URL that counts beside them (result_url; old builds: fail_reason).
+func findOutputs(nodes []node, ref Ref) []Output {
+	var l outputList
+	for _, n := range nodes {
+		if result, ok := n.object["task_result"].(object); ok {
+			l.addResult(result)
+		}
+		if len(l.outputs) == 0 {
+			l.addFlat(n.object, ref)
+		}
+		if len(l.outputs) > 0 {
+			break
+		}
+	}
+	for _, n := range nodes {
+		for _, key := range []string{"result_url", "fail_reason"} {
+			if u := n.text(key); isURL(u) {
+				return l.preferring(u, ref)
+			}
+		}
+	}
+	return l.outputs
+}
+
+// outputList numbers outputs per kind as they are added.
+type outputList struct {
+	outputs []Output
+	next    map[Kind]int
+}
+
+func (l *outputList) add(o Output) {
+	if o.URL == "" {
+		return
+	}
+	if l.next == nil {
+		l.next = map[Kind]int{}
+	}
+	o.Position = l.next[o.Kind]
+	l.next[o.Kind]++
+	l.outputs = append(l.outputs, o)
+}
+
+func (l *outputList) addResult(result object) {
+	for _, list := range resultLists {
+		items, _ := result[list.key].([]any)
+		for _, item := range items {
+			switch item := item.(type) {
+			case object:
+				l.addItem(list.kind, item)
+			case string:
+				l.add(Output{Kind: list.kind, URL: strings.TrimSpace(item)})
+			}
+		}
+	}
+}
+
+// addItem reads {id,url,watermark_url,duration}, {index,url_1,url_2,url_3} and
+// {id,url_mp3,url_wav,duration_mp3,duration_wav}.
+func (l *outputList) addItem(kind Kind, item object) {
+	add := func(urlKey, durationKey string) {
+		l.add(Output{
+			Kind:            kind,
+			URL:             item.text(urlKey),
+			UpstreamID:      item.text("id"),
+			DurationSeconds: item.decimal(durationKey),
+			WatermarkURL:    item.text("watermark_url"),
+		})
+	}
+	add("url", "duration")
+	add("url_mp3", "duration_mp3")
+	add("url_wav", "duration_wav")
+	for i := 1; i <= maxNumberedURLs; i++ {
+		add("url_"+strconv.Itoa(i), "duration")
+	}
+}
+
+// addFlat reads relays that put the URL beside the status: "url", or "data" as
+// a list of items.
+func (l *outputList) addFlat(o object, ref Ref) {
+	if u := o.text("url"); u != "" {
+		l.add(Output{Kind: kindOf(u, ref), URL: u, DurationSeconds: o.decimal("duration"), WatermarkURL: o.text("watermark_url")})
+		return
+	}
+	items, _ := o["data"].([]any)
+	for _, item := range items {
+		if item, ok := item.(object); ok {
+			l.addItem(kindOf(item.text("url"), ref), item)
+		}
+	}
+}
+
+// preferring puts u in the place of the first output and keeps what else is
+// known of that one.
+func (l *outputList) preferring(u string, ref Ref) []Output {
+	if len(l.outputs) == 0 {
+		l.add(Output{Kind: kindOf(u, ref), URL: u})
+	}
+	l.outputs[0].URL = u
+	return l.outputs
+}
+
+var kindOfExtension = map[string]Kind{
+	".png": Image, ".jpg": Image, ".jpeg": Image, ".webp": Image, ".gif": Image,
+	".mp4": Video, ".m4v": Video, ".mov": Video, ".webm": Video,
+	".mp3": Audio, ".wav": Audio, ".m4a": Audio, ".ogg": Audio,
+}
+
+// kindOf tells the kind of a bare URL by its extension, else by what was asked for.
+func kindOf(raw string, ref Ref) Kind {
+	if u, err := url.Parse(raw); err == nil {
+		if kind, ok := kindOfExtension[strings.ToLower(path.Ext(u.Path))]; ok {
+			return kind
+		}
+	}
+	switch ref.Action {
+	case "images", "general":
+		return Image
+	case "audio":
+		return Audio
+	}
+	return Video
+}
+
+// isURL tells whether a text is an absolute http(s) URL.
+func isURL(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+}
+
+func firstTime(o object, keys ...string) time.Time {
+	for _, key := range keys {
+		if t := o.time(key); !t.IsZero() {
+			return t
+		}
+	}
+	return time.Time{}
+}

@@ -1,0 +1,151 @@
+package klingapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// object is a decoded JSON object. Its readers take what relays send: strings
+// for numbers, numbers for strings, null and absent for nothing.
+type object map[string]any
+
+// parse decodes exactly one JSON document. It returns the tree and the body as
+// it can be stored: as received, except for what Postgres' jsonb refuses.
+func parse(body []byte) (tree any, stored json.RawMessage, err error) {
+	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.UseNumber() // ids are longer than 2^53
+	if err := decoder.Decode(&tree); err != nil {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = errors.New("it ends too early")
+		}
+		return nil, nil, err
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return nil, nil, errors.New("something follows the document")
+	}
+	tree, depth := objects(tree)
+	if depth > maxDepth {
+		return nil, nil, errors.New("it is nested too deep")
+	}
+	if !mayOffend(body) {
+		return tree, body, nil
+	}
+	tree = scrub(tree)
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(tree); err != nil {
+		return nil, nil, err
+	}
+	return tree, bytes.TrimSpace(b.Bytes()), nil
+}
+
+// maxDepth of a document; Postgres' own parser is limited by its stack.
+const maxDepth = 200
+
+// objects names the type of every JSON object of a tree and measures its depth.
+func objects(v any) (any, int) {
+	deepest := 0
+	switch v := v.(type) {
+	case map[string]any:
+		for key, value := range v {
+			var depth int
+			v[key], depth = objects(value)
+			deepest = max(deepest, depth)
+		}
+		return object(v), deepest + 1
+	case []any:
+		for i, value := range v {
+			var depth int
+			v[i], depth = objects(value)
+			deepest = max(deepest, depth)
+		}
+		return v, deepest + 1
+	}
+	return v, 0
+}
+
+// mayOffend tells whether jsonb could refuse the text: NUL and lone surrogates
+// (both need an escape), bytes that are not UTF-8, numbers of absurd size.
+func mayOffend(body []byte) bool {
+	return bytes.Contains(body, []byte(`\u`)) || !utf8.Valid(body) || hugeNumber.Match(body)
+}
+
+var hugeNumber = regexp.MustCompile(`[0-9][eE][+-]?[0-9]{3,}|[0-9]{1000}`)
+
+// scrub replaces NUL in strings and turns huge numbers into strings; the
+// decoder has replaced the other offenders already.
+func scrub(v any) any {
+	switch v := v.(type) {
+	case object:
+		clean := make(object, len(v))
+		for key, value := range v {
+			clean[strings.ReplaceAll(key, "\x00", "\uFFFD")] = scrub(value)
+		}
+		return clean
+	case []any:
+		for i, value := range v {
+			v[i] = scrub(value)
+		}
+	case string:
+		return strings.ReplaceAll(v, "\x00", "\uFFFD")
+	case json.Number:
+		if hugeNumber.MatchString(v.String()) {
+			return v.String()
+		}
+	}
+	return v
+}
+
+// text reads a string or a number as text; anything else is "".
+func (o object) text(key string) string {
+	switch v := o[key].(type) {
+	case string:
+		return strings.TrimSpace(v)
+	case json.Number:
+		return v.String()
+	}
+	return ""
+}
+
+var decimalForm = regexp.MustCompile(`^-?[0-9]{1,30}(\.[0-9]{1,30})?$`)
+
+// decimal reads a number, or a string that holds one; anything else is "".
+func (o object) decimal(key string) string {
+	if text := o.text(key); decimalForm.MatchString(text) {
+		return text
+	}
+	return ""
+}
+
+// secondsBelow separates unix seconds from milliseconds: 1e11 s is the year 5138.
+const secondsBelow = 1e11
+
+// time reads unix milliseconds or seconds, as number or string, or RFC 3339.
+// Absent and absurd values (before 2001, after 2286) give the zero time.
+func (o object) time(key string) time.Time {
+	text := o.text(key)
+	if t, err := time.Parse(time.RFC3339, text); err == nil {
+		return t.UTC()
+	}
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsNaN(n) {
+		return time.Time{}
+	}
+	if n < secondsBelow {
+		n *= 1000
+	}
+	if n < 1e12 || n >= 1e13 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(n)).UTC()
+}

@@ -1,0 +1,140 @@
+package klingapi
+
+import (
+	"cmp"
+	"strings"
+)
+
+// maxNesting bounds the search through wrappers: new-api nests the official
+// body once, chained instances once more each.
+const maxNesting = 8
+
+// node is an object of the reply that describes the task.
+type node struct {
+	object
+	word string // its status word
+}
+
+// findRecord collects the nodes that describe the task, outside first, and
+// makes one Record of them. The outermost known status wins: new-api may give
+// up (FAILURE) while the inner body still says processing.
+func findRecord(document any, ref Ref) (Record, bool) {
+	nodes := findNodes(document, ref)
+	if len(nodes) == 0 {
+		return Record{}, false
+	}
+	record := Record{Word: oneLine(nodes[0].word)}
+	for _, n := range nodes {
+		if status := ParseStatus(n.word); status != "" {
+			record.Word, record.Status = oneLine(n.word), status
+			break
+		}
+	}
+	for _, n := range nodes {
+		record.TaskID = cmp.Or(record.TaskID, n.text("task_id"), n.text("id"))
+		record.UnitDeduction = cmp.Or(record.UnitDeduction, n.decimal("final_unit_deduction"))
+		if record.CreatedAt.IsZero() {
+			record.CreatedAt = firstTime(n.object, "created_at", "create_time", "submit_time")
+		}
+		if record.UpdatedAt.IsZero() {
+			record.UpdatedAt = firstTime(n.object, "updated_at", "update_time", "finish_time")
+		}
+	}
+	record.Message = reason(document, nodes)
+	if record.Status == Succeeded {
+		record.Outputs = findOutputs(nodes, ref)
+	}
+	return record, true
+}
+
+// findNodes walks root, data, data.data and so on.
+func findNodes(v any, ref Ref) []node {
+	var nodes []node
+	for range maxNesting {
+		o, ok := v.(object)
+		if !ok {
+			if o, ok = pick(v, ref); !ok {
+				return nodes
+			}
+		}
+		if n, ok := asNode(o); ok {
+			nodes = append(nodes, n)
+		}
+		v = o["data"]
+	}
+	return nodes
+}
+
+// asNode tells whether an object describes a task. A bare "status" is not
+// enough: gateways put the fate of the HTTP call there.
+func asNode(o object) (node, bool) {
+	if word, ok := o["task_status"].(string); ok {
+		return node{o, word}, true
+	}
+	word, ok := o["status"].(string)
+	if !ok {
+		return node{}, false
+	}
+	for _, key := range []string{"task_id", "id", "task_result", "result_url", "url", "fail_reason", "progress"} {
+		if _, ok := o[key]; ok {
+			return node{o, word}, true
+		}
+	}
+	return node{}, false
+}
+
+// pick finds the task in a list of records: the one that was asked for, or the
+// only one there is.
+func pick(v any, ref Ref) (object, bool) {
+	list, ok := v.([]any)
+	if !ok {
+		return nil, false
+	}
+	var records []object
+	for _, item := range list {
+		o, ok := item.(object)
+		if !ok {
+			continue
+		}
+		if _, ok := asNode(o); !ok {
+			continue
+		}
+		if cmp.Or(o.text("task_id"), o.text("id")) == ref.TaskID {
+			return o, true
+		}
+		records = append(records, o)
+	}
+	if len(records) == 1 {
+		return records[0], true
+	}
+	return nil, false
+}
+
+// reason finds why a task failed. The envelope's message is the last resort,
+// and never its "SUCCEED".
+func reason(document any, nodes []node) string {
+	for _, n := range nodes {
+		text := cmp.Or(n.text("task_status_msg"), n.text("fail_reason"), n.text("status_message"))
+		if text == "" {
+			text = errorText(n.object)
+		}
+		if text != "" && !isURL(text) {
+			return oneLine(text)
+		}
+	}
+	root, _ := document.(object)
+	for _, text := range []string{nodes[0].text("message"), root.text("message")} {
+		if !successCodes[strings.ToLower(text)] {
+			return oneLine(text)
+		}
+	}
+	return ""
+}
+
+// errorText reads {"error": "..."} and {"error": {"message": "..."}}.
+func errorText(o object) string {
+	if inner, ok := o["error"].(object); ok {
+		return cmp.Or(inner.text("message"), inner.text("code"))
+	}
+	return o.text("error")
+}

@@ -1,0 +1,51 @@
+package klingapi
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// OutputLifetime is how long Kling keeps output files (document-api: cleared
+// after 30 days). Relays may keep them shorter.
+const OutputLifetime = 30 * 24 * time.Hour
+
+// Kind is the sort of an output file.
+type Kind string
+
+// The kinds of outputs.
+const (
+	Image Kind = "image"
+	Video Kind = "video"
+	Audio Kind = "audio"
+)
+
+// Reply is what the relay told about a task.
+type Reply struct {
+	HTTPStatus int
+	RequestID  string          // the relay's id of this exchange, "" where it gave none
+	Code       string          // the body's code when it is not one of success, else ""
+	Record     Record          // the task
+	Body       json.RawMessage // the whole body; characters that Postgres cannot store are replaced
+}
+
+// Record is the state of the task in a Reply.
+type Record struct {
+	TaskID        string    // as in the reply; may differ from the one asked for
+	Word          string    // status word as received
+	Status        Status    // "" for an unknown word
+	Message       string    // the provider's reason, "" where it gave none
+	Outputs       []Output  // in order, positions counted per kind
+	UnitDeduction string    // decimal number, "" where absent
+	CreatedAt     time.Time // by the provider's clock; zero where absent or absurd
+	UpdatedAt     time.Time // likewise
+}
+
+// Output is one file of a succeeded task.
+type Output struct {
+	Kind            Kind
+	Position        int    // from 0 within the kind
+	URL             string // never empty
+	UpstreamID      string // "" where absent
+	DurationSeconds string // decimal number, "" where absent
+	WatermarkURL    string // "" where absent
+}

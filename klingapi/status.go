@@ -1,0 +1,48 @@
+package klingapi
+
+import "strings"
+
+// Status is the provider's verdict on a task. The empty Status stands for a
+// word that is not in the table: the task counts as still running.
+type Status string
+
+// The four states of a task at the provider.
+const (
+	Submitted  Status = "submitted"  // accepted, waiting
+	Processing Status = "processing" // being worked on
+	Succeeded  Status = "succeeded"  // ended with outputs
+	Failed     Status = "failed"     // ended without; the reason is in Record.Message
+)
+
+// Ended tells whether the provider will not change the status any more.
+func (s Status) Ended() bool { return s == Succeeded || s == Failed }
+
+// words is the closed table of status words, in lower case. A word that is not
+// here never ends a task.
+var words = map[string]Status{
+	// Kling, legacy API (document-api: task_status) and the new one, which spells success "succeeded"
+	"submitted":  Submitted,
+	"processing": Processing,
+	"succeed":    Succeeded,
+	"succeeded":  Succeeded,
+	"failed":     Failed,
+	// new-api, model/task.go: NOT_START SUBMITTED QUEUED IN_PROGRESS SUCCESS FAILURE. Its UNKNOWN is left out on purpose.
+	"not_start":   Submitted,
+	"queued":      Submitted,
+	"in_progress": Processing,
+	"success":     Succeeded,
+	"failure":     Failed,
+	// flat relays
+	"pending":   Submitted,
+	"running":   Processing,
+	"completed": Succeeded,
+	"error":     Failed,
+	"cancelled": Failed, // at the provider: it will not come
+	"canceled":  Failed,
+}
+
+// ParseStatus maps a status word as received to a Status; an unknown word
+// gives the empty Status. Case and surrounding space do not matter.
+func ParseStatus(word string) Status {
+	return words[strings.ToLower(strings.TrimSpace(word))]
+}

@@ -1,0 +1,54 @@
+-- How rows become River jobs. Jobs are disposable: they can be made again from tasks and deliveries at any time.
+
+create function klingwatch.job_key(kind text, id bigint) returns bytea
+    language sql immutable parallel safe
+    return convert_to(kind || ':' || id, 'UTF8');
+
+comment on function klingwatch.job_key(text, bigint) is 'river_job.unique_key of the one live job of a row: poll:42, deliver:7';
+
+create function klingwatch.give_jobs(kind text, ids bigint[]) returns bigint
+    language plpgsql security definer set search_path = pg_catalog, klingwatch, pg_temp
+as $$
+declare
+    given bigint;
+begin
+    -- unique_states: bit 7 available, 3 pending, 2 retryable, 1 running, 0 scheduled (river_job_state_in_bitmask);
+    -- finished jobs are left out, so that a row can get a new job later.
+    -- max_attempts: polling has no natural number of tries, the deadline of the task ends it.
+    insert into klingwatch.river_job (kind, queue, args, max_attempts, unique_key, unique_states)
+    select give_jobs.kind, give_jobs.kind, jsonb_build_object('id', row_id), 32767,
+           klingwatch.job_key(give_jobs.kind, row_id), b'11110001'
+    from unnest(ids) as row_id
+    on conflict (unique_key) where unique_key is not null and unique_states is not null
+        and klingwatch.river_job_state_in_bitmask(unique_states, state) do nothing;
+    get diagnostics given = row_count;
+    if given > 0 then
+        perform pg_notify('klingwatch.river_insert', json_build_object('queue', give_jobs.kind)::text);
+    end if;
+    return given;
+end
+$$;
+
+comment on function klingwatch.give_jobs(text, bigint[]) is 'Gives each row one live River job of the kind (poll, deliver), wakes a worker, returns how many were missing.';
+revoke all on function klingwatch.give_jobs(text, bigint[]) from public;
+
+create function klingwatch.enqueue() returns trigger
+    language plpgsql security definer set search_path = pg_catalog, klingwatch, pg_temp
+as $$
+begin
+    perform klingwatch.give_jobs(tg_argv[0], (select array_agg(id) from inserted));
+    return null;
+end
+$$;
+
+comment on function klingwatch.enqueue() is 'Trigger: a River job for each inserted row, in the inserter''s transaction and with the owner''s rights.';
+revoke all on function klingwatch.enqueue() from public;
+
+create trigger enqueue after insert on klingwatch.tasks
+    referencing new table as inserted for each statement execute function klingwatch.enqueue('poll');
+create trigger enqueue after insert on klingwatch.deliveries
+    referencing new table as inserted for each statement execute function klingwatch.enqueue('deliver');
+
+-- A queue is updated all the time: vacuum early and without pauses (reference: River bloat under long snapshots).
+alter table klingwatch.river_job set (
+    autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
