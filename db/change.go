@@ -93,14 +93,14 @@ func ApplyChanges(ctx context.Context, q Querier, changes []Change) ([]Changed, 
 
 // Output is a row of klingwatch.outputs.
 type Output struct {
-	Task            int64      `json:"task"`
-	Kind            string     `json:"kind"`
-	Position        int        `json:"position"`
-	URL             string     `json:"url"`
-	UpstreamID      *string    `json:"upstream_id"`
-	DurationSeconds *string    `json:"duration_seconds"` // decimal
-	WatermarkURL    *string    `json:"watermark_url"`
-	ExpiresAt       *time.Time `json:"expires_at"`
+	Task            int64        `json:"task"`
+	Kind            string       `json:"kind"`
+	Position        int          `json:"position"`
+	URL             string       `json:"url"`
+	UpstreamID      *string      `json:"upstream_id"`
+	DurationSeconds *json.Number `json:"duration_seconds"`
+	WatermarkURL    *string      `json:"watermark_url"`
+	ExpiresAt       *time.Time   `json:"expires_at"`
 }
 
 // AddOutputs writes the files of tasks that succeeded just now.

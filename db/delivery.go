@@ -130,6 +130,12 @@ func FinishAttempt(ctx context.Context, q Querier, f FinishedAttempt) error {
 	return err
 }
 
+// PendingDeliveries counts the webhooks that have not arrived yet.
+func PendingDeliveries(ctx context.Context, q Querier) (n int, err error) {
+	err = q.QueryRow(ctx, `select count(*) from klingwatch.deliveries where state = 'pending'`).Scan(&n)
+	return n, err
+}
+
 // existing turns "no row was changed" into ErrNotFound.
 func existing(tag pgconn.CommandTag, err error) error {
 	if err == nil && tag.RowsAffected() == 0 {

@@ -33,6 +33,17 @@ func ClaimInstance(ctx context.Context, conn *pgx.Conn) (slot int, err error) {
 	return 0, fmt.Errorf("claiming an instance slot: all %d are taken", maxInstances)
 }
 
+// LiveInstances counts the processes that work on this database now.
+func LiveInstances(ctx context.Context, q Querier) (n int, err error) {
+	err = q.QueryRow(ctx, `
+		select count(*)
+		from pg_locks
+		where locktype = 'advisory' and classid = @class and objsubid = 2 and granted
+		  and database = (select oid from pg_database where datname = current_database())`,
+		pgx.StrictNamedArgs{"class": instanceLock}).Scan(&n)
+	return n, err
+}
+
 // ReturnJobs gives back the running jobs of instances that are gone, so that
 // they are worked at once instead of after River's rescue, and lets their
 // interrupted webhook attempts be made again. own is the caller's slot when it

@@ -16,6 +16,7 @@ type NewTask struct {
 	ExternalID  *string
 	CallbackURL *string
 	Metadata    json.RawMessage // a JSON object; nil: {}
+	DeadlineIn  *time.Duration  // from now; nil: the deployment's KLINGWATCH_TASK_DEADLINE
 }
 
 // TrackTask inserts a task and returns our id. When the task is tracked
@@ -23,8 +24,8 @@ type NewTask struct {
 func TrackTask(ctx context.Context, q Querier, t NewTask) (id int64, added bool, err error) {
 	err = q.QueryRow(ctx, `
 		with added as (
-			insert into klingwatch.tasks (task_id, action, action2, external_id, callback_url, metadata)
-			values (@task_id, @action, @action2, @external_id, @callback_url, coalesce(@metadata::jsonb, '{}'))
+			insert into klingwatch.tasks (task_id, action, action2, external_id, callback_url, metadata, deadline_at)
+			values (@task_id, @action, @action2, @external_id, @callback_url, coalesce(@metadata::jsonb, '{}'), now() + @deadline_in::interval)
 			on conflict (task_id, action, action2) do nothing
 			returning id
 		)
@@ -36,6 +37,7 @@ func TrackTask(ctx context.Context, q Querier, t NewTask) (id int64, added bool,
 		pgx.StrictNamedArgs{
 			"task_id": t.TaskID, "action": t.Action, "action2": t.Action2,
 			"external_id": t.ExternalID, "callback_url": t.CallbackURL, "metadata": t.Metadata,
+			"deadline_in": t.DeadlineIn,
 		}).Scan(&id, &added)
 	return id, added, err
 }
@@ -67,7 +69,9 @@ func GetPollTarget(ctx context.Context, q Querier, id int64, deadline time.Durat
 		       coalesce(last_error, '') as last_error,
 		       polls,
 		       clock_timestamp() - created_at as age,
-		       coalesce(deadline_at, created_at + @deadline::interval) - clock_timestamp() as left
+		       -- a Go duration holds 292 years, a deadline may be further away
+		       make_interval(secs => least(1e9, greatest(-1e9, extract(epoch from
+		           coalesce(deadline_at, created_at + @deadline::interval)) - extract(epoch from clock_timestamp()))::float8)) as left
 		from klingwatch.tasks
 		where id = @id`,
 		pgx.StrictNamedArgs{"id": id, "deadline": deadline})

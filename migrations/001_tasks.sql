@@ -38,7 +38,8 @@ create table klingwatch.tasks (
     processing_at       timestamptz,
     upstream_created_at timestamptz,
     upstream_updated_at timestamptz,
-    deadline_at         timestamptz,
+    deadline_at         timestamptz
+        constraint "deadline_at: a finite time" check (isfinite(deadline_at)),
     finished_at         timestamptz,
     constraint "task_id, action, action2: this task is tracked already" unique (task_id, action, action2)
 ) with (fillfactor = 75);

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/embeddedpg"
+	"github.com/klingwatch/klingwatch/migrations"
+)
+
+const (
+	// serveConns: River's own few, the writers of polls and attempts, health.
+	serveConns = 20
+	// toolConns is enough for commands that ask and go; migrating needs a few.
+	toolConns = 4
+)
+
+// database is an open pool, and the embedded server behind it if there is one.
+type database struct {
+	*pgxpool.Pool
+	url      string
+	embedded *embeddedpg.Server
+}
+
+// openDatabase connects to DATABASE_URL, or starts (or joins) the embedded
+// Postgres and brings that one to this version's schema: it is ours alone.
+func openDatabase(ctx context.Context, s settings, conns int32, notify func(string)) (*database, error) {
+	if s.DatabaseURL != "" {
+		pool, err := db.Open(ctx, s.DatabaseURL, conns)
+		if err != nil {
+			return nil, err
+		}
+		return &database{Pool: pool, url: s.DatabaseURL}, nil
+	}
+	dir := s.DataDir
+	if dir == "" {
+		var err error
+		if dir, err = embeddedpg.DefaultDataDir(); err != nil {
+			return nil, fmt.Errorf("%w (KLINGWATCH_DATA_DIR)", err)
+		}
+	}
+	return openEmbedded(ctx, embeddedpg.Config{DataDir: dir, BinDir: s.PostgresBinDir, Notify: notify}, conns)
+}
+
+func openEmbedded(ctx context.Context, cfg embeddedpg.Config, conns int32) (*database, error) {
+	server, err := embeddedpg.Start(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	d := &database{embedded: server, url: server.URL()}
+	if d.Pool, err = db.Open(ctx, server.URL(), conns); err != nil {
+		return nil, errors.Join(err, server.Close())
+	}
+	if _, err := migrations.Up(ctx, d.Pool); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	return d, nil
+}
+
+// close ends the connections and stops the embedded server if it is ours.
+func (d *database) close() error {
+	d.Pool.Close()
+	if d.embedded == nil {
+		return nil
+	}
+	return d.embedded.Close()
+}
+
+// withDatabase runs a short command on the database, whose schema must be there.
+func withDatabase(ctx context.Context, c *console, work func(settings, *database) error) (err error) {
+	s, err := loadSettings()
+	if err != nil {
+		return err
+	}
+	d, err := openDatabase(ctx, s, toolConns, c.notify)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.close()) }()
+	if err := requireSchema(ctx, d.Pool); err != nil {
+		return err
+	}
+	return work(s, d)
+}
+
+// notify tells a person about long steps; pipes get nothing.
+func (c *console) notify(message string) {
+	if terminal(c.err) {
+		fmt.Fprintln(c.err, message)
+	}
+}
+
+// requireSchema refuses a database that this binary must not work on.
+func requireSchema(ctx context.Context, pool *pgxpool.Pool) error {
+	pending, err := migrations.Pending(ctx, pool)
+	if err != nil {
+		return err
+	}
+	if len(pending) > 0 {
+		return fmt.Errorf("the database lacks %d migrations (%s): run klingwatch migrate", len(pending), names(pending))
+	}
+	return nil
+}
+
+// names joins the names of migrations, River's as one.
+func names(list []migrations.Migration) string {
+	var out []string
+	river := false
+	for _, m := range list {
+		switch {
+		case !strings.HasPrefix(m.Name, "river "):
+			out = append(out, m.Name)
+		case !river:
+			river = true
+			out = append(out, "river's tables")
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+// inTx runs work in one transaction.
+func (d *database) inTx(ctx context.Context, work func(pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, d.Pool, work)
+}

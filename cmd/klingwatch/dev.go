@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"charm.land/lipgloss/v2"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/embeddedpg"
+	"github.com/klingwatch/klingwatch/klingapi"
+	"github.com/klingwatch/klingwatch/klingapi/klingsim"
+	"github.com/klingwatch/klingwatch/metrics"
+	"github.com/klingwatch/klingwatch/webhook"
+	"github.com/klingwatch/klingwatch/worker"
+)
+
+type devCommand struct {
+	Exit  bool   `help:"End when the sample tasks have ended as expected and every webhook was verified; exit code 0 only then."`
+	Tasks int    `help:"Number of sample tasks." default:"20"`
+	Seed  uint64 `help:"Seed of the simulated relay; default: random, and printed." placeholder:"N"`
+}
+
+// The service runs faster in dev than by default: a person is watching.
+const (
+	devLifetime      = 4 * time.Second
+	devPollInterval  = 500 * time.Millisecond
+	devPollRate      = 200
+	devNotFoundGrace = 2 * time.Second
+	devFaultRate     = 0.05
+	devDeadline      = 6 * time.Second  // of the task that never ends
+	devLimit         = 50 * time.Second // --exit gives up then
+	devKey           = "dev-key"
+)
+
+// devStack is everything that dev runs.
+type devStack struct {
+	database *database
+	relay    *klingsim.Relay
+	relayURL string
+	receiver *receiver
+	receives *httptest.Server
+	listener net.Listener
+	log      *slog.Logger
+	logPath  string
+}
+
+func (cmd devCommand) Run(ctx context.Context, c *console) (err error) {
+	if cmd.Tasks < 1 {
+		return fmt.Errorf("--tasks must be at least 1, not %d", cmd.Tasks)
+	}
+	s, err := loadSettings()
+	if err != nil {
+		return err
+	}
+	if s.DatabaseURL != "" {
+		fmt.Fprintln(c.err, "dev never touches DATABASE_URL: it uses an embedded Postgres of its own")
+	}
+	if cmd.Exit {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, devLimit)
+		defer cancel()
+	}
+	stack, closeStack, err := cmd.start(ctx, c, s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeStack()) }()
+
+	ctx, stop := context.WithCancel(ctx)
+	served := make(chan error, 1)
+	go func() { served <- stack.serve(ctx) }()
+	defer func() { stop(); err = errors.Join(err, <-served) }()
+
+	c.printStack(stack)
+	samples, err := insertSamples(ctx, stack, cmd.Tasks)
+	if err != nil {
+		return err
+	}
+	good, err := stack.follow(ctx, c, samples)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("the sample tasks had not all ended after %s; seed %d", devLimit, stack.relay.Seed())
+	case err != nil:
+		return err
+	case !good:
+		return fmt.Errorf("not everything went as expected; to see it again: dev --exit --tasks %d --seed %d", cmd.Tasks, stack.relay.Seed())
+	case cmd.Exit:
+		return nil
+	}
+	c.printInvitation(stack)
+	<-ctx.Done()
+	return nil
+}
+
+// start brings up everything but the service. The returned function takes it
+// down again.
+func (cmd devCommand) start(ctx context.Context, c *console, s settings) (stack *devStack, closeAll func() error, err error) {
+	var closers []func() error
+	closeAll = func() (err error) {
+		for i := len(closers) - 1; i >= 0; i-- {
+			err = errors.Join(err, closers[i]())
+		}
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, closeAll())
+		}
+	}()
+
+	addr := s.ListenAddr
+	if cmd.Exit {
+		addr = "127.0.0.1:0"
+	}
+	stack = &devStack{}
+	if stack.listener, err = listen(ctx, "KLINGWATCH_LISTEN_ADDR", addr); err != nil {
+		return nil, nil, err
+	}
+	dir, removeDir, err := dataDir()
+	if err != nil {
+		return nil, nil, err
+	}
+	closers = append(closers, removeDir)
+	cfg := embeddedpg.Config{
+		DataDir: filepath.Join(dir, "postgres"), BinDir: s.PostgresBinDir, Notify: c.notify,
+		Parameters: map[string]string{"fsync": "off"}, // thrown away at the end
+	}
+	if stack.database, err = openEmbedded(ctx, cfg, serveConns); err != nil {
+		return nil, nil, err
+	}
+	closers = append(closers, stack.database.close)
+
+	stack.relay = klingsim.New(klingsim.Config{Seed: cmd.Seed, APIKey: devKey, Lifetime: devLifetime, FaultRate: devFaultRate})
+	relay := httptest.NewServer(stack.relay)
+	stack.relayURL = relay.URL
+	stack.receiver = &receiver{}
+	stack.receives = httptest.NewServer(stack.receiver)
+	closers = append(closers, func() error { relay.Close(); stack.receives.Close(); return nil })
+
+	// the log would disturb the progress: it goes beside the database
+	stack.logPath = filepath.Join(dir, "klingwatch.log")
+	logTo, err := os.Create(stack.logPath)
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening the log of the service: %w", err)
+	}
+	closers = append(closers, logTo.Close)
+	s.LogFormat = "json"
+	stack.log = s.newLog(logTo)
+	return stack, closeAll, stack.subscribe(ctx)
+}
+
+// dataDir makes a directory that is thrown away at the end.
+func dataDir() (dir string, remove func() error, err error) {
+	if dir, err = os.MkdirTemp("", "klingwatch-dev-"); err == nil {
+		err = os.Chmod(dir, 0o755) // the server's user enters it
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("making a directory for the database: %w", err)
+	}
+	return dir, func() error { return os.RemoveAll(dir) }, nil
+}
+
+// subscribe adds the receiver as an endpoint for all events and learns the secrets.
+func (d *devStack) subscribe(ctx context.Context) error {
+	pool := d.database.Pool
+	if err := db.EnsureDeploymentKey(ctx, pool, webhook.NewSecret()); err != nil {
+		return err
+	}
+	if _, err := db.AddEndpoint(ctx, pool, d.receives.URL+endpointPath, webhook.Types, "demo receiver", webhook.NewSecret()); err != nil {
+		return err
+	}
+	keys, err := db.SigningKeys(ctx, pool)
+	if err != nil {
+		return err
+	}
+	return d.receiver.trust(keys)
+}
+
+// serve runs the service itself, as the serve command does.
+func (d *devStack) serve(ctx context.Context) error {
+	relay, err := klingapi.New(klingapi.Config{BaseURL: d.relayURL, Credential: klingapi.StaticKey(devKey)})
+	if err != nil {
+		return err
+	}
+	defer relay.Close()
+	networks, err := webhook.ParseNetworks("127.0.0.0/8")
+	if err != nil {
+		return err
+	}
+	webhooks := webhook.NewClient(webhook.Config{AllowNetworks: networks})
+	defer webhooks.Close()
+	m := metrics.New()
+	return serve(ctx, d.listener, d.database, m, d.log, worker.New(worker.Config{
+		Pool: d.database.Pool, Relay: relay, Webhooks: webhooks, Metrics: m, Log: d.log,
+		PollInterval: devPollInterval, PollRate: devPollRate, PollTimeout: klingapi.DefaultTimeout,
+		TaskDeadline: time.Hour, WebhookTimeout: webhook.DefaultTimeout, NotFoundGrace: devNotFoundGrace,
+	}))
+}
+
+func (c *console) printStack(d *devStack) {
+	for _, line := range [][2]string{
+		{"database", d.database.url},
+		{"relay", fmt.Sprintf("%s  (simulated, seed %d)", d.relayURL, d.relay.Seed())},
+		{"service", "http://" + d.listener.Addr().String() + "/readyz"},
+		{"receiver", d.receives.URL},
+		{"log", d.logPath},
+	} {
+		_, _ = lipgloss.Fprintln(c.out, fmt.Sprintf("%s %s", headStyle.Render(fmt.Sprintf("%-9s", line[0])), line[1]))
+	}
+	fmt.Fprintln(c.out)
+}
+
+func (c *console) printInvitation(d *devStack) {
+	fmt.Fprintln(c.out, strings.Join([]string{
+		"", "Everything keeps running; insert a task of your own:", "",
+		fmt.Sprintf("  psql '%s' -c \"insert into klingwatch.tasks (task_id, action, action2) values ('my-first', 'videos', 'text2video')\"", d.database.url),
+		fmt.Sprintf("  DATABASE_URL='%s' klingwatch show my-first", d.database.url),
+		"", "klingwatch sim --help lists what a task id can ask of the simulated relay. Ctrl-C ends it all.",
+	}, "\n"))
+}

@@ -1,0 +1,109 @@
+// Command klingwatch follows generation tasks at Kling relays to their end.
+//
+// It is the only place that reads the environment and knows all the packages.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"golang.org/x/term"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// Exit codes.
+const (
+	exitOK    = 0
+	exitError = 1 // it went wrong, or an answer is "no"
+	exitUsage = 2 // the command line is not understood
+)
+
+// commands is the command line.
+type commands struct {
+	Serve       serveCommand       `cmd:"" help:"Poll tasks and deliver webhooks until stopped."`
+	Dev         devCommand         `cmd:"" help:"See it run: Postgres, a simulated relay, the service, a receiver and sample tasks."`
+	Sim         simCommand         `cmd:"" help:"Serve a simulated relay."`
+	Migrate     migrateCommand     `cmd:"" help:"Bring the database to this version's schema."`
+	Track       trackCommand       `cmd:"" help:"Track tasks by their ids."`
+	List        listCommand        `cmd:"" help:"List tasks, newest first."`
+	Show        showCommand        `cmd:"" help:"Show all that is known of a task."`
+	Endpoints   endpointsCommand   `cmd:"" help:"Receivers of every task's events."`
+	Keys        keysCommand        `cmd:"" help:"Secrets that sign webhooks."`
+	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running service whether it is ready; exit code 0 if so."`
+	Version     versionCommand     `cmd:"" help:"Print the version."`
+	Settings    settingsCommand    `cmd:"" hidden:"" help:"Print the table of settings (Markdown)."`
+}
+
+// console is where a command reads and writes.
+type console struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// terminal tells whether w is a person's terminal.
+func terminal(w any) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// quietError ends a command with code 1 without another word.
+type quietError struct{}
+
+func (quietError) Error() string { return "" }
+
+func run(args []string, in io.Reader, out, errOut io.Writer) int {
+	// The first signal stops gracefully; from then on a second one stops at once.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+
+	exit := -1
+	parser, err := kong.New(&commands{},
+		kong.Name("klingwatch"),
+		kong.Description("klingwatch follows generation tasks at Kling relays to their end.\n\nSettings come from the environment; see README.md. To see it run: klingwatch dev"),
+		kong.Writers(out, errOut),
+		kong.Exit(func(code int) { exit = code }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(&console{in, out, errOut}),
+	)
+	if err != nil {
+		return fail(errOut, err)
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	command, err := parser.Parse(args)
+	if exit >= 0 {
+		return exit // --help
+	}
+	if err != nil {
+		fmt.Fprintf(errOut, "klingwatch: %s; try klingwatch --help\n", err)
+		return exitUsage
+	}
+	return fail(errOut, command.Run())
+}
+
+// fail prints an error as one line and returns the exit code.
+func fail(w io.Writer, err error) int {
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, quietError{}):
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(w, "klingwatch: stopped")
+	default:
+		fmt.Fprintln(w, "klingwatch: "+strings.Join(strings.Fields(err.Error()), " "))
+	}
+	return exitError
+}

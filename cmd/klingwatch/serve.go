@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/metrics"
+	"github.com/klingwatch/klingwatch/migrations"
+	"github.com/klingwatch/klingwatch/web"
+	"github.com/klingwatch/klingwatch/worker"
+)
+
+type serveCommand struct {
+	Migrate bool `help:"Bring the database to this version's schema first."`
+}
+
+// Run serves until a signal; a second one ends the process at once.
+func (cmd serveCommand) Run(ctx context.Context, c *console) (err error) {
+	s, err := loadSettings()
+	if err != nil {
+		return err
+	}
+	relay, err := s.relay()
+	if err != nil {
+		return err
+	}
+	defer relay.Close()
+	listener, err := listen(ctx, "KLINGWATCH_LISTEN_ADDR", s.ListenAddr)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	log := s.newLog(c.err)
+	d, err := openDatabase(ctx, s, serveConns, func(message string) { log.Info(message) })
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.close()) }()
+	if cmd.Migrate {
+		applied, err := migrations.Up(ctx, d.Pool)
+		if err != nil {
+			return err
+		}
+		if len(applied) > 0 {
+			log.Info("migrated", "steps", names(applied))
+		}
+	}
+	if err := requireSchema(ctx, d.Pool); err != nil {
+		return fmt.Errorf("%w, or start with serve --migrate", err)
+	}
+	m := metrics.New()
+	m.Build.WithLabelValues(version()).Set(1)
+	webhooks := s.webhooks()
+	defer webhooks.Close()
+	return serve(ctx, listener, d, m, log, worker.New(worker.Config{
+		Pool: d.Pool, Relay: relay, Webhooks: webhooks, Metrics: m, Log: log,
+		PollInterval: s.PollInterval, PollRate: s.PollRate, PollTimeout: s.PollTimeout,
+		TaskDeadline: s.TaskDeadline, WebhookTimeout: s.WebhookTimeout,
+	}))
+}
+
+// listen opens addr; setting names where it came from.
+func listen(ctx context.Context, setting, addr string) (net.Listener, error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", addr)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%s: %s is in use by another program: choose another port, or 0 for a free one", setting, addr)
+	case err != nil:
+		return nil, fmt.Errorf("%s: cannot listen on %q: %w", setting, addr, err)
+	}
+	return listener, nil
+}
+
+// serve runs the worker and the HTTP side until ctx ends. While it drains,
+// /readyz says no and the rest still answers.
+func serve(ctx context.Context, listener net.Listener, d *database, m *metrics.Metrics, log *slog.Logger, w *worker.Worker) error {
+	var draining atomic.Bool
+	server := &http.Server{
+		Handler:           web.Handler(readiness(d, w, &draining), m.Handler()),
+		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	log.Info("listening", "addr", listener.Addr().String(), "version", version())
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		<-ctx.Done()
+		draining.Store(true)
+		log.Info("stopping; a second signal stops at once")
+	}()
+	worked := make(chan error, 1)
+	go func() { worked <- w.Run(ctx) }()
+
+	var err error
+	select {
+	case err = <-worked:
+	case err = <-served: // the listener broke
+		cancel()
+		err = errors.Join(err, <-worked)
+	}
+	shutdown, done := context.WithTimeout(context.Background(), time.Second)
+	defer done()
+	_ = server.Shutdown(shutdown)
+	if err == nil {
+		log.Info("stopped")
+	}
+	return err
+}
+
+// readiness are the conditions of /readyz.
+func readiness(d *database, w *worker.Worker, draining *atomic.Bool) []web.Check {
+	return []web.Check{
+		{Name: "database", Ask: func(ctx context.Context) error {
+			if err := db.Ping(ctx, d.Pool); err != nil {
+				return errors.New("the database does not answer")
+			}
+			return nil
+		}},
+		{Name: "migrations", Ask: func(ctx context.Context) error { return requireSchema(ctx, d.Pool) }},
+		{Name: "worker", Ask: func(context.Context) error {
+			if draining.Load() {
+				return errors.New("draining: the process is stopping")
+			}
+			if !w.Working() {
+				return errors.New("River is not running")
+			}
+			return nil
+		}},
+	}
+}

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kelseyhightower/envconfig"
+
+	"github.com/klingwatch/klingwatch/klingapi"
+	"github.com/klingwatch/klingwatch/webhook"
+)
+
+// settings are the environment variables. The desc tags are the documentation:
+// the table of the README is made of them.
+type settings struct {
+	DatabaseURL    string        `envconfig:"DATABASE_URL" desc:"Postgres to use; empty = start the embedded one"`
+	DataDir        string        `envconfig:"KLINGWATCH_DATA_DIR" desc:"where the embedded Postgres keeps its data; empty = the user's data directory"`
+	PostgresBinDir string        `envconfig:"KLINGWATCH_POSTGRES_BIN_DIR" desc:"directory of initdb and postgres for the embedded one; empty = search, else download once"`
+	BaseURL        string        `envconfig:"KLING_BASE_URL" desc:"scheme and host of the relay; required by serve"`
+	PathPrefix     string        `envconfig:"KLING_PATH_PREFIX" default:"/kling/v1" desc:"path in front of /{action}/{action2}/{task_id}; /v1 for Kling itself"`
+	APIKey         string        `envconfig:"KLING_API_KEY" desc:"bearer key; serve requires this, the file or the pair below"`
+	APIKeyFile     string        `envconfig:"KLING_API_KEY_FILE" desc:"file with the bearer key; read again when it changes"`
+	AccessKey      string        `envconfig:"KLING_ACCESS_KEY" desc:"official JWT authentication instead of a bearer key"`
+	SecretKey      string        `envconfig:"KLING_SECRET_KEY" desc:"secret of the access key"`
+	ListenAddr     string        `envconfig:"KLINGWATCH_LISTEN_ADDR" default:"127.0.0.1:8080" desc:"HTTP: health, metrics; port 0 picks a free one and the log tells it"`
+	PollInterval   time.Duration `envconfig:"KLINGWATCH_POLL_INTERVAL" default:"5s" desc:"wait between two polls of one task; jittered"`
+	PollRate       float64       `envconfig:"KLINGWATCH_POLL_RATE" default:"50" desc:"upper bound on upstream requests per second"`
+	PollTimeout    time.Duration `envconfig:"KLINGWATCH_POLL_TIMEOUT" default:"15s" desc:"one upstream request, body included"`
+	TaskDeadline   time.Duration `envconfig:"KLINGWATCH_TASK_DEADLINE" default:"24h" desc:"age at which a task that has not ended becomes expired"`
+	WebhookTimeout time.Duration `envconfig:"KLINGWATCH_WEBHOOK_TIMEOUT" default:"20s" desc:"one webhook request, body included"`
+	AllowNetworks  string        `envconfig:"KLINGWATCH_WEBHOOK_ALLOW_NETWORKS" desc:"CIDRs of private networks that webhooks may reach, comma separated"`
+	LogLevel       string        `envconfig:"KLINGWATCH_LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`
+	LogFormat      string        `envconfig:"KLINGWATCH_LOG_FORMAT" desc:"json or text; empty = text on a terminal, else json"`
+}
+
+// fieldOf returns the struct field of each setting, in order.
+func settingFields() []reflect.StructField {
+	t := reflect.TypeFor[settings]()
+	fields := make([]reflect.StructField, t.NumField())
+	for i := range fields {
+		fields[i] = t.Field(i)
+	}
+	return fields
+}
+
+// loadSettings reads the environment. Its errors are one line, name the
+// variable and never show a secret.
+func loadSettings() (settings, error) {
+	var s settings
+	if err := checkNames(os.Environ()); err != nil {
+		return s, err
+	}
+	// An empty variable means unset: compose files and shells make them easily,
+	// and envconfig would take "" for a value.
+	for _, field := range settingFields() {
+		name := field.Tag.Get("envconfig")
+		if value, set := os.LookupEnv(name); set && strings.TrimSpace(value) == "" {
+			_ = os.Unsetenv(name)
+		}
+	}
+	if err := envconfig.Process("", &s); err != nil {
+		var parse *envconfig.ParseError
+		if errors.As(err, &parse) {
+			return s, fmt.Errorf("%s: %q is not a %s", parse.KeyName, parse.Value, formOf(parse.TypeName))
+		}
+		return s, err
+	}
+	return s, s.check()
+}
+
+func formOf(typeName string) string {
+	if typeName == "time.Duration" {
+		return "duration like 5s, 2m30s or 24h"
+	}
+	return "number like 50"
+}
+
+// checkNames refuses KLINGWATCH_ variables that nobody reads: a misspelt name
+// would silently leave the default in force.
+func checkNames(environ []string) error {
+	var known []string
+	for _, field := range settingFields() {
+		known = append(known, field.Tag.Get("envconfig"))
+	}
+	for _, entry := range environ {
+		name, _, _ := strings.Cut(entry, "=")
+		if !strings.HasPrefix(name, "KLINGWATCH_") || slices.Contains(known, name) {
+			continue
+		}
+		closest := slices.MinFunc(known, func(a, b string) int { return distance(a, name) - distance(b, name) })
+		return fmt.Errorf("%s is not a setting of klingwatch; did you mean %s?", name, closest)
+	}
+	return nil
+}
+
+// distance counts the edits between two names (Levenshtein).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
+		}
+	}
+	return row[len(b)]
+}
+
+// check refuses values that contradict each other or can't work.
+func (s settings) check() error {
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"KLINGWATCH_POLL_INTERVAL", s.PollInterval},
+		{"KLINGWATCH_POLL_TIMEOUT", s.PollTimeout},
+		{"KLINGWATCH_TASK_DEADLINE", s.TaskDeadline},
+		{"KLINGWATCH_WEBHOOK_TIMEOUT", s.WebhookTimeout},
+	} {
+		if d.value <= 0 {
+			return fmt.Errorf("%s must be more than 0, not %s", d.name, d.value)
+		}
+	}
+	if !(s.PollRate > 0 && s.PollRate <= 1e6) {
+		return fmt.Errorf("KLINGWATCH_POLL_RATE must be more than 0 and at most a million, not %v", s.PollRate)
+	}
+	if s.APIKey != "" && s.APIKeyFile != "" {
+		return errors.New("KLING_API_KEY and KLING_API_KEY_FILE are both set: keep one")
+	}
+	if (s.AccessKey == "") != (s.SecretKey == "") {
+		return errors.New("KLING_ACCESS_KEY and KLING_SECRET_KEY belong together: one of them is missing")
+	}
+	if s.AccessKey != "" && (s.APIKey != "" || s.APIKeyFile != "") {
+		return errors.New("a bearer key and KLING_ACCESS_KEY are both set: keep one way of authentication")
+	}
+	if _, err := webhook.ParseNetworks(s.AllowNetworks); err != nil {
+		return fmt.Errorf("KLINGWATCH_WEBHOOK_ALLOW_NETWORKS: %w", err)
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, strings.ToLower(s.LogLevel)) {
+		return fmt.Errorf("KLINGWATCH_LOG_LEVEL must be debug, info, warn or error, not %q", s.LogLevel)
+	}
+	if !slices.Contains([]string{"", "json", "text"}, s.LogFormat) {
+		return fmt.Errorf("KLINGWATCH_LOG_FORMAT must be json or text, not %q", s.LogFormat)
+	}
+	return nil
+}
+
+// relay makes the client of the relay, or says which setting is missing.
+func (s settings) relay() (*klingapi.Client, error) {
+	if s.BaseURL == "" {
+		return nil, errors.New("KLING_BASE_URL is not set: give the scheme and host of the relay, like https://relay.example")
+	}
+	credential, err := s.credential()
+	if err != nil {
+		return nil, err
+	}
+	client, err := klingapi.New(klingapi.Config{
+		BaseURL: s.BaseURL, PathPrefix: s.PathPrefix, Credential: credential,
+		Timeout: s.PollTimeout, UserAgent: "klingwatch/" + version(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("KLING_BASE_URL: %w", err)
+	}
+	return client, nil
+}
+
+func (s settings) credential() (klingapi.Credential, error) {
+	switch {
+	case s.APIKey != "":
+		return klingapi.StaticKey(strings.TrimSpace(s.APIKey)), nil
+	case s.APIKeyFile != "":
+		file, err := klingapi.NewKeyFile(s.APIKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("KLING_API_KEY_FILE: %w", err)
+		}
+		return file, nil
+	case s.AccessKey != "":
+		return klingapi.NewAccessKey(s.AccessKey, s.SecretKey)
+	}
+	return nil, errors.New("no key is set: give KLING_API_KEY, KLING_API_KEY_FILE, or KLING_ACCESS_KEY with KLING_SECRET_KEY")
+}
+
+func (s settings) webhooks() *webhook.Client {
+	networks, _ := webhook.ParseNetworks(s.AllowNetworks) // check has parsed it
+	return webhook.NewClient(webhook.Config{Timeout: s.WebhookTimeout, AllowNetworks: networks, UserAgent: "klingwatch/" + version()})
+}
+
+// settingsCommand prints the README's table.
+type settingsCommand struct{}
+
+func (settingsCommand) Run(c *console) error {
+	_, err := fmt.Fprint(c.out, settingsTable())
+	return err
+}
+
+func settingsTable() string {
+	var b strings.Builder
+	b.WriteString("| name | default | meaning |\n|---|---|---|\n")
+	for _, field := range settingFields() {
+		value := field.Tag.Get("default")
+		if value != "" {
+			value = "`" + value + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", field.Tag.Get("envconfig"), value, field.Tag.Get("desc"))
+	}
+	return b.String()
+}

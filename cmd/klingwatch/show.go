@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"charm.land/lipgloss/v2"
+
+	"github.com/klingwatch/klingwatch/db"
+)
+
+type showCommand struct {
+	ID   string `arg:"" help:"Our id or the provider's."`
+	JSON bool   `help:"One JSON object per task."`
+}
+
+// shownTask is a task with everything that belongs to it.
+type shownTask struct {
+	db.Task
+	Outputs    []db.Output   `json:"outputs"`
+	Events     []db.Event    `json:"events"`
+	Deliveries []db.Delivery `json:"deliveries"`
+}
+
+func (s showCommand) Run(ctx context.Context, c *console) error {
+	return withDatabase(ctx, c, func(_ settings, d *database) error {
+		tasks, err := db.FindTasks(ctx, d.Pool, s.ID)
+		if err != nil {
+			return fmt.Errorf("reading the task: %w", err)
+		}
+		if len(tasks) == 0 {
+			return fmt.Errorf("no task has the id %q, neither ours nor the provider's", s.ID)
+		}
+		for i, task := range tasks {
+			shown, err := load(ctx, d, task)
+			if err != nil {
+				return fmt.Errorf("reading the task: %w", err)
+			}
+			if s.JSON {
+				if err := printJSON(c.out, shown); err != nil {
+					return err
+				}
+				continue
+			}
+			if i > 0 {
+				fmt.Fprintln(c.out)
+			}
+			c.printTask(shown)
+		}
+		return nil
+	})
+}
+
+func load(ctx context.Context, d *database, task db.Task) (shown shownTask, err error) {
+	shown.Task = task
+	if shown.Outputs, err = db.OutputsOfTask(ctx, d.Pool, task.ID); err != nil {
+		return shown, err
+	}
+	if shown.Events, err = db.EventsOfTask(ctx, d.Pool, task.ID); err != nil {
+		return shown, err
+	}
+	shown.Deliveries, err = db.DeliveriesOfTask(ctx, d.Pool, task.ID)
+	return shown, err
+}
+
+// printTask prints what is known, for people; empty fields are left out.
+func (c *console) printTask(t shownTask) {
+	for _, field := range []struct{ name, value string }{
+		{"task", fmt.Sprintf("%d  %s/%s  %s", t.ID, t.Action, t.Action2, t.TaskID)},
+		{"status", styleOf(t.Status).Render(t.Status)},
+		{"why", t.StatusMessage},
+		{"provider says", deref(t.UpstreamStatus)},
+		{"external id", deref(t.ExternalID)},
+		{"callback", deref(t.CallbackURL)},
+		{"metadata", nonTrivial(t.Metadata)},
+		{"created", when(&t.CreatedAt)},
+		{"submitted", when(t.SubmittedAt)},
+		{"processing", when(t.ProcessingAt)},
+		{"finished", when(t.FinishedAt)},
+		{"deadline", when(t.DeadlineAt)},
+		{"polls", strconv.Itoa(t.Polls)},
+		{"last poll", when(t.LastPolledAt)},
+		{"next poll", when(t.NextPollAt)},
+		{"last error", deref(t.LastError)},
+		{"error code", deref(t.ErrorCode)},
+		{"request id", deref(t.RequestID)},
+		{"units", string(deref(t.UnitDeduction))},
+	} {
+		if field.value != "" {
+			_, _ = lipgloss.Fprintln(c.out, fmt.Sprintf("%-14s %s", field.name, field.value))
+		}
+	}
+	for _, o := range t.Outputs {
+		fmt.Fprintf(c.out, "\n%s %d\n  %s\n", o.Kind, o.Position, o.URL)
+		if o.ExpiresAt != nil {
+			fmt.Fprintf(c.out, "  until %s\n", when(o.ExpiresAt))
+		}
+	}
+	if len(t.Events) > 0 {
+		fmt.Fprintln(c.out)
+		rows := make([][]string, len(t.Events))
+		for i, e := range t.Events {
+			rows[i] = []string{strconv.Itoa(e.Sequence), e.Type, e.EventID, when(&e.CreatedAt)}
+		}
+		c.printTable([]string{"EVENT", "TYPE", "WEBHOOK-ID", "AT"}, rows)
+	}
+	if len(t.Deliveries) > 0 {
+		fmt.Fprintln(c.out)
+		c.printDeliveries(t.Deliveries)
+	}
+}
+
+// attemptRow is one entry of a delivery's attempt log.
+type attemptRow struct {
+	Attempt    int        `json:"attempt"`
+	StartedAt  time.Time  `json:"started_at"`
+	FinishedAt *time.Time `json:"finished_at"`
+	StatusCode *int       `json:"status_code"`
+	Error      *string    `json:"error"`
+}
+
+func (c *console) printDeliveries(deliveries []db.Delivery) {
+	var rows [][]string
+	for _, d := range deliveries {
+		rows = append(rows, []string{strconv.FormatInt(d.ID, 10), d.Type, d.State, when(d.NextAttemptAt), d.URL})
+		var attempts []attemptRow
+		_ = json.Unmarshal(d.AttemptLog, &attempts) // made by the query
+		for _, a := range attempts {
+			rows = append(rows, []string{"", fmt.Sprintf("attempt %d", a.Attempt), a.result(), when(&a.StartedAt), deref(a.Error)})
+		}
+	}
+	c.printTable([]string{"DELIVERY", "TYPE", "STATE", "NEXT / AT", "RECEIVER / WHY"}, rows)
+}
+
+func (a attemptRow) result() string {
+	switch {
+	case a.FinishedAt == nil:
+		return "under way or interrupted"
+	case a.StatusCode != nil:
+		return "HTTP " + strconv.Itoa(*a.StatusCode)
+	}
+	return "no answer"
+}
+
+// when shows a time with its distance; nothing for none.
+func when(t *time.Time) string {
+	if t == nil || t.IsZero() {
+		return ""
+	}
+	if d := time.Until(*t); d > 0 {
+		return fmt.Sprintf("%s (in %s)", t.Local().Format(time.DateTime), short(d))
+	}
+	return fmt.Sprintf("%s (%s ago)", t.Local().Format(time.DateTime), ago(*t))
+}
+
+func nonTrivial(metadata json.RawMessage) string {
+	if string(metadata) == "{}" {
+		return ""
+	}
+	return string(metadata)
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"charm.land/lipgloss/v2"
+	"charm.land/lipgloss/v2/table"
+	"github.com/schollz/progressbar/v3"
+
+	"github.com/klingwatch/klingwatch/db"
+)
+
+var (
+	headStyle = lipgloss.NewStyle().Bold(true)
+	goodStyle = lipgloss.NewStyle().Foreground(lipgloss.Green)
+	badStyle  = lipgloss.NewStyle().Foreground(lipgloss.Red)
+	dimStyle  = lipgloss.NewStyle().Faint(true)
+)
+
+// styleOf colours the words that people look for.
+func styleOf(cell string) lipgloss.Style {
+	switch cell {
+	case db.Succeeded, db.DeliveryDelivered, "enabled", "ok":
+		return goodStyle
+	case db.Failed, db.NotFound, db.Expired, db.DeliveryExhausted, "disabled", "wrong":
+		return badStyle
+	case db.Canceled:
+		return dimStyle
+	}
+	return lipgloss.NewStyle()
+}
+
+// printTable prints aligned columns, coloured on a terminal.
+func (c *console) printTable(headers []string, rows [][]string) {
+	if !terminal(c.out) {
+		w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+		for _, row := range append([][]string{headers}, rows...) {
+			fmt.Fprintln(w, strings.TrimRight(strings.Join(row, "\t"), "\t"))
+		}
+		_ = w.Flush()
+		return
+	}
+	t := table.New().Headers(headers...).Rows(rows...).Wrap(false).
+		BorderTop(false).BorderBottom(false).BorderLeft(false).BorderRight(false).BorderColumn(false).BorderHeader(false).
+		StyleFunc(func(row, col int) lipgloss.Style {
+			style := headStyle
+			if row != table.HeaderRow {
+				style = styleOf(rows[row][col])
+			}
+			return style.PaddingRight(2)
+		})
+	_, _ = lipgloss.Fprintln(c.out, t.Render())
+}
+
+// printJSON prints one object as one line.
+func printJSON(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(v)
+}
+
+// progress tells how far something is: a bar on a terminal, lines in a pipe.
+type progress struct {
+	w   io.Writer
+	bar *progressbar.ProgressBar
+}
+
+// newProgress counts up to total.
+func (c *console) newProgress(total int, what string) *progress {
+	p := &progress{w: c.err}
+	if terminal(c.err) {
+		p.bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(c.err), progressbar.OptionSetDescription(what),
+			progressbar.OptionShowCount(), progressbar.OptionSetWidth(30), progressbar.OptionSetElapsedTime(true),
+			progressbar.OptionSetPredictTime(false), progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(50*time.Millisecond),
+			progressbar.OptionUseANSICodes(true), progressbar.OptionSetRenderBlankState(true))
+	}
+	return p
+}
+
+// set moves the bar.
+func (p *progress) set(done int, what string) {
+	if p.bar == nil {
+		return
+	}
+	p.bar.Describe(what)
+	_ = p.bar.Set(done)
+}
+
+// line prints a line that stays.
+func (p *progress) line(format string, args ...any) {
+	if p.bar != nil {
+		_ = p.bar.Clear()
+	}
+	_, _ = lipgloss.Fprintln(p.w, fmt.Sprintf(format, args...))
+	if p.bar != nil {
+		_ = p.bar.RenderBlank()
+	}
+}
+
+// end removes the bar.
+func (p *progress) end() {
+	if p.bar != nil {
+		_ = p.bar.Clear()
+	}
+}
+
+// ago tells the distance of a time for people: 3s, 5m, 2h, 4d.
+func ago(t time.Time) string { return short(time.Since(t)) }
+
+func short(d time.Duration) string {
+	switch d = d.Abs(); {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+// cut shortens a text for a table cell.
+func cut(text string, runes int) string {
+	r := []rune(text)
+	if len(r) <= runes {
+		return text
+	}
+	return string(r[:runes-1]) + "…"
+}
+
+func deref[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/webhook"
+)
+
+type trackCommand struct {
+	Path        string          `arg:"" help:"Action and action2 of the creation: videos/text2video, images/generations, videos/avatar/image2video."`
+	IDs         []string        `arg:"" optional:"" name:"id" help:"The provider's task ids; none: read from standard input, separated by white space."`
+	CallbackURL string          `help:"Gets the terminal event of each task." placeholder:"URL"`
+	ExternalID  string          `help:"Your own reference; for a single task." placeholder:"TEXT"`
+	Metadata    json.RawMessage `help:"JSON object that comes back in every webhook." placeholder:"JSON"`
+	Deadline    time.Duration   `help:"Expire after this; default KLINGWATCH_TASK_DEADLINE." placeholder:"DURATION"`
+	Wait        bool            `help:"Wait until all have ended; exit code 0 only if all succeeded."`
+}
+
+func (t trackCommand) Run(ctx context.Context, c *console) error {
+	action, action2, ok := strings.Cut(t.Path, "/")
+	if !ok {
+		return fmt.Errorf("%q is not action/action2 like videos/text2video", t.Path)
+	}
+	if t.CallbackURL != "" {
+		if err := webhook.CheckURL(t.CallbackURL); err != nil {
+			return fmt.Errorf("--callback-url: %w", err)
+		}
+	}
+	ids, err := t.ids(c)
+	if err != nil {
+		return err
+	}
+	if t.ExternalID != "" && len(ids) != 1 {
+		return fmt.Errorf("--external-id is the reference of one task, but there are %d", len(ids))
+	}
+	task := db.NewTask{Action: action, Action2: action2, Metadata: t.Metadata, CallbackURL: optional(t.CallbackURL), ExternalID: optional(t.ExternalID)}
+	if t.Deadline > 0 {
+		task.DeadlineIn = &t.Deadline
+	}
+	return withDatabase(ctx, c, func(s settings, d *database) error {
+		ours, err := trackAll(ctx, c, d, task, ids)
+		if err != nil || !t.Wait {
+			return err
+		}
+		return wait(ctx, c, d, ours)
+	})
+}
+
+// ids come from the command line, else from standard input.
+func (t trackCommand) ids(c *console) ([]string, error) {
+	ids := t.IDs
+	if len(ids) == 0 {
+		if terminal(c.in) {
+			return nil, errors.New("no task id: give ids, or send them to standard input")
+		}
+		scanner := bufio.NewScanner(c.in)
+		scanner.Split(bufio.ScanWords)
+		for scanner.Scan() {
+			ids = append(ids, scanner.Text())
+		}
+		if err := scanner.Err(); err != nil && !errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("reading task ids from standard input: %w", err)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, errors.New("no task id on standard input")
+	}
+	return ids, nil
+}
+
+// trackAll inserts all tasks or none and returns our ids.
+func trackAll(ctx context.Context, c *console, d *database, task db.NewTask, ids []string) ([]int64, error) {
+	ours := make([]int64, len(ids))
+	added := make([]bool, len(ids))
+	err := d.inTx(ctx, func(tx pgx.Tx) (err error) {
+		for i, id := range ids {
+			task.TaskID = id
+			if ours[i], added[i], err = db.TrackTask(ctx, tx, task); err != nil {
+				return refusal(id, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, id := range ids {
+		note := ""
+		if !added[i] {
+			note = "\ttracked already"
+		}
+		fmt.Fprintf(c.out, "%d\t%s%s\n", ours[i], id, note)
+	}
+	if n, err := db.LiveInstances(ctx, d.Pool); err == nil && n == 0 {
+		fmt.Fprintln(c.err, "no klingwatch serve is working on this database now; the tasks wait until one does")
+	}
+	return ours, nil
+}
+
+// refusal turns a violated constraint, whose name is a sentence, into an error.
+func refusal(id string, err error) error {
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) && pgErr.ConstraintName != "" {
+		return fmt.Errorf("task %q was refused, nothing was tracked: %s", id, pgErr.ConstraintName)
+	}
+	return fmt.Errorf("tracking task %q: %w", id, err)
+}
+
+// waitInterval is how often a waiting command looks.
+const waitInterval = 250 * time.Millisecond
+
+// wait follows tasks until all are terminal.
+func wait(ctx context.Context, c *console, d *database, ids []int64) error {
+	p := c.newProgress(len(ids), "waiting")
+	defer p.end()
+	told := map[int64]bool{}
+	succeeded := 0
+	for {
+		tasks, err := db.StatusesOf(ctx, d.Pool, ids)
+		if err != nil {
+			return fmt.Errorf("reading the tasks: %w", err)
+		}
+		for _, task := range tasks {
+			if told[task.ID] || !db.Terminal(task.Status) {
+				continue
+			}
+			told[task.ID] = true
+			if task.Status == db.Succeeded {
+				succeeded++
+			}
+			p.line("%d %s %s %s", task.ID, task.TaskID, styleOf(task.Status).Render(task.Status), task.StatusMessage)
+		}
+		p.set(len(told), fmt.Sprintf("%d of %d ended", len(told), len(tasks)))
+		if len(told) == len(tasks) {
+			if succeeded < len(tasks) {
+				p.line("%d of %d succeeded", succeeded, len(tasks))
+				return quietError{}
+			}
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(waitInterval):
+		}
+	}
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

@@ -1,0 +1,82 @@
+// Package metrics holds every metric of the service. Label sets are closed:
+// each label value is a constant of the code, never text from outside.
+package metrics
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Metrics are the counters and gauges of one process.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	Polls          *prometheus.CounterVec // by outcome: finished, changed, unchanged, not_found, refused, throttled, unreachable, unreadable
+	PollSeconds    prometheus.Histogram   // one upstream exchange
+	UnknownWords   prometheus.Counter     // replies with a status word that is not in the table
+	StatusChanges  *prometheus.CounterVec // by status
+	Attempts       *prometheus.CounterVec // webhook requests by result: delivered, or the class of the failure
+	AttemptSeconds prometheus.Histogram   // one webhook request
+	Exhausted      prometheus.Counter     // deliveries given up
+	MissingJobs    prometheus.Counter     // jobs that the sweep had to give
+	ReturnedJobs   prometheus.Counter     // jobs taken over from instances that are gone
+	OpenTasks      *prometheus.GaugeVec   // by status, as the sweep counted them
+	Up             *prometheus.GaugeVec   // 1 while a part works: database, river
+	Build          *prometheus.GaugeVec   // version
+}
+
+// New returns the metrics of one process, with those of the Go runtime.
+func New() *Metrics {
+	seconds := []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20}
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		Polls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "klingwatch_polls_total", Help: "Questions to the relay by outcome.",
+		}, []string{"outcome"}),
+		PollSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "klingwatch_poll_duration_seconds", Help: "Duration of one question to the relay.", Buckets: seconds,
+		}),
+		UnknownWords: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "klingwatch_unknown_status_words_total", Help: "Replies with a status word that klingwatch does not know; they count as still running.",
+		}),
+		StatusChanges: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "klingwatch_status_changes_total", Help: "Status changes of tasks by the new status.",
+		}, []string{"status"}),
+		Attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "klingwatch_webhook_attempts_total", Help: "Webhook requests by result: delivered, or the class of the failure. A receiver's failure is not klingwatch's.",
+		}, []string{"result"}),
+		AttemptSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "klingwatch_webhook_duration_seconds", Help: "Duration of one webhook request.", Buckets: seconds,
+		}),
+		Exhausted: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "klingwatch_webhook_exhausted_total", Help: "Deliveries given up after the last attempt.",
+		}),
+		MissingJobs: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "klingwatch_missing_jobs_total", Help: "River jobs that were gone and given anew to their tasks and deliveries.",
+		}),
+		ReturnedJobs: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "klingwatch_returned_jobs_total", Help: "Running jobs taken over from instances that are gone.",
+		}),
+		OpenTasks: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "klingwatch_open_tasks", Help: "Tasks that are not terminal, by status, counted by the sweep.",
+		}, []string{"status"}),
+		Up: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "klingwatch_up", Help: "1 while a part works, else 0.",
+		}, []string{"part"}),
+		Build: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "klingwatch_build_info", Help: "1, with the version as label.",
+		}, []string{"version"}),
+	}
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		m.Polls, m.PollSeconds, m.UnknownWords, m.StatusChanges, m.Attempts, m.AttemptSeconds, m.Exhausted,
+		m.MissingJobs, m.ReturnedJobs, m.OpenTasks, m.Up, m.Build)
+	return m
+}
+
+// Handler serves the metrics in the formats of Prometheus.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}

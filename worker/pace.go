@@ -1,0 +1,41 @@
+package worker
+
+import "time"
+
+const (
+	// refusedWait is the distance of probes with a refused credential: a key is
+	// mended by a person, and hammering a relay with it gets it banned.
+	refusedWait = time.Minute
+	// maxBackoff is the longest wait of a task in trouble: an outage that ends
+	// should be noticed within minutes.
+	maxBackoff = 2 * time.Minute
+	// maxDoublings keeps the doubling of the wait from overflowing.
+	maxDoublings = 10
+	// quickAgain is the wait after a success without a URL.
+	quickAgain = time.Second
+	// jitter spreads waits by this part, so that tasks inserted together are not
+	// asked together for ever.
+	jitter = 0.1
+)
+
+// pace returns the wait until the next poll. interval is the usual one, left
+// the time until the task's deadline, random a number from 0 up to 1.
+func pace(v verdict, interval, left time.Duration, random float64) time.Duration {
+	wait := interval
+	switch {
+	case v.outcome == refused:
+		wait = refusedWait
+	case v.outcome == throttled || v.outcome == unreachable || v.outcome == unreadable:
+		wait = backoff(v.memory.Trouble, interval)
+	case v.memory.WithoutURL > 0:
+		wait = min(interval, quickAgain)
+	}
+	wait = time.Duration(float64(wait) * (1 + jitter*(2*random-1)))
+	wait = max(wait, v.retryAfter)
+	return max(min(wait, left), 0) // the deadline is kept to the moment
+}
+
+// backoff doubles the interval with each answer in a row that told nothing.
+func backoff(trouble int, interval time.Duration) time.Duration {
+	return max(interval, min(interval<<min(max(trouble-1, 0), maxDoublings), maxBackoff))
+}

