@@ -40,8 +40,10 @@ func findRecord(document any, ref Ref) (Record, bool) {
 			record.UpdatedAt = firstTime(n.object, "updated_at", "update_time", "finish_time")
 		}
 	}
-	record.Message = reason(document, nodes)
-	if record.Status == Succeeded {
+	switch record.Status {
+	case Failed:
+		record.Message = reason(document, nodes)
+	case Succeeded:
 		record.Outputs = findOutputs(nodes, ref)
 	}
 	return record, true

@@ -33,7 +33,7 @@ type Record struct {
 	TaskID        string    // as in the reply; may differ from the one asked for
 	Word          string    // status word as received
 	Status        Status    // "" for an unknown word
-	Message       string    // the provider's reason, "" where it gave none
+	Message       string    // why it failed, in the provider's words; "" where it gave none
 	Outputs       []Output  // in order, positions counted per kind
 	UnitDeduction string    // decimal number, "" where absent
 	CreatedAt     time.Time // by the provider's clock; zero where absent or absurd

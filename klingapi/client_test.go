@@ -1,0 +1,225 @@
+package klingapi_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"go.uber.org/goleak"
+
+	"github.com/klingwatch/klingwatch/klingapi"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func newClient(t *testing.T, cfg klingapi.Config) *klingapi.Client {
+	t.Helper()
+	if cfg.Credential == nil {
+		cfg.Credential = klingapi.StaticKey("sk-test")
+	}
+	client, err := klingapi.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return client
+}
+
+func TestTheRequestIsTheOneOfTheDocumentation(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		prefix string
+		ref    klingapi.Ref
+		path   string
+	}{
+		{"", image, "/kling/v1/images/generations/CjMT7WdSwWcAAAAAALvB3g"},
+		{"/v1", video, "/v1/videos/text2video/867283741759111202"},
+		{"/", video, "/videos/text2video/867283741759111202"},
+		{"", klingapi.Ref{Action: "videos", Action2: "avatar/image2video", TaskID: "a"}, "/kling/v1/videos/avatar/image2video/a"},
+		{"", klingapi.Ref{Action: "videos", Action2: "lip-sync", TaskID: "a/../b?c=d#e"}, "/kling/v1/videos/lip-sync/a%2F..%2Fb%3Fc=d%23e"},
+	} {
+		var got *http.Request
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			got = r
+			_, _ = w.Write(golden(t, "seed.json"))
+		}))
+		client := newClient(t, klingapi.Config{BaseURL: server.URL + "/", PathPrefix: c.prefix})
+		if _, err := client.GetTask(t.Context(), c.ref); err != nil {
+			t.Error(err)
+		}
+		server.Close()
+		if got.Method != http.MethodGet || got.RequestURI != c.path {
+			t.Errorf("%s %s, want GET %s", got.Method, got.RequestURI, c.path)
+		}
+		for name, want := range map[string]string{
+			"Content-Type": "application/json", "Accept": "application/json", "Authorization": "Bearer sk-test", "Accept-Encoding": "",
+		} {
+			if got.Header.Get(name) != want {
+				t.Errorf("%s: %q, want %q", name, got.Header.Get(name), want)
+			}
+		}
+	}
+}
+
+func TestTheBodyIsKeptAsReceived(t *testing.T) {
+	t.Parallel()
+	body := golden(t, "seed.json")
+	reply, err := ask(t, image, 200, nil, body)
+	if err != nil || string(reply.Body) != string(body) {
+		t.Errorf("%v, %s", err, reply.Body)
+	}
+	reply, err = ask(t, image, 200, nil, golden(t, "nul-and-surrogates.json"))
+	if err != nil || strings.Contains(string(reply.Body), `\u0000`) || !strings.Contains(string(reply.Body), `"1e999999"`) {
+		t.Errorf("what Postgres refuses is replaced: %v, %s", err, reply.Body)
+	}
+}
+
+func TestARedirectIsNotFollowedWithTheKey(t *testing.T) {
+	t.Parallel()
+	var strayed atomic.Bool
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { strayed.Store(true) }))
+	defer elsewhere.Close()
+	relay := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
+	defer relay.Close()
+	_, err := newClient(t, klingapi.Config{BaseURL: relay.URL}).GetTask(t.Context(), video)
+	if got := kindOf(t, err); got.Kind != klingapi.Misconfigured || strayed.Load() {
+		t.Errorf("%v, request elsewhere: %v", err, strayed.Load())
+	}
+}
+
+func TestOneDeadlineCoversTheWholeExchange(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	drip := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprint(w, `{"code":0,`)
+		w.(http.Flusher).Flush()
+		<-release // the rest never comes
+	}))
+	defer drip.Close()
+	defer close(release)
+	_, err := newClient(t, klingapi.Config{BaseURL: drip.URL, Timeout: 50 * time.Millisecond}).GetTask(t.Context(), video)
+	if got := kindOf(t, err); got.Kind != klingapi.Unreachable || !strings.Contains(got.Message, "50ms") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestACallerThatStopsGetsItsOwnError(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	asked := make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(asked)
+		<-r.Context().Done()
+	}))
+	defer slow.Close()
+	go func() { <-asked; cancel() }()
+	if _, err := newClient(t, klingapi.Config{BaseURL: slow.URL}).GetTask(ctx, video); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestAnUnreachableRelayIsToldWithoutItsURL(t *testing.T) {
+	t.Parallel()
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	_, err := newClient(t, klingapi.Config{BaseURL: gone.URL}).GetTask(t.Context(), video)
+	if got := kindOf(t, err); got.Kind != klingapi.Unreachable || strings.Contains(err.Error(), video.TaskID) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestBadConfigurationsAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, base := range []string{"", "relay.example", "ftp://relay.example", "https://", "https://u:p@relay.example", "https://relay.example/?x=1", "https://relay.example/#x", "http://a b"} {
+		if _, err := klingapi.New(klingapi.Config{BaseURL: base, Credential: klingapi.StaticKey("k")}); err == nil {
+			t.Errorf("%q was accepted", base)
+		} else if strings.Contains(err.Error(), "u:p") {
+			t.Errorf("%q shows the password: %v", base, err)
+		}
+	}
+	if _, err := klingapi.New(klingapi.Config{BaseURL: "https://relay.example"}); err == nil {
+		t.Error("no credential was accepted")
+	}
+}
+
+func TestAKeyNeverShowsWhenPrinted(t *testing.T) {
+	t.Parallel()
+	key := klingapi.StaticKey("sk-secret")
+	if printed := fmt.Sprintf("%v %+v %#v %s", key, key, key, key); strings.Contains(printed, "secret") {
+		t.Error(printed)
+	}
+}
+
+func TestAKeyFileIsReadAgainWhenItChanges(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "key")
+	if _, err := klingapi.NewKeyFile(path); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("a missing file: %v", err)
+	}
+	write := func(key string, at time.Time) {
+		if err := os.WriteFile(path, []byte(key), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(" \n", time.Unix(1, 0))
+	if _, err := klingapi.NewKeyFile(path); err == nil || !strings.Contains(err.Error(), "empty") {
+		t.Errorf("an empty file: %v", err)
+	}
+	write("first\n", time.Unix(2, 0))
+	file, err := klingapi.NewKeyFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if key, err := file.Token(); key != "first" || err != nil {
+		t.Errorf("%q, %v", key, err)
+	}
+	write("second\n", time.Unix(3, 0))
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if key, _ := file.Token(); key == "second" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the rotated key is not used")
+		}
+	}
+}
+
+func TestOfficialAuthenticationIsAFreshJWT(t *testing.T) {
+	t.Parallel()
+	if _, err := klingapi.NewAccessKey("ak", ""); err == nil {
+		t.Error("half a pair was accepted")
+	}
+	credential, err := klingapi.NewAccessKey("ak", "sk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := credential.Token()
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims := jwt.MapClaims{}
+	if _, err := jwt.ParseWithClaims(token, claims, func(*jwt.Token) (any, error) { return []byte("sk"), nil }, jwt.WithValidMethods([]string{"HS256"})); err != nil {
+		t.Fatal(err)
+	}
+	exp, _ := claims.GetExpirationTime()
+	nbf, _ := claims.GetNotBefore()
+	iss, _ := claims.GetIssuer()
+	if iss != "ak" || exp.Sub(nbf.Time) != 1805*time.Second || !nbf.Before(time.Now()) {
+		t.Errorf("iss %s, nbf %s, exp %s", iss, nbf, exp)
+	}
+	if again, _ := credential.Token(); again != token {
+		t.Error("a token that is valid for long was replaced")
+	}
+}
