@@ -42,9 +42,12 @@ var (
 	number   atomic.Int64
 )
 
-// Main runs the tests of a package, stops the server and fails when a test
-// left a goroutine behind.
-func Main(m *testing.M) {
+// Main runs the tests of a package and ends the process.
+func Main(m *testing.M) { os.Exit(Run(m)) }
+
+// Run runs the tests of a package, stops the server and fails when a test left
+// a goroutine behind. It returns the exit code.
+func Run(m *testing.M) int {
 	code := m.Run()
 	if server != nil {
 		admin.Close()
@@ -62,7 +65,7 @@ func Main(m *testing.M) {
 			code = 1
 		}
 	}
-	os.Exit(code)
+	return code
 }
 
 // New returns a pool on a fresh, migrated database, removed when the test ends.
