@@ -18,13 +18,13 @@ import (
 )
 
 type trackCommand struct {
-	Path        string          `arg:"" help:"Action and action2 of the creation: videos/text2video, images/generations, videos/avatar/image2video."`
-	IDs         []string        `arg:"" optional:"" name:"id" help:"The provider's task ids; none: read from standard input, separated by white space."`
-	CallbackURL string          `help:"Gets the terminal event of each task." placeholder:"URL"`
-	ExternalID  string          `help:"Your own reference; for a single task." placeholder:"TEXT"`
-	Metadata    json.RawMessage `help:"JSON object that comes back in every webhook." placeholder:"JSON"`
-	Deadline    time.Duration   `help:"Expire after this; default KLINGWATCH_TASK_DEADLINE." placeholder:"DURATION"`
-	Wait        bool            `help:"Wait until all have ended; exit code 0 only if all succeeded."`
+	Path        string        `arg:"" help:"Action and action2 of the creation: videos/text2video, images/generations, videos/avatar/image2video."`
+	IDs         []string      `arg:"" optional:"" name:"id" help:"The provider's task ids; none: read from standard input, separated by white space."`
+	CallbackURL string        `help:"Gets the terminal event of each task." placeholder:"URL"`
+	ExternalID  string        `help:"Your own reference; for a single task." placeholder:"TEXT"`
+	Metadata    string        `help:"JSON object that comes back in every webhook." placeholder:"JSON"`
+	Deadline    time.Duration `help:"Expire after this; default KLINGWATCH_TASK_DEADLINE." placeholder:"DURATION"`
+	Wait        bool          `help:"Wait until all have ended; exit code 0 only if all succeeded."`
 }
 
 func (t trackCommand) Run(ctx context.Context, c *console) error {
@@ -37,6 +37,10 @@ func (t trackCommand) Run(ctx context.Context, c *console) error {
 			return fmt.Errorf("--callback-url: %w", err)
 		}
 	}
+	var object map[string]any
+	if t.Metadata != "" && (json.Unmarshal([]byte(t.Metadata), &object) != nil || object == nil) {
+		return errors.New(`--metadata is not a JSON object like {"user": 42}`)
+	}
 	ids, err := t.ids(c)
 	if err != nil {
 		return err
@@ -44,7 +48,10 @@ func (t trackCommand) Run(ctx context.Context, c *console) error {
 	if t.ExternalID != "" && len(ids) != 1 {
 		return fmt.Errorf("--external-id is the reference of one task, but there are %d", len(ids))
 	}
-	task := db.NewTask{Action: action, Action2: action2, Metadata: t.Metadata, CallbackURL: optional(t.CallbackURL), ExternalID: optional(t.ExternalID)}
+	task := db.NewTask{Action: action, Action2: action2, CallbackURL: optional(t.CallbackURL), ExternalID: optional(t.ExternalID)}
+	if t.Metadata != "" {
+		task.Metadata = json.RawMessage(t.Metadata)
+	}
 	if t.Deadline > 0 {
 		task.DeadlineIn = &t.Deadline
 	}
