@@ -1,0 +1,157 @@
+//go:build unix && !aix && !solaris
+
+package embeddedpg
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+)
+
+const (
+	// startLimit bounds the wait for a server to answer; recovery after a
+	// crash is what can take long.
+	startLimit = 2 * time.Minute
+
+	// slowStart is when a person is told what is waited for.
+	slowStart = 3 * time.Second
+
+	// uncleanTries is how often a start is tried after an unclean end, one
+	// second apart: sessions of a crashed server may still have to notice.
+	uncleanTries = 6
+)
+
+// launch starts the server of the cluster, which it creates if there is none,
+// and waits until it answers. The caller holds the lock. preferred is the port
+// to use if it is free, 0 for any; patience is how long to wait for that.
+func (s *Server) launch(ctx context.Context, preferred int, patience time.Duration) (*postmaster, address, error) {
+	s.lock.tell("starting")
+	bin, err := s.prepare(ctx)
+	if err != nil {
+		return nil, address{}, err
+	}
+	unclean, err := s.dir.clearTheWay(ctx)
+	if err != nil {
+		return nil, address{}, err
+	}
+	password, err := s.dir.ensurePassword(false)
+	if err != nil {
+		return nil, address{}, err
+	}
+	tries := 1
+	if unclean {
+		tries = uncleanTries
+	}
+	for {
+		port, err := choosePort(ctx, preferred, patience)
+		if err != nil {
+			return nil, address{}, err
+		}
+		at := address{port: port, password: password}
+		child, err := s.startAndWait(ctx, bin, at)
+		switch {
+		case err == nil:
+			return child, at, nil
+		case ctx.Err() != nil:
+			return nil, address{}, err
+		case !portIsFree(port):
+			continue // somebody was faster; there are other ports
+		}
+		if tries--; tries < 1 {
+			return nil, address{}, err
+		}
+		if err := pause(ctx, time.Second); err != nil {
+			return nil, address{}, fmt.Errorf("starting PostgreSQL: %w", err)
+		}
+	}
+}
+
+// prepare finds the binaries and makes sure that there is a cluster.
+func (s *Server) prepare(ctx context.Context) (binaries, error) {
+	major, err := s.dir.major()
+	if err != nil {
+		return binaries{}, err
+	}
+	search := &search{
+		cfg:     s.cfg,
+		account: s.dir.account,
+		caches:  s.caches(),
+		major:   major,
+		tell:    s.lock.tell,
+	}
+	bin, err := search.find(ctx)
+	if err != nil || major != 0 {
+		return bin, err
+	}
+	password, err := s.dir.ensurePassword(true)
+	if err != nil {
+		return bin, err
+	}
+	s.lock.tell("initialising")
+	s.cfg.notifyf("initialising a database in %s (PostgreSQL %d, once)", s.dir.path, bin.major)
+	return bin, s.dir.initialise(ctx, bin, password, s.cfg.Parameters["fsync"] != "off")
+}
+
+// caches lists the directories that may hold fetched binaries, the preferred
+// one first.
+func (s *Server) caches() []string {
+	if s.cfg.CacheDir != "" {
+		return []string{s.cfg.CacheDir}
+	}
+	return []string{s.dir.path + "-binaries", filepath.Join(s.dir.path, "binaries")}
+}
+
+// startAndWait starts the server and waits until it answers, then tells the
+// other processes where. On failure no server is left.
+func (s *Server) startAndWait(ctx context.Context, bin binaries, at address) (*postmaster, error) {
+	child, err := s.dir.startPostmaster(bin, at.port, s.cfg.Parameters)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.waitUntilReady(ctx, child, at); err != nil {
+		return nil, stopAfter(err, child)
+	}
+	if err := s.dir.write(s.dir.port(), fmt.Sprintf("%d\n", at.port)); err != nil {
+		return nil, stopAfter(fmt.Errorf("recording the port of the server: %w", err), child)
+	}
+	s.lock.tell(serving)
+	return child, nil
+}
+
+// stopAfter stops the child and returns err, with what else went wrong.
+func stopAfter(err error, child *postmaster) error {
+	if stopErr := child.stop(); stopErr != nil {
+		return fmt.Errorf("%w; %w", err, stopErr)
+	}
+	return err
+}
+
+// waitUntilReady waits until the child answers, has ended, or takes too long.
+func (s *Server) waitUntilReady(ctx context.Context, child *postmaster, at address) error {
+	began, told := time.Now(), false
+	for {
+		err := at.ask(ctx)
+		switch {
+		case !child.running(): // asked after the answer, which may be another server's
+			return fmt.Errorf("starting PostgreSQL in %s: %s; the whole log is %s", s.dir.path, child.complaint(), child.log)
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return fmt.Errorf("starting PostgreSQL in %s: %w", s.dir.path, context.Cause(ctx))
+		case isCode(err, invalidPassword) && time.Since(began) > slowStart:
+			// Any sooner it may be another server, and the child about to give up.
+			return fmt.Errorf("signing in to the database in %s: the password in %s is not that of user %s", s.dir.path, s.dir.password(), Superuser)
+		case time.Since(began) > startLimit:
+			return fmt.Errorf("starting PostgreSQL in %s: no answer within %s: %s; the whole log is %s", s.dir.path, startLimit, child.complaint(), child.log)
+		case !told && time.Since(began) > slowStart:
+			told = true
+			s.cfg.notifyf("waiting for PostgreSQL in %s: %s", s.dir.path, child.complaint())
+		}
+		select {
+		case <-child.gone:
+		case <-ctx.Done():
+		case <-time.After(25 * time.Millisecond):
+		}
+	}
+}

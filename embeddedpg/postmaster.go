@@ -1,0 +1,140 @@
+//go:build unix && !aix && !solaris
+
+package embeddedpg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// largestLog is the size in bytes from which the log of the earlier servers is
+// set aside when a server starts; one earlier log is kept.
+const largestLog = 4 << 20
+
+// postmaster is a server that is our child.
+type postmaster struct {
+	process *os.Process
+	gone    chan struct{} // closed when it has ended and was waited for
+	end     error         // how it ended, set before gone is closed
+	log     string        // path
+	logFrom int64         // where its own lines begin in the log
+}
+
+// startPostmaster starts the server on the port and returns at once. The
+// parameters of the caller come first, as PostgreSQL heeds the last.
+func (d directory) startPostmaster(bin binaries, port int, parameters map[string]string) (*postmaster, error) {
+	log, from, err := d.openLog()
+	if err != nil {
+		return nil, fmt.Errorf("opening the log of the server: %w", err)
+	}
+	defer log.Close()
+	args := []string{"-D", d.cluster()}
+	for _, name := range slices.Sorted(maps.Keys(parameters)) {
+		args = append(args, "-c", name+"="+parameters[name])
+	}
+	args = append(args,
+		"-c", "listen_addresses=127.0.0.1",
+		"-c", "port="+strconv.Itoa(port),
+		"-c", "unix_socket_directories=",
+		"-c", "logging_collector=off",
+		"-c", "log_destination=stderr",
+	)
+	cmd := d.account.command(context.Background(), bin.postgres(), args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	dieWithParent(cmd.SysProcAttr, syscall.SIGINT)
+
+	p := &postmaster{gone: make(chan struct{}), log: d.log(), logFrom: from}
+	started := make(chan error)
+	go func() {
+		// The kernel interrupts the child when the thread that started it ends,
+		// so this goroutine keeps its thread until the child has ended.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			p.end = cmd.Wait()
+			close(p.gone)
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("starting %s: %w", bin.postgres(), d.account.explain(err))
+	}
+	p.process = cmd.Process
+	return p, nil
+}
+
+// openLog opens the log for appending and returns its size.
+func (d directory) openLog() (*os.File, int64, error) {
+	if info, err := os.Lstat(d.log()); err == nil && info.Size() > largestLog {
+		if err := os.Rename(d.log(), d.log()+".1"); err != nil {
+			return nil, 0, err
+		}
+	}
+	file, err := d.create(d.log(), os.O_APPEND)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(err, file.Close())
+	}
+	return file, info.Size(), nil
+}
+
+// running reports whether the server has not ended.
+func (p *postmaster) running() bool {
+	select {
+	case <-p.gone:
+		return false
+	default:
+		return true
+	}
+}
+
+// stop stops the server and waits until it has ended: a fast shutdown, which
+// ends its sessions and writes everything down, and rougher ones if it hangs.
+func (p *postmaster) stop() error {
+	for _, step := range escalation {
+		if err := p.process.Signal(step.signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return fmt.Errorf("stopping the server, process %d: %w", p.process.Pid, err)
+		}
+		timer := time.NewTimer(step.patience)
+		select {
+		case <-p.gone:
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+	}
+	return fmt.Errorf("stopping the server: process %d does not end; see %s", p.process.Pid, p.log)
+}
+
+// complaint returns the line of its log that tells why the server ended.
+func (p *postmaster) complaint() string {
+	file, err := os.Open(p.log)
+	if err != nil {
+		return "it left no log"
+	}
+	defer file.Close()
+	// A line that tells why is among the last ones, however much came before.
+	const tail = 64 << 10
+	from := p.logFrom
+	if info, err := file.Stat(); err == nil {
+		from = max(from, info.Size()-tail)
+	}
+	text, _ := io.ReadAll(io.NewSectionReader(file, from, tail))
+	if line := lastLine(string(text)); line != "" {
+		return line
+	}
+	return "it wrote nothing to its log"
+}
