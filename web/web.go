@@ -19,6 +19,9 @@ const checkTimeout = 3 * time.Second
 type Check struct {
 	Name string                      // as in the body of /readyz
 	Ask  func(context.Context) error // nil: passed
+	// Advisory checks are told but do not decide: what they report is no reason
+	// to send traffic elsewhere or to restart.
+	Advisory bool
 }
 
 // Handler serves health and metrics.
@@ -47,7 +50,7 @@ func readyz(checks []Check) http.HandlerFunc {
 		for _, check := range checks {
 			state.Checks[check.Name] = "ok"
 			if err := check.Ask(ctx); err != nil {
-				state.Ready = false
+				state.Ready = state.Ready && check.Advisory
 				state.Checks[check.Name] = err.Error()
 			}
 		}
