@@ -1,6 +1,7 @@
 package klingapi
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -106,7 +107,22 @@ func (c *Client) GetTask(ctx context.Context, ref Ref) (*Reply, error) {
 		}
 		return nil, err
 	}
-	return interpret(ref, res, body)
+	reply, err := interpret(ref, res, body)
+	if apiErr, ok := errors.AsType[*Error](err); ok && apiErr.Kind == TokenTime {
+		c.adjustClock(res)
+	}
+	return reply, err
+}
+
+// Credential names the credential in use without showing it.
+func (c *Client) Credential() string { return c.credential.Fingerprint() }
+
+// adjustClock lets a credential with times in it learn the relay's clock.
+func (c *Client) adjustClock(res *http.Response) {
+	if adjuster, ok := c.credential.(clockAdjuster); ok {
+		relayTime, _ := http.ParseTime(res.Header.Get("Date")) // the zero time when absent
+		adjuster.adjustClock(relayTime)
+	}
 }
 
 // exchange sends the request and reads the capped body, all under one deadline.
@@ -133,7 +149,20 @@ func (c *Client) exchange(ctx context.Context, ref Ref) (*http.Response, []byte,
 	if err != nil {
 		return nil, nil, c.unreachable(ctx, res.StatusCode, err)
 	}
-	return res, body, nil
+	return res, hideToken(body, token), nil
+}
+
+// minHidden is the shortest token that is looked for in replies: shorter ones
+// would occur by chance.
+const minHidden = 8
+
+// hideToken keeps a relay that repeats the key from getting it into tables and
+// logs.
+func hideToken(body []byte, token string) []byte {
+	if len(token) < minHidden || !bytes.Contains(body, []byte(token)) {
+		return body
+	}
+	return bytes.ReplaceAll(body, []byte(token), []byte("[key]"))
 }
 
 // unreachable names the cause without the URL, which people know and which

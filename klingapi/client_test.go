@@ -223,3 +223,70 @@ func TestOfficialAuthenticationIsAFreshJWT(t *testing.T) {
 		t.Error("a token that is valid for long was replaced")
 	}
 }
+
+// 1003 and 1004 tell that clocks differ: the next token goes by the relay's.
+func TestATokenLearnsTheRelaysClock(t *testing.T) {
+	t.Parallel()
+	credential, err := klingapi.NewAccessKey("ak", "sk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	relayNow := time.Now().Add(-time.Hour)
+	relay := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Date", relayNow.UTC().Format(http.TimeFormat))
+		_, err := jwt.Parse(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "),
+			func(*jwt.Token) (any, error) { return []byte("sk"), nil }, jwt.WithTimeFunc(func() time.Time { return relayNow }))
+		if err != nil {
+			w.WriteHeader(http.StatusUnauthorized)
+			_, _ = fmt.Fprint(w, coded(1003, "Authorization is not yet valid"))
+			return
+		}
+		_, _ = w.Write(golden(t, "seed.json"))
+	}))
+	defer relay.Close()
+	client := newClient(t, klingapi.Config{BaseURL: relay.URL, Credential: credential})
+	_, err = client.GetTask(t.Context(), image)
+	if got := kindOf(t, err); got.Kind != klingapi.TokenTime {
+		t.Fatalf("by our clock: %v", err)
+	}
+	if _, err := client.GetTask(t.Context(), image); err != nil {
+		t.Errorf("by the relay's clock: %v", err)
+	}
+}
+
+func TestARelayThatRepeatsTheKeyDoesNotSpreadIt(t *testing.T) {
+	t.Parallel()
+	relay := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		key := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if strings.HasSuffix(r.URL.Path, "refused") {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+		_, _ = fmt.Fprintf(w, `{"code":0,"message":"key %s","data":{"task_id":"t","task_status":"failed","task_status_msg":"key %s"},"error":{"message":"bad key %s"}}`, key, key, key)
+	}))
+	defer relay.Close()
+	client := newClient(t, klingapi.Config{BaseURL: relay.URL, Credential: klingapi.StaticKey("sk-very-secret")})
+	reply, err := client.GetTask(t.Context(), video)
+	if err != nil || strings.Contains(string(reply.Body)+reply.Record.Message, "very-secret") || !strings.Contains(reply.Record.Message, "[key]") {
+		t.Errorf("%v: %+v", err, reply)
+	}
+}
+
+func TestAFingerprintNamesAKeyWithoutShowingIt(t *testing.T) {
+	t.Parallel()
+	pair, err := klingapi.NewAccessKey("ak", "sk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, credential := range []klingapi.Credential{klingapi.StaticKey("sk-one"), klingapi.StaticKey("sk-two"), pair} {
+		name := credential.Fingerprint()
+		if len(name) != 8 || seen[name] || strings.Contains(name, "sk") {
+			t.Errorf("%q", name)
+		}
+		seen[name] = true
+	}
+	client := newClient(t, klingapi.Config{BaseURL: "http://127.0.0.1:1", Credential: pair})
+	if client.Credential() != pair.Fingerprint() {
+		t.Error(client.Credential())
+	}
+}

@@ -1,6 +1,8 @@
 package klingapi
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -14,7 +16,22 @@ import (
 // Credential gives the bearer token of a request. Errors name the source, never
 // the secret.
 type Credential interface {
+	// Token returns the token to send now.
 	Token() (string, error)
+	// Fingerprint names the key without showing it: 8 hex digits of its hash.
+	// It changes when the key does.
+	Fingerprint() string
+}
+
+// clockAdjuster is a credential whose tokens hold times. The relay's clock is
+// told when it finds a token too early or too late (codes 1003 and 1004).
+type clockAdjuster interface {
+	adjustClock(relayTime time.Time)
+}
+
+func fingerprint(secret string) string {
+	sum := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(sum[:4])
 }
 
 // StaticKey is a bearer key that does not change.
@@ -22,6 +39,9 @@ type StaticKey string
 
 // Token returns the key.
 func (k StaticKey) Token() (string, error) { return string(k), nil }
+
+// Fingerprint names the key.
+func (k StaticKey) Fingerprint() string { return fingerprint(string(k)) }
 
 // String hides the key from logs and formatted output.
 func (StaticKey) String() string { return "[key]" }
@@ -66,6 +86,12 @@ func (f *KeyFile) Token() (string, error) {
 	return f.key, nil
 }
 
+// Fingerprint names the key in the file.
+func (f *KeyFile) Fingerprint() string {
+	key, _ := f.Token() // the last good one
+	return fingerprint(key)
+}
+
 func (f *KeyFile) read() error {
 	info, err := os.Stat(f.path)
 	if err != nil {
@@ -100,7 +126,8 @@ type AccessKey struct {
 
 	mu      sync.Mutex
 	token   string
-	expires time.Time
+	expires time.Time     // by our clock
+	ahead   time.Duration // how much the relay's clock is ahead of ours
 }
 
 // NewAccessKey returns the official credential; both keys are required.
@@ -111,6 +138,9 @@ func NewAccessKey(access, secret string) (*AccessKey, error) {
 	return &AccessKey{access: access, secret: secret}, nil
 }
 
+// Fingerprint names the pair of keys.
+func (a *AccessKey) Fingerprint() string { return fingerprint(a.access + "\x00" + a.secret) }
+
 // Token returns a JWT (HS256; iss, exp, nbf) that is valid for some minutes more.
 func (a *AccessKey) Token() (string, error) {
 	a.mu.Lock()
@@ -119,15 +149,26 @@ func (a *AccessKey) Token() (string, error) {
 	if a.token != "" && now.Add(jwtRenew).Before(a.expires) {
 		return a.token, nil
 	}
-	expires := now.Add(jwtLifetime)
+	relayNow := now.Add(a.ahead)
 	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
 		"iss": a.access,
-		"exp": expires.Unix(),
-		"nbf": now.Add(-jwtNotYet).Unix(),
+		"exp": relayNow.Add(jwtLifetime).Unix(),
+		"nbf": relayNow.Add(-jwtNotYet).Unix(),
 	}).SignedString([]byte(a.secret))
 	if err != nil {
 		return "", fmt.Errorf("signing the access token: %w", err)
 	}
-	a.token, a.expires = token, expires
+	a.token, a.expires = token, now.Add(jwtLifetime)
 	return token, nil
+}
+
+// adjustClock makes the next token by the relay's clock; the zero time keeps
+// ours.
+func (a *AccessKey) adjustClock(relayTime time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.token = ""
+	if !relayTime.IsZero() {
+		a.ahead = time.Until(relayTime)
+	}
 }

@@ -1,0 +1,49 @@
+package klingapi
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// FuzzInterpret feeds replies of any form: no panic, never a verdict without a
+// known word, and a body that can be stored.
+func FuzzInterpret(f *testing.F) {
+	goldens, err := filepath.Glob("testdata/*.json")
+	if err != nil || len(goldens) == 0 {
+		f.Fatal("no golden files", err)
+	}
+	for _, file := range goldens {
+		body, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(200, body)
+		f.Add(500, body)
+	}
+	ref := Ref{Action: "videos", Action2: "text2video", TaskID: "867283741759111202"}
+	f.Fuzz(func(t *testing.T, status int, body []byte) {
+		reply, err := interpret(ref, &http.Response{StatusCode: status, Header: http.Header{}}, body)
+		if err != nil {
+			apiErr, ok := errors.AsType[*Error](err)
+			if !ok || apiErr.Kind == "" {
+				t.Fatalf("an error without a kind: %v", err)
+			}
+			return
+		}
+		if got := ParseStatus(reply.Record.Word); got != reply.Record.Status {
+			t.Fatalf("%q became %q", reply.Record.Word, reply.Record.Status)
+		}
+		if !json.Valid(reply.Body) {
+			t.Fatalf("the stored body is not JSON: %q", reply.Body)
+		}
+		for _, o := range reply.Record.Outputs {
+			if o.URL == "" || o.Position < 0 || reply.Record.Status != Succeeded {
+				t.Fatalf("%+v with status %q", o, reply.Record.Status)
+			}
+		}
+	})
+}
