@@ -68,7 +68,7 @@ const taskColumns = `
 		from klingwatch.tasks t
 		left join klingwatch.river_job j on j.unique_key = klingwatch.job_key('poll', t.id) and j.unique_states is not null
 		     and klingwatch.river_job_state_in_bitmask(j.unique_states, j.state)
-		     and t.status in ('pending', 'submitted', 'processing')`
+		     and t.status in ('pending', 'submitted', 'processing', 'expired')`
 
 // TaskFilter chooses tasks for ListTasks; empty fields choose all.
 type TaskFilter struct {

@@ -54,6 +54,7 @@ type PollTarget struct {
 	Polls          int
 	Age            time.Duration // since the insertion, by the database's clock
 	Left           time.Duration // until the deadline; negative when it has passed
+	Ended          time.Duration // since it became terminal; 0 while it is open
 }
 
 // GetPollTarget reads a task for polling; deadline applies to tasks that have
@@ -71,21 +72,44 @@ func GetPollTarget(ctx context.Context, q Querier, id int64, deadline time.Durat
 		       clock_timestamp() - created_at as age,
 		       -- a Go duration holds 292 years, a deadline may be further away
 		       make_interval(secs => least(1e9, greatest(-1e9, extract(epoch from
-		           coalesce(deadline_at, created_at + @deadline::interval)) - extract(epoch from clock_timestamp()))::float8)) as left
+		           coalesce(deadline_at, created_at + @deadline::interval)) - extract(epoch from clock_timestamp()))::float8)) as left,
+		       coalesce(clock_timestamp() - finished_at, '0') as ended
 		from klingwatch.tasks
 		where id = @id`,
 		pgx.StrictNamedArgs{"id": id, "deadline": deadline})
 }
 
-// RecordTrouble writes that a poll of an open task brought no news of it, and
-// why; lastError "" says that it was answered again.
+// RecordTrouble writes that a poll of a task brought no news of it, and why; lastError "" says that it was answered again.
 func RecordTrouble(ctx context.Context, q Querier, id int64, lastError string, polls int) error {
 	_, err := q.Exec(ctx, `
 		update klingwatch.tasks
 		set last_error = nullif(@last_error, ''),
 		    polls = greatest(polls, @polls),
 		    last_polled_at = now()
-		where id = @id and status in ('pending', 'submitted', 'processing')`,
+		where id = @id and status in ('pending', 'submitted', 'processing', 'expired')`,
 		pgx.StrictNamedArgs{"id": id, "last_error": lastError, "polls": polls})
 	return err
+}
+
+// ReopenTask makes a terminal task pending again, with a new deadline from now,
+// and gives it a job that is due at once. It returns false for a task that is
+// not terminal, was canceled, or is not there.
+func ReopenTask(ctx context.Context, q Querier, id int64, deadline time.Duration) (reopened bool, err error) {
+	err = q.QueryRow(ctx, `
+		with reopened as (
+			update klingwatch.tasks
+			set status = 'pending',
+			    status_message = 'asked again by a person',
+			    last_error = null,
+			    last_polled_at = null,
+			    finished_at = null,
+			    deadline_at = now() + @deadline::interval
+			where id = @id and status in ('succeeded', 'failed', 'expired', 'not_found')
+			returning id
+		), given as (
+			select klingwatch.give_jobs('poll', array_agg(id)) from reopened
+		)
+		select exists (select from reopened) from given`,
+		pgx.StrictNamedArgs{"id": id, "deadline": deadline}).Scan(&reopened)
+	return reopened, err
 }

@@ -17,6 +17,7 @@ type Metrics struct {
 	Polls          *prometheus.CounterVec // by outcome: finished, changed, unchanged, not_found, refused, throttled, unreachable, unreadable
 	PollSeconds    prometheus.Histogram   // one upstream exchange
 	UnknownWords   prometheus.Counter     // replies with a status word that is not in the table
+	PollingPaused  prometheus.Gauge       // 1 while the credential is refused
 	StatusChanges  *prometheus.CounterVec // by status
 	Attempts       *prometheus.CounterVec // webhook requests by result: delivered, or the class of the failure
 	AttemptSeconds prometheus.Histogram   // one webhook request
@@ -41,6 +42,9 @@ func New() *Metrics {
 		}),
 		UnknownWords: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "klingwatch_unknown_status_words_total", Help: "Replies with a status word that klingwatch does not know; they count as still running.",
+		}),
+		PollingPaused: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "klingwatch_polling_paused", Help: "1 while polling is paused because the relay refuses the credential, else 0.",
 		}),
 		StatusChanges: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "klingwatch_status_changes_total", Help: "Status changes of tasks by the new status.",
@@ -71,7 +75,7 @@ func New() *Metrics {
 		}, []string{"version"}),
 	}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.Polls, m.PollSeconds, m.UnknownWords, m.StatusChanges, m.Attempts, m.AttemptSeconds, m.Exhausted,
+		m.Polls, m.PollSeconds, m.UnknownWords, m.PollingPaused, m.StatusChanges, m.Attempts, m.AttemptSeconds, m.Exhausted,
 		m.MissingJobs, m.ReturnedJobs, m.OpenTasks, m.Up, m.Build)
 	return m
 }

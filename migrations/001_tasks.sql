@@ -45,6 +45,7 @@ create table klingwatch.tasks (
 ) with (fillfactor = 75);
 
 create index tasks_open on klingwatch.tasks (id) where status in ('pending', 'submitted', 'processing');
+create index tasks_expired on klingwatch.tasks (finished_at) where status = 'expired';
 create index tasks_external_id on klingwatch.tasks (external_id) where external_id is not null;
 
 comment on table klingwatch.tasks is 'One row per generation task at the relay; inserting a row is the whole integration. The truth about a task: river_job is disposable.';

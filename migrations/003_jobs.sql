@@ -22,14 +22,21 @@ begin
     on conflict (unique_key) where unique_key is not null and unique_states is not null
         and klingwatch.river_job_state_in_bitmask(unique_states, state) do nothing;
     get diagnostics given = row_count;
-    if given > 0 then
+    if given < cardinality(ids) then
+        -- a row that has a live job already, and is given one again, wants to be worked now
+        update klingwatch.river_job set state = 'available', scheduled_at = now()
+        where unique_key in (select klingwatch.job_key(give_jobs.kind, row_id) from unnest(ids) as row_id)
+          and unique_states is not null and klingwatch.river_job_state_in_bitmask(unique_states, state)
+          and (state in ('scheduled', 'retryable') or state = 'available' and scheduled_at > now());
+    end if;
+    if cardinality(ids) > 0 then
         perform pg_notify('klingwatch.river_insert', json_build_object('queue', give_jobs.kind)::text);
     end if;
     return given;
 end
 $$;
 
-comment on function klingwatch.give_jobs(text, bigint[]) is 'Gives each row one live River job of the kind (poll, deliver), wakes a worker, returns how many were missing.';
+comment on function klingwatch.give_jobs(text, bigint[]) is 'Gives each row one live River job of the kind (poll, deliver) that is due now, wakes a worker, returns how many were missing.';
 revoke all on function klingwatch.give_jobs(text, bigint[]) from public;
 
 create function klingwatch.enqueue() returns trigger

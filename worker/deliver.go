@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/url"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -147,7 +146,7 @@ func (d *deliverWorker) tell(attempt db.Attempt, result webhook.Result, took tim
 		d.Metrics.Exhausted.Inc()
 	}
 	attrs := []any{
-		"delivery", attempt.Delivery, "task", attempt.Task, "event_id", attempt.EventID, "type", attempt.Type, "url", withoutQuery(attempt.URL),
+		"delivery", attempt.Delivery, "task", attempt.Task, "event_id", attempt.EventID, "type", attempt.Type, "url", redact(attempt.URL),
 		"attempt", attempt.Attempt, "status_code", result.StatusCode, "state", next.State, "took", took.Round(time.Millisecond).String(),
 	}
 	if result.Error != "" {
@@ -157,14 +156,4 @@ func (d *deliverWorker) tell(attempt db.Attempt, result webhook.Result, took tim
 		attrs = append(attrs, "next_attempt_in", next.Wait.Round(time.Second).String())
 	}
 	d.Log.Info("webhook attempt", attrs...)
-}
-
-// withoutQuery shows a receiver in the log: queries hold tokens.
-func withoutQuery(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return "[url]"
-	}
-	u.User, u.RawQuery, u.Fragment = nil, "", ""
-	return u.String()
 }

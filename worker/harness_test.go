@@ -69,7 +69,7 @@ func config(t *testing.T, pool *pgxpool.Pool, relayURL string) Config {
 		Log:          slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		PollInterval: 50 * time.Millisecond, PollRate: 2000, PollTimeout: 2 * time.Second,
 		TaskDeadline: time.Hour, WebhookTimeout: 2 * time.Second,
-		NotFoundGrace: 200 * time.Millisecond, SweepInterval: 200 * time.Millisecond,
+		NotFoundGrace: 200 * time.Millisecond, SweepInterval: 200 * time.Millisecond, ProbeDistance: 300 * time.Millisecond,
 	}
 }
 

@@ -3,9 +3,6 @@ package worker
 import "time"
 
 const (
-	// refusedWait is the distance of probes with a refused credential: a key is
-	// mended by a person, and hammering a relay with it gets it banned.
-	refusedWait = time.Minute
 	// maxBackoff is the longest wait of a task in trouble: an outage that ends
 	// should be noticed within minutes.
 	maxBackoff = 2 * time.Minute
@@ -23,8 +20,6 @@ const (
 func pace(v verdict, interval, left time.Duration, random float64) time.Duration {
 	wait := interval
 	switch {
-	case v.outcome == refused:
-		wait = refusedWait
 	case v.outcome == throttled || v.outcome == unreachable || v.outcome == unreadable:
 		wait = backoff(v.memory.Trouble, interval)
 	case v.memory.WithoutURL > 0:

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/klingapi"
@@ -17,30 +18,38 @@ import (
 // end with the job's context: an answer that was got is not lost by a stop.
 const writeTimeout = 5 * time.Second
 
-// persist writes what a poll changed, and nothing when it changed nothing.
-func (w *Worker) persist(ctx context.Context, task db.PollTarget, v verdict, reply *klingapi.Reply) error {
+// persist writes what a poll changed, and nothing when it changed nothing. It
+// returns false when somebody else changed the task in between.
+func (w *Worker) persist(ctx context.Context, task db.PollTarget, v verdict, reply *klingapi.Reply) (applied bool, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
 	news := v.status != task.Status
 	newWord := reply != nil && reply.Record.Word != task.UpstreamStatus
 	switch {
-	case news || newWord:
-		return w.change(ctx, task, changeOf(task, v, reply, w.TaskDeadline), outputsOf(task.ID, v, reply))
+	case news || newWord && !v.late:
+		c, outputs := changeOf(task, v, reply, w.TaskDeadline), outputsOf(task.ID, v, reply)
+		applied, err := write(ctx, w.Pool, c, outputs)
+		if applied && news {
+			w.tellChange(task, c, len(outputs))
+		}
+		return applied, err
 	case v.trouble != task.LastError:
 		if err := db.RecordTrouble(ctx, w.Pool, task.ID, v.trouble, v.memory.Polls); err != nil {
-			return fmt.Errorf("writing the trouble of task %d: %w", task.ID, err)
+			return false, fmt.Errorf("writing the trouble of task %d: %w", task.ID, err)
 		}
-		w.Log.Info("poll trouble", "task", task.ID, "task_id", task.TaskID, "outcome", string(v.outcome), "trouble", v.trouble)
+		w.Log.Info("poll trouble", "task", task.ID, "task_id", task.TaskID, "outcome", string(v.outcome), "trouble", redact(v.trouble))
 	}
-	return nil
+	return true, nil
 }
 
-// change writes a task's new state with everything that follows from it in one
-// transaction. A task that somebody else changed in between is left alone.
-func (w *Worker) change(ctx context.Context, task db.PollTarget, c db.Change, outputs []db.Output) error {
-	var done []db.Changed
-	err := pgx.BeginFunc(ctx, w.Pool, func(tx pgx.Tx) (err error) {
-		if done, err = db.ApplyChanges(ctx, tx, []db.Change{c}); err != nil || len(done) == 0 || c.Status == c.From {
+// write changes a task with everything that follows from it in one
+// transaction: outputs, event, deliveries and their jobs. It returns false, and
+// writes nothing, when the task has not the expected status any more.
+func write(ctx context.Context, pool *pgxpool.Pool, c db.Change, outputs []db.Output) (applied bool, err error) {
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		done, err := db.ApplyChanges(ctx, tx, []db.Change{c})
+		applied = len(done) > 0
+		if err != nil || !applied || c.Status == c.From {
 			return err
 		}
 		if err := db.AddOutputs(ctx, tx, outputs); err != nil {
@@ -53,15 +62,16 @@ func (w *Worker) change(ctx context.Context, task db.PollTarget, c db.Change, ou
 		return db.AddEvents(ctx, tx, []db.NewEvent{event})
 	})
 	if err != nil {
-		return fmt.Errorf("writing the change of task %d: %w", task.ID, err)
+		return false, fmt.Errorf("writing the change of task %d: %w", c.Task, err)
 	}
-	if len(done) == 0 || c.Status == c.From {
-		return nil
-	}
+	return applied, nil
+}
+
+func (w *Worker) tellChange(task db.PollTarget, c db.Change, outputs int) {
 	w.Metrics.StatusChanges.WithLabelValues(c.Status).Inc()
 	w.Log.Info("task status", "task", task.ID, "task_id", task.TaskID, "action", task.Action, "action2", task.Action2,
-		"from", c.From, "status", c.Status, "message", c.StatusMessage, "polls", c.Polls, "outputs", len(outputs), "age", task.Age.Round(time.Millisecond).String())
-	return nil
+		"from", c.From, "status", c.Status, "message", redact(c.StatusMessage), "polls", c.Polls, "outputs", outputs,
+		"age", task.Age.Round(time.Millisecond).String())
 }
 
 // changeOf puts a verdict and the reply behind it into a row.

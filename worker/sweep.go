@@ -27,15 +27,18 @@ func (w *Worker) sweepUntil(ctx context.Context) {
 	}
 }
 
-// sweep gives back the jobs of instances that are gone and gives jobs to rows
+// sweep learns of a pause, gives back the jobs of instances that are gone and gives jobs to rows
 // that have none. Several instances may do it at once: both are idempotent.
 func (w *Worker) sweep(ctx context.Context) error {
+	if err := w.followPause(ctx); err != nil {
+		return err
+	}
 	returned, err := db.ReturnJobs(ctx, w.Pool, 0)
 	if err != nil {
 		return err
 	}
 	w.tellReturned(returned)
-	given, err := db.GiveMissingJobs(ctx, w.Pool)
+	given, err := db.GiveMissingJobs(ctx, w.Pool, LateChecks)
 	if err != nil {
 		return err
 	}

@@ -52,6 +52,7 @@ type verdict struct {
 	status     string        // the task's status now
 	message    string        // why, for the consumer
 	trouble    string        // what went wrong, for the operator; "" when answered
+	late       bool          // the task was expired already
 	unknown    bool          // the status word is not in the table
 	retryAfter time.Duration // what the relay asked for, 0 where it did not
 	memory     memory
@@ -62,7 +63,7 @@ type verdict struct {
 // not ended by its deadline is expired.
 func judge(task db.PollTarget, m memory, grace time.Duration, reply *klingapi.Reply, err error) verdict {
 	m.Polls = max(m.Polls, task.Polls) + 1
-	v := verdict{status: task.Status, memory: m}
+	v := verdict{status: task.Status, memory: m, late: task.Status == db.Expired}
 	if err != nil {
 		v.judgeError(task, grace, err)
 	} else {
@@ -71,6 +72,15 @@ func judge(task db.PollTarget, m memory, grace time.Duration, reply *klingapi.Re
 	if !db.Terminal(v.status) && task.Left <= 0 {
 		v.expire()
 	}
+	return v
+}
+
+// expireUnasked is the verdict on a task whose deadline passes while the relay
+// must not be asked.
+func expireUnasked(task db.PollTarget, m memory, why string) verdict {
+	m.Polls = max(m.Polls, task.Polls)
+	v := verdict{outcome: unreachable, status: task.Status, trouble: why, memory: m}
+	v.expire()
 	return v
 }
 
@@ -102,7 +112,11 @@ func (v *verdict) judgeRecord(record klingapi.Record) {
 
 // advance moves forward only: a relay that says submitted after processing
 // changes nothing.
+// An expired task is only interested in its end.
 func (v *verdict) advance(status string) {
+	if v.late {
+		return
+	}
 	order := map[string]int{db.Pending: 0, db.Submitted: 1, db.Processing: 2}
 	if order[status] > order[v.status] {
 		v.outcome, v.status = changed, status
@@ -126,7 +140,7 @@ func (v *verdict) judgeError(task db.PollTarget, grace time.Duration, err error)
 		v.memory.NotFoundAge = task.Age
 	}
 	v.memory.NotFound++
-	if v.memory.NotFound >= notFoundAnswers && task.Age-v.memory.NotFoundAge >= grace {
+	if !v.late && v.memory.NotFound >= notFoundAnswers && task.Age-v.memory.NotFoundAge >= grace {
 		v.status = db.NotFound
 		v.message = fmt.Sprintf("the relay does not know this task (%d answers in a row): %s", v.memory.NotFound, apiErr.Message)
 	}
@@ -138,7 +152,7 @@ var outcomeOf = map[klingapi.ErrorKind]outcome{
 	klingapi.Unavailable:   unreachable,
 	klingapi.Throttled:     throttled,
 	klingapi.Refused:       refused,
-	klingapi.TokenTime:     refused,
+	klingapi.TokenTime:     unreachable, // the next token goes by the relay's clock
 	klingapi.NotFound:      notFound,
 	klingapi.Unreadable:    unreadable,
 	klingapi.Rejected:      unreadable,

@@ -188,7 +188,7 @@ func TestPaceKnowsHowLongToWait(t *testing.T) {
 	}{
 		{"still running", verdict{outcome: unchanged}, 4500 * time.Millisecond, 5500 * time.Millisecond},
 		{"not found", verdict{outcome: notFound}, 4500 * time.Millisecond, 5500 * time.Millisecond},
-		{"refused key", verdict{outcome: refused, memory: memory{Trouble: 1}}, 54 * time.Second, 66 * time.Second},
+		{"refused key", verdict{outcome: refused, memory: memory{Trouble: 1}}, 4500 * time.Millisecond, 5500 * time.Millisecond},
 		{"first trouble", verdict{outcome: unreachable, memory: memory{Trouble: 1}}, 4500 * time.Millisecond, 5500 * time.Millisecond},
 		{"third trouble", verdict{outcome: throttled, memory: memory{Trouble: 3}}, 18 * time.Second, 22 * time.Second},
 		{"long trouble", verdict{outcome: unreadable, memory: memory{Trouble: 1e9}}, 108 * time.Second, 132 * time.Second},
@@ -200,7 +200,7 @@ func TestPaceKnowsHowLongToWait(t *testing.T) {
 			}
 		}
 	}
-	if wait := pace(verdict{outcome: refused}, interval, 3*time.Second, 0.5); wait != 3*time.Second {
+	if wait := pace(verdict{outcome: unchanged}, interval, 3*time.Second, 0.5); wait != 3*time.Second {
 		t.Errorf("the deadline is 3s away, the wait %s", wait)
 	}
 }

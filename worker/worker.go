@@ -34,12 +34,16 @@ type Config struct {
 	WebhookTimeout time.Duration // of one webhook request, as in Webhooks
 	NotFoundGrace  time.Duration // 0: DefaultNotFoundGrace
 	SweepInterval  time.Duration // 0: DefaultSweepInterval
+	ProbeDistance  time.Duration // between two probes of a refused credential; 0: DefaultProbeDistance
 }
 
 // Worker polls tasks and delivers webhooks until it is stopped.
 type Worker struct {
 	Config
 	limiter *rate.Limiter
+	gate    gate
+	pause   pause
+	words   wordLog
 	working atomic.Bool
 }
 
@@ -47,6 +51,9 @@ type Worker struct {
 func New(cfg Config) *Worker {
 	if cfg.NotFoundGrace == 0 {
 		cfg.NotFoundGrace = DefaultNotFoundGrace
+	}
+	if cfg.ProbeDistance == 0 {
+		cfg.ProbeDistance = DefaultProbeDistance
 	}
 	if cfg.SweepInterval == 0 {
 		cfg.SweepInterval = DefaultSweepInterval

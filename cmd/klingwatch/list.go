@@ -30,6 +30,9 @@ func (l listCommand) Run(ctx context.Context, c *console) error {
 		if err != nil {
 			return fmt.Errorf("reading the tasks: %w", err)
 		}
+		if err := c.hintPaused(ctx, d); err != nil {
+			return err
+		}
 		if l.JSON {
 			for _, task := range tasks {
 				if err := printJSON(c.out, task); err != nil {

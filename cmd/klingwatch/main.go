@@ -37,6 +37,8 @@ type commands struct {
 	Track       trackCommand       `cmd:"" help:"Track tasks by their ids."`
 	List        listCommand        `cmd:"" help:"List tasks, newest first."`
 	Show        showCommand        `cmd:"" help:"Show all that is known of a task."`
+	Retry       retryCommand       `cmd:"" help:"Ask again at once about a task that has ended."`
+	Cancel      cancelCommand      `cmd:"" help:"Stop tracking a task."`
 	Endpoints   endpointsCommand   `cmd:"" help:"Receivers of every task's events."`
 	Keys        keysCommand        `cmd:"" help:"Secrets that sign webhooks."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running service whether it is ready; exit code 0 if so."`

@@ -138,5 +138,12 @@ func readiness(d *database, w *worker.Worker, draining *atomic.Bool) []web.Check
 			}
 			return nil
 		}},
+		{Name: "polling", Advisory: true, Ask: func(ctx context.Context) error {
+			reason, err := d.paused(ctx)
+			if err == nil && reason != "" {
+				err = errors.New(reason)
+			}
+			return err
+		}},
 	}
 }

@@ -34,6 +34,9 @@ func (s showCommand) Run(ctx context.Context, c *console) error {
 		if len(tasks) == 0 {
 			return fmt.Errorf("no task has the id %q, neither ours nor the provider's", s.ID)
 		}
+		if err := c.hintPaused(ctx, d); err != nil {
+			return err
+		}
 		for i, task := range tasks {
 			shown, err := load(ctx, d, task)
 			if err != nil {

@@ -109,10 +109,7 @@ func trackAll(ctx context.Context, c *console, d *database, task db.NewTask, ids
 		}
 		fmt.Fprintf(c.out, "%d\t%s%s\n", ours[i], id, note)
 	}
-	if n, err := db.LiveInstances(ctx, d.Pool); err == nil && n == 0 {
-		fmt.Fprintln(c.err, "no klingwatch serve is working on this database now; the tasks wait until one does")
-	}
-	return ours, nil
+	return ours, c.hintIdle(ctx, d)
 }
 
 // refusal turns a violated constraint, whose name is a sentence, into an error.

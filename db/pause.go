@@ -1,0 +1,59 @@
+package db
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Pause is a row of klingwatch.polling_pauses.
+type Pause struct {
+	Credential string    `json:"credential"`
+	Reason     string    `json:"reason"`
+	PausedAt   time.Time `json:"paused_at"`
+	ProbeAt    time.Time `json:"probe_at"`
+}
+
+// PausePolling writes that the relay refuses a credential. It returns true for
+// the first to say so; probeIn is the distance to the first probe.
+func PausePolling(ctx context.Context, q Querier, credential, reason string, probeIn time.Duration) (first bool, err error) {
+	tag, err := q.Exec(ctx, `
+		insert into klingwatch.polling_pauses (credential, reason, probe_at)
+		values (@credential, @reason, now() + @probe_in::interval)
+		on conflict (credential) do nothing`,
+		pgx.StrictNamedArgs{"credential": credential, "reason": reason, "probe_in": probeIn})
+	return tag.RowsAffected() > 0, err
+}
+
+// ClaimProbe lets one caller of the deployment ask with a paused credential
+// when a probe is due, and plans the next one after distance.
+func ClaimProbe(ctx context.Context, q Querier, credential string, distance time.Duration) (claimed bool, err error) {
+	tag, err := q.Exec(ctx, `
+		update klingwatch.polling_pauses
+		set probe_at = now() + @distance::interval
+		where credential = @credential and probe_at <= now()`,
+		pgx.StrictNamedArgs{"credential": credential, "distance": distance})
+	return tag.RowsAffected() > 0, err
+}
+
+// ResumePolling forgets a pause.
+func ResumePolling(ctx context.Context, q Querier, credential string) error {
+	_, err := q.Exec(ctx, `delete from klingwatch.polling_pauses where credential = @credential`,
+		pgx.StrictNamedArgs{"credential": credential})
+	return err
+}
+
+// Pauses returns the pauses in force. A credential that nobody has probed for
+// longer than stale is not in use any more.
+func Pauses(ctx context.Context, q Querier, stale time.Duration) ([]Pause, error) {
+	return all[Pause](ctx, q, `
+		select credential,
+		       reason,
+		       paused_at,
+		       probe_at
+		from klingwatch.polling_pauses
+		where probe_at > now() - @stale::interval
+		order by paused_at`,
+		pgx.StrictNamedArgs{"stale": stale})
+}

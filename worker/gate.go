@@ -1,0 +1,102 @@
+package worker
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/klingwatch/klingwatch/klingapi"
+)
+
+const (
+	// gateFailures in a row, over all tasks, mean that the relay is in trouble and
+	// not a single task: then all slow down together.
+	gateFailures = 5
+	// gateFirst is the first wait of a closed gate; it doubles with each probe
+	// that fails, up to gateLongest.
+	gateFirst   = time.Second
+	gateLongest = time.Minute
+)
+
+// gate holds questions back while the whole relay is in trouble. After each
+// wait one question goes through as a probe; its answer opens the gate or
+// doubles the wait. Time is passed in.
+type gate struct {
+	mu       sync.Mutex
+	failures int       // in a row, while open
+	closings int       // in a row; 0: open
+	until    time.Time // closed until then
+	probing  bool      // the probe is on its way
+}
+
+// ticket is the right to ask once; it must be given back with report.
+type ticket struct{ probe bool }
+
+// admit returns a ticket, or how long to wait before asking for one again.
+func (g *gate) admit(now time.Time) (t ticket, wait time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.closings == 0:
+		return ticket{}, 0
+	case now.Before(g.until):
+		return ticket{}, g.until.Sub(now)
+	case g.probing:
+		return ticket{}, gateFirst
+	}
+	g.probing = true
+	return ticket{probe: true}, 0
+}
+
+// report tells how the question of a ticket ended. It returns true when that
+// closed or opened the gate.
+func (g *gate) report(t ticket, err error, now time.Time) (turned bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t.probe {
+		g.probing = false
+	}
+	if !relayInTrouble(err) {
+		turned = g.closings > 0
+		g.failures, g.closings = 0, 0
+		return turned
+	}
+	g.failures++
+	if g.closings == 0 && g.failures < gateFailures || g.closings > 0 && !t.probe {
+		return false // too few to tell, or asked before the gate closed
+	}
+	wait := min(gateFirst<<min(g.closings, maxDoublings), gateLongest)
+	var apiErr *klingapi.Error
+	if errors.As(err, &apiErr) {
+		wait = max(wait, apiErr.RetryAfter)
+	}
+	g.closings++
+	g.until = now.Add(wait)
+	return g.closings == 1
+}
+
+// cancel gives a ticket back that was not used.
+func (g *gate) cancel(t ticket) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t.probe {
+		g.probing = false
+	}
+}
+
+// relayInTrouble tells whether an answer speaks of the relay as a whole. A
+// refused credential does not count: it pauses polling in its own way.
+func relayInTrouble(err error) bool {
+	if err == nil {
+		return false
+	}
+	var apiErr *klingapi.Error
+	if !errors.As(err, &apiErr) {
+		return true
+	}
+	switch apiErr.Kind {
+	case klingapi.Unreachable, klingapi.Unavailable, klingapi.Throttled, klingapi.TokenTime, klingapi.Unreadable, klingapi.Misconfigured:
+		return true
+	}
+	return false
+}

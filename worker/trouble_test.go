@@ -1,0 +1,298 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/db/dbtest"
+	"github.com/klingwatch/klingwatch/klingapi"
+	"github.com/klingwatch/klingwatch/klingapi/klingsim"
+)
+
+// A relay goes through everything that relays go through, with 200 tasks on
+// their way: all end right, none is marked failed wrongly.
+func TestARelayThatGoesThroughOutageRefusalAndThrottlingFailsNoTask(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	relay, relayURL := simulator(t, func(c *klingsim.Config) { c.Lifetime = 2 * time.Second })
+	consumer := newConsumer(t, deploymentSecret(t, pool))
+	const tasks = 200
+	ids := make([]string, tasks)
+	for i := range ids {
+		ids[i] = fmt.Sprintf("ok-%d", i)
+		if i%10 == 0 {
+			ids[i] = fmt.Sprintf("fail-%d", i)
+		}
+	}
+	track(t, pool, "videos/text2video", consumer.URL, ids...)
+	startWorker(t, config(t, pool, relayURL))
+	moreAsked := func() func() bool {
+		from := relay.Requests()
+		return func() bool { return relay.Requests() >= from+5 }
+	}
+	await(t, "work is under way", func() bool { return statuses(t, pool)[db.Processing] > 0 })
+
+	for _, status := range []int{http.StatusBadGateway, klingsim.Unreachable} {
+		relay.SetOutage(status)
+		await(t, fmt.Sprintf("the outage (%d) is met", status), moreAsked())
+	}
+	relay.SetOutage(0)
+	relay.SetKey("sk-rotated")
+	await(t, "polling is paused", func() bool {
+		return number(t, pool, `select count(*) from klingwatch.polling_pauses where reason like 'refused: HTTP 401%'`) == 1
+	})
+	relay.SetKey("sk-test")
+	await(t, "polling resumes by itself", func() bool { return number(t, pool, `select count(*) from klingwatch.polling_pauses`) == 0 })
+	relay.SetThrottle(true, "1")
+	await(t, "the throttling is met", moreAsked())
+	relay.SetThrottle(false, "")
+
+	await(t, "every callback arrives", func() bool { return len(consumer.received()) == tasks })
+	if got := statuses(t, pool); got[db.Succeeded] != tasks*9/10 || got[db.Failed] != tasks/10 {
+		t.Errorf("%v", got)
+	}
+	if n := number(t, pool, `select count(*) from klingwatch.tasks where (status = 'failed') <> (task_id like 'fail%')`); n > 0 {
+		t.Errorf("%d tasks have the wrong verdict", n)
+	}
+	if n := number(t, pool, `select count(*) from klingwatch.river_job where array_length(errors, 1) > 0`); n > 0 {
+		t.Errorf("%d jobs have errors; trouble with the relay is none", n)
+	}
+}
+
+// A relay that is down is not hammered task by task.
+func TestAnOutageSlowsAllTasksDownTogether(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	relay, relayURL := simulator(t)
+	relay.SetOutage(http.StatusServiceUnavailable)
+	ids := make([]string, 100)
+	for i := range ids {
+		ids[i] = fmt.Sprintf("ok-%d", i)
+	}
+	begun := time.Now()
+	track(t, pool, "images/generations", "", ids...)
+	startWorker(t, config(t, pool, relayURL))
+	await(t, "the third probe", func() bool { return time.Since(begun) > 4*time.Second })
+	// at 50 ms per task and interval it would have been thousands
+	if asked := relay.Requests(); asked > len(ids)+10 {
+		t.Errorf("%d questions in %s of outage", asked, time.Since(begun))
+	}
+	relay.SetOutage(0)
+	await(t, "all succeed", func() bool { return statuses(t, pool)[db.Succeeded] == len(ids) })
+}
+
+func TestARefusedCredentialIsProbedAndNoTaskChanges(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	relay, relayURL := simulator(t)
+	relay.SetKey("sk-other")
+	ids := track(t, pool, "images/generations", "", "ok-1", "ok-2", "ok-3", "ok-4", "ok-5", "ok-6", "ok-7", "ok-8")
+	cfg := config(t, pool, relayURL)
+	cfg.ProbeDistance = time.Hour
+	startWorker(t, cfg)
+	await(t, "polling is paused", func() bool { return number(t, pool, `select count(*) from klingwatch.polling_pauses`) == 1 })
+	id := track(t, pool, "images/generations", "", "ok-9")[0]
+	await(t, "the new task is held", func() bool {
+		return number(t, pool, `select count(*) from klingwatch.river_job where (args->>'id')::bigint = $1 and metadata->>'snoozes' is not null`, id) == 1
+	})
+	if asked := relay.Requests(); asked > len(ids) {
+		t.Errorf("%d questions with a refused key", asked)
+	}
+	if got := statuses(t, pool); got[db.Pending] != len(ids)+1 {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestARotatedKeyFileWorksWithoutARestart(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	relay, relayURL := simulator(t)
+	path := filepath.Join(t.TempDir(), "key")
+	writeKey(t, path, "sk-old", time.Unix(1, 0))
+	relay.SetKey("sk-new")
+	file, err := klingapi.NewKeyFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := config(t, pool, relayURL)
+	cfg.ProbeDistance = time.Hour
+	if cfg.Relay, err = klingapi.New(klingapi.Config{BaseURL: relayURL, Credential: file}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cfg.Relay.Close)
+	id := track(t, pool, "images/generations", "", "ok-1")[0]
+	startWorker(t, cfg)
+	await(t, "polling is paused", func() bool { return number(t, pool, `select count(*) from klingwatch.polling_pauses`) == 1 })
+	writeKey(t, path, "sk-new", time.Unix(2, 0))
+	await(t, "the task succeeds", func() bool { return statusOf(t, pool, id).Status == db.Succeeded })
+	if n := number(t, pool, `select count(*) from klingwatch.polling_pauses`); n != 0 {
+		t.Error("the pause of the old key is still there")
+	}
+}
+
+func writeKey(t *testing.T, path, key string, at time.Time) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(key), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(path, at, at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// expire inserts a task whose deadline is near and waits until it expired.
+func expire(t *testing.T, pool *pgxpool.Pool, taskID, callback string) (id int64) {
+	t.Helper()
+	if err := pool.QueryRow(t.Context(), `
+		insert into klingwatch.tasks (task_id, action, action2, callback_url, deadline_at)
+		values ($1, 'videos', 'text2video', nullif($2, ''), now() + interval '300 ms') returning id`, taskID, callback).Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the task expires", func() bool { return statusOf(t, pool, id).Status == db.Expired })
+	return id
+}
+
+func TestALateVerdictReplacesExpired(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	var done atomic.Bool
+	relay := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if done.Load() {
+			_, _ = fmt.Fprint(w, `{"code":0,"data":{"task_id":"t","task_status":"succeed","task_result":{"videos":[{"url":"https://cdn.example/o.mp4"}]}}}`)
+			return
+		}
+		_, _ = fmt.Fprint(w, `{"code":0,"data":{"task_id":"t","task_status":"processing"}}`)
+	}))
+	defer relay.Close()
+	consumer := newConsumer(t, deploymentSecret(t, pool))
+	startWorker(t, config(t, pool, relay.URL))
+	id := expire(t, pool, "t", consumer.URL)
+	await(t, "a late check is planned in about 5 minutes", func() bool {
+		return number(t, pool, `select count(*) from klingwatch.river_job where kind = 'poll' and state = 'scheduled' and scheduled_at between now() + interval '4 min' and now() + interval '6 min'`) == 1
+	})
+	done.Store(true)
+	if _, err := pool.Exec(t.Context(), `select klingwatch.give_jobs('poll', array[$1]::bigint[])`, id); err != nil { // the time has come
+		t.Fatal(err)
+	}
+	await(t, "both events arrive", func() bool { return len(consumer.received()) == 2 })
+	sequences := map[string]int{}
+	for _, events := range consumer.received() {
+		sequences[events[0].Data.Status] = events[0].Data.Sequence
+	}
+	if statusOf(t, pool, id).Status != db.Succeeded || sequences[db.Succeeded] <= sequences[db.Expired] {
+		t.Errorf("%s, sequences %v", statusOf(t, pool, id).Status, sequences)
+	}
+}
+
+func TestATaskExpiresOnTimeEvenWhenTheRelayMustNotBeAsked(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	relay, relayURL := simulator(t)
+	relay.SetKey("sk-other")
+	cfg := config(t, pool, relayURL)
+	cfg.ProbeDistance = time.Hour
+	startWorker(t, cfg)
+	expire(t, pool, "ok-1", "")
+}
+
+func TestRetryAsksAgainAtOnce(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	relay, relayURL := simulator(t)
+	consumer := newConsumer(t, deploymentSecret(t, pool))
+	startWorker(t, config(t, pool, relayURL))
+	failed := track(t, pool, "videos/text2video", consumer.URL, "quick-fail-1")[0]
+	expired := expire(t, pool, "never-2", "")
+	await(t, "the task fails", func() bool { return statusOf(t, pool, failed).Status == db.Failed })
+	asked := relay.Queries("quick-fail-1")
+	if err := Retry(t.Context(), pool, failed, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "a second verdict arrives", func() bool { return len(consumer.received()) == 2 })
+	if got := relay.Queries("quick-fail-1"); got != asked+1 {
+		t.Errorf("asked %d times more", got-asked)
+	}
+	// an expired task has a job that sleeps until its late check
+	asked = relay.Queries("never-2")
+	if err := Retry(t.Context(), pool, expired, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the expired task is asked at once", func() bool {
+		return relay.Queries("never-2") > asked && statusOf(t, pool, expired).Status == db.Processing
+	})
+	if err := Retry(t.Context(), pool, expired, time.Hour); !errors.Is(err, ErrOpen) {
+		t.Errorf("an open task: %v", err)
+	}
+	if err := Retry(t.Context(), pool, 4711, time.Hour); !errors.Is(err, db.ErrNotFound) {
+		t.Errorf("no task: %v", err)
+	}
+}
+
+func TestCancelStopsTracking(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	relay, relayURL := simulator(t)
+	consumer := newConsumer(t, deploymentSecret(t, pool))
+	startWorker(t, config(t, pool, relayURL))
+	id := track(t, pool, "videos/text2video", consumer.URL, "never-1")[0]
+	await(t, "it is processing", func() bool { return statusOf(t, pool, id).Status == db.Processing })
+	if err := Cancel(t.Context(), pool, id, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the event arrives", func() bool { return len(consumer.received()) == 1 })
+	await(t, "the job ends", func() bool {
+		return number(t, pool, `select count(*) from klingwatch.river_job where kind = 'poll' and state <> 'completed'`) == 0
+	})
+	asked := relay.Queries("never-1")
+	if err := Cancel(t.Context(), pool, id, time.Hour); !errors.Is(err, ErrEnded) {
+		t.Errorf("a second time: %v", err)
+	}
+	if err := Retry(t.Context(), pool, id, time.Hour); !errors.Is(err, ErrCanceled) {
+		t.Errorf("retry of a canceled task: %v", err)
+	}
+	if got := relay.Queries("never-1"); got != asked {
+		t.Errorf("asked %d times after the end", got-asked)
+	}
+	for _, events := range consumer.received() {
+		if events[0].Data.Status != db.Canceled {
+			t.Errorf("%+v", events[0])
+		}
+	}
+}
+
+// The answer to a poll that was under way when somebody canceled changes
+// nothing.
+func TestCancelWinsAgainstAPollUnderWay(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	asked, release := make(chan struct{}, 10), make(chan struct{})
+	relay := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked <- struct{}{}
+		<-release
+		_, _ = fmt.Fprint(w, `{"code":0,"data":{"task_id":"t","task_status":"failed"}}`)
+	}))
+	defer relay.Close()
+	id := track(t, pool, "images/generations", "", "t")[0]
+	startWorker(t, config(t, pool, relay.URL))
+	<-asked
+	if err := Cancel(t.Context(), pool, id, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	close(release)
+	await(t, "the job ends", func() bool {
+		return number(t, pool, `select count(*) from klingwatch.river_job where kind = 'poll' and state = 'completed'`) == 1
+	})
+	if n := number(t, pool, `select count(*) from klingwatch.events`); n != 1 || statusOf(t, pool, id).Status != db.Canceled {
+		t.Errorf("%d events, status %s", n, statusOf(t, pool, id).Status)
+	}
+}
