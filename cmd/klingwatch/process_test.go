@@ -23,6 +23,7 @@ import (
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
 	"github.com/klingwatch/klingwatch/klingapi/klingsim"
+	"github.com/klingwatch/klingwatch/web"
 	"github.com/klingwatch/klingwatch/webhook"
 )
 
@@ -325,6 +326,20 @@ func TestARefusedKeyFailsNoTaskAndIsTold(t *testing.T) {
 	await(t, "the refusal is written", func() bool {
 		return count(t, pool, `select count(*) from klingwatch.tasks where status = 'pending' and last_error like 'refused: HTTP 401, code 1002%'`) == 1
 	})
+	list := launch(t, serveEnv(url, relay), "list")
+	<-list.done
+	if said := strings.Join(list.raw, "\n"); !strings.Contains(said, "polling is paused since") || !strings.Contains(said, "code 1002") {
+		t.Errorf("list does not tell of the pause: %s", said)
+	}
+	var readiness web.Readiness
+	res, err := http.Get(p.ready(t) + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if err := json.NewDecoder(res.Body).Decode(&readiness); err != nil || !readiness.Ready || !strings.Contains(readiness.Checks["polling"], "polling is paused since") {
+		t.Errorf("readiness %+v, %v", readiness, err)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if log := strings.Join(p.raw, "\n"); strings.Contains(log, "sk-another-secret") || strings.Contains(log, "goroutine ") {
