@@ -1,0 +1,64 @@
+# The tasks of everyday work; make without a target lists them.
+.DEFAULT_GOAL := help
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+.PHONY: help build dev test race lint fmt generate check-generated compose-check end-to-end ci clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build bin/klingwatch
+	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.release=$(VERSION)" -o bin/klingwatch ./cmd/klingwatch
+
+dev: ## See it run: Postgres, a simulated relay, the service, sample tasks
+	go run ./cmd/klingwatch dev
+
+test: ## Run the tests
+	go test ./...
+
+race: ## Run the tests as CI does: race detector, random order
+	go test -race -shuffle=on ./...
+
+lint: ## Run the linters of .golangci.yml
+	$(GOLANGCI) run
+
+fmt: ## Format the Go files
+	$(GOLANGCI) fmt
+
+# The new README.md replaces the old one only when all went well.
+generate: ## Write the table of settings into README.md
+	@set -e; table=$$(mktemp); page=$$(mktemp); trap 'rm -f "$$table" "$$page"' EXIT; \
+	go run ./cmd/klingwatch settings > "$$table"; \
+	awk -v table="$$table" ' \
+		/<!-- settings:end -->/ { inside = 0; ends++ } \
+		!inside { print } \
+		/<!-- settings:begin -->/ { while ((getline line < table) > 0) print line; inside = 1; begins++ } \
+		END { \
+			if (begins == 1 && ends == 1 && !inside) exit 0; \
+			print "README.md: needs the line <!-- settings:begin --> once and <!-- settings:end --> once after it" > "/dev/stderr"; \
+			exit 1 \
+		}' README.md > "$$page"; \
+	cat "$$page" > README.md
+
+# Compared with the file as it was, so that it works before a commit as well.
+check-generated: ## Fail when README.md differs from what make generate writes
+	@set -e; before=$$(mktemp); trap 'rm -f "$$before"' EXIT; \
+	cp README.md "$$before"; \
+	$(MAKE) --no-print-directory generate; \
+	if ! diff -u "$$before" README.md; then \
+		echo "README.md was out of date: commit what make generate wrote" >&2; exit 1; \
+	fi
+
+compose-check: ## Check docker-compose.yml, Dockerfile and .env.example without Docker
+	go test -count=1 -run 'TestCompose|TestExampleEnv' .
+
+end-to-end: ## Run the main job with psql, a relay and a receiver in Node
+	.ci/end-to-end
+
+ci: ## Run everything that CI runs
+	.ci/run
+
+clean: ## Remove what was built
+	rm -rf bin dist .ci/standardwebhooks/node_modules

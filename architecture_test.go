@@ -1,0 +1,284 @@
+// Package klingwatch_test holds what is true of the repository as a whole: who
+// may import whom, where SQL lives, and that the deployment files fit the code.
+package klingwatch_test
+
+import (
+	"cmp"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+const module = "github.com/klingwatch/klingwatch"
+
+// everything stands for all folders in a row of arrows.
+const everything = "*"
+
+// arrows is the architecture: what the Go files of a folder may import of ours.
+// A folder is a step of the data flow; leaves know nothing of us.
+var arrows = map[string][]string{
+	".":                 {}, // only the tests of the repository
+	"cmd/klingwatch":    {everything},
+	"worker":            {"db", "klingapi", "metrics", "webhook"},
+	"web":               {"db", "metrics", "webhook"},
+	"klingapi/klingsim": {"klingapi"},
+	"db/dbtest":         {"db", "embeddedpg", "migrations"},
+	"db":                {},
+	"embeddedpg":        {},
+	"klingapi":          {},
+	"metrics":           {},
+	"migrations":        {},
+	"webhook":           {},
+}
+
+// Tests may import what their folder may, the folder itself, and these two.
+var testArrows = []string{"db/dbtest", "klingapi/klingsim"}
+
+// moreTestArrows are needed by the tests of single folders.
+var moreTestArrows = map[string][]string{
+	"db":         {"migrations"}, // queries are tested on the schema of the migrations
+	"migrations": {"db"},
+	"worker":     {"migrations"},
+}
+
+// Names that say nothing about what a folder is for, and internal: everything
+// here is one program, there is nobody to hide from.
+var forbiddenNames = []string{"internal", "pkg", "utils", "util", "models", "helpers", "common"}
+
+// Others' modules that belong to few folders.
+var guardedModules = map[string][]string{
+	"github.com/riverqueue": {"worker", "migrations"}, // the queue could be replaced there
+}
+
+// Folders that may hold query text: db remembers, migrations make the schema,
+// embeddedpg prepares a server before there is either.
+var sqlFolders = []string{"db", "migrations", "embeddedpg"}
+
+// startsSQL recognises a string that begins like a statement.
+var startsSQL = regexp.MustCompile(`(?is)^\s*(select\s.*\sfrom\s|select\s+\w+\(|insert\s+into\s|update\s+[\w."]+\s+set\s|delete\s+from\s|truncate\s+table\s|with\s+\w+\s+as\s*\(|(create|alter|drop)\s+(table|schema|index|role|database|function)\s)`)
+
+func TestArchitecture(t *testing.T) {
+	t.Parallel()
+	sources, err := readSources(os.DirFS("."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, problem := range problems(sources) {
+		t.Error(problem)
+	}
+}
+
+func TestArchitectureTableIsCurrent(t *testing.T) {
+	t.Parallel()
+	for folder, targets := range arrows {
+		for _, dir := range append([]string{folder}, targets...) {
+			if info, err := os.Stat(dir); dir != everything && (err != nil || !info.IsDir()) {
+				t.Errorf("%s is in the table arrows, but there is no such folder: remove the row", dir)
+			}
+		}
+	}
+}
+
+// The rules are worth nothing if they let a wrong file pass.
+func TestArchitectureRulesBite(t *testing.T) {
+	t.Parallel()
+	const lead = "package p\n"
+	imports := func(paths ...string) string {
+		text := lead
+		for _, p := range paths {
+			text += "import _ \"" + p + "\"\n"
+		}
+		return text
+	}
+	for _, test := range []struct {
+		name, file, text string
+		want             string // part of the only problem; empty: none
+	}{
+		{"allowed", "worker/a.go", imports("context", module+"/db", "github.com/riverqueue/river"), ""},
+		{"everything", "cmd/klingwatch/a.go", imports(module+"/worker", module+"/db/dbtest"), ""},
+		{"leaf", "klingapi/a.go", imports(module + "/db"), "klingapi must not import db"},
+		{"wrong way", "db/a.go", imports(module + "/worker"), "db must not import worker"},
+		{"simulator in the service", "worker/a.go", imports(module + "/klingapi/klingsim"), "worker must not import klingapi/klingsim"},
+		{"simulator in a test", "worker/a_test.go", imports(module+"/klingapi/klingsim", module+"/worker"), ""},
+		{"test the wrong way", "webhook/a_test.go", imports(module + "/worker"), "the tests of webhook must not import worker"},
+		{"new folder", "billing/a.go", lead, "the folder billing is not in the table"},
+		{"below a known folder", "db/cache/a.go", lead, "the folder db/cache is not in the table"},
+		{"nothing name", "worker/utils/a.go", lead, "the folder worker/utils is called utils"},
+		{"program in the root", "main.go", lead, "main.go: the root holds only tests"},
+		{"queue elsewhere", "web/a.go", imports("github.com/riverqueue/river/rivertype"), "web must not import github.com/riverqueue/river/rivertype"},
+		{"SQL elsewhere", "worker/a.go", lead + "const q = `\n\tselect id\n\tfrom klingwatch.tasks`", "worker/a.go:2: SQL"},
+		{"SQL built elsewhere", "web/a.go", lead + `var q = "update klingwatch.tasks set " + x`, "web/a.go:2: SQL"},
+		{"SQL at home", "db/a.go", lead + "const q = `select id from klingwatch.tasks`", ""},
+		{"SQL in a test", "worker/a_test.go", lead + "const q = `delete from klingwatch.river_job`", ""},
+		{"English", "cmd/klingwatch/a.go", lead + `var help = []string{"Update the schema.", "select a task", "with this", "Create a key"}`, ""},
+		{"not ours", "web/node_modules/x/a.go", lead, ""},
+		{"data of tests", "web/testdata/a.go", "not Go", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			sources, err := readSources(fstest.MapFS{test.file: {Data: []byte(test.text)}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := problems(sources)
+			switch {
+			case test.want == "" && len(got) > 0:
+				t.Errorf("refused: %q", got)
+			case test.want != "" && (len(got) != 1 || !strings.Contains(got[0], test.want)):
+				t.Errorf("got %q, want one problem with %q", got, test.want)
+			}
+		})
+	}
+}
+
+// source is one Go file.
+type source struct {
+	file    string         // path from the root of the repository
+	folder  string         // its folder, "." for the root
+	test    bool           // a _test.go file
+	imports []string       // as written
+	strings map[int]string // string literals by line
+}
+
+// readSources parses every Go file here and now: the answers of go list may
+// come from the cache of an earlier test run.
+func readSources(repository fs.FS) ([]source, error) {
+	var sources []source
+	err := fs.WalkDir(repository, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		base := path.Base(name)
+		if entry.IsDir() {
+			// what the go command leaves out, and what git does not know
+			if name != "." && (strings.HasPrefix(base, ".") || strings.HasPrefix(base, "_") || slices.Contains([]string{"testdata", "node_modules", "vendor"}, base)) {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(base, ".go") {
+			return nil
+		}
+		text, err := fs.ReadFile(repository, name)
+		if err != nil {
+			return err
+		}
+		s, err := parseSource(name, text)
+		sources = append(sources, s)
+		return err
+	})
+	return sources, err
+}
+
+func parseSource(name string, text []byte) (source, error) {
+	s := source{file: name, folder: path.Dir(name), test: strings.HasSuffix(name, "_test.go"), strings: map[int]string{}}
+	files := token.NewFileSet()
+	file, err := parser.ParseFile(files, name, text, parser.SkipObjectResolution)
+	if err != nil {
+		return s, err
+	}
+	for _, spec := range file.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			return s, err
+		}
+		s.imports = append(s.imports, imported)
+	}
+	ast.Inspect(file, func(node ast.Node) bool {
+		if literal, ok := node.(*ast.BasicLit); ok && literal.Kind == token.STRING {
+			if value, err := strconv.Unquote(literal.Value); err == nil {
+				s.strings[files.Position(literal.Pos()).Line] += value + "\n"
+			}
+		}
+		return true
+	})
+	return s, nil
+}
+
+// problems lists all that contradicts the rules, each with what to do.
+func problems(sources []source) []string {
+	var list []string
+	unknown := map[string]bool{}
+	for _, s := range sources {
+		if _, known := arrows[s.folder]; !known {
+			unknown[s.folder] = true
+			continue
+		}
+		if s.folder == "." && !s.test {
+			list = append(list, s.file+": the root holds only tests of the repository: move it to the folder of its step")
+		}
+		list = append(list, s.importProblems()...)
+		list = append(list, s.sqlProblems()...)
+	}
+	for _, folder := range slices.Sorted(maps.Keys(unknown)) {
+		list = append(list, folderProblem(folder))
+	}
+	return list
+}
+
+func folderProblem(folder string) string {
+	for name := range strings.SplitSeq(folder, "/") {
+		if slices.Contains(forbiddenNames, name) {
+			return fmt.Sprintf("the folder %s is called %s, which tells nothing: name it for the step or noun that it holds", folder, name)
+		}
+	}
+	return fmt.Sprintf("the folder %s is not in the table arrows of architecture_test.go: add a row with what it may import, as little as possible", folder)
+}
+
+func (s source) importProblems() []string {
+	var list []string
+	who := s.folder
+	if s.test {
+		who = "the tests of " + s.folder
+	}
+	for _, imported := range s.imports {
+		for guarded, folders := range guardedModules {
+			if within(imported, guarded) && !slices.Contains(folders, s.folder) {
+				list = append(list, fmt.Sprintf("%s: %s must not import %s: only %s may; give them a function for what is needed", s.file, s.folder, imported, strings.Join(folders, " and ")))
+			}
+		}
+		ours, found := strings.CutPrefix(imported, module+"/")
+		if found && !s.mayImport(ours) {
+			list = append(list, fmt.Sprintf("%s: %s must not import %s (allowed: %s): hand it in from a caller, or move the code; change the table arrows of architecture_test.go only together with the design",
+				s.file, who, ours, cmp.Or(strings.Join(arrows[s.folder], ", "), "nothing of ours")))
+		}
+	}
+	return list
+}
+
+func (s source) mayImport(ours string) bool {
+	allowed := arrows[s.folder]
+	if s.test {
+		allowed = slices.Concat(allowed, testArrows, moreTestArrows[s.folder], []string{s.folder})
+	}
+	return slices.Contains(allowed, ours) || slices.Contains(allowed, everything)
+}
+
+func (s source) sqlProblems() []string {
+	if s.test || slices.ContainsFunc(sqlFolders, func(folder string) bool { return within(s.folder, folder) }) {
+		return nil
+	}
+	var list []string
+	for _, line := range slices.Sorted(maps.Keys(s.strings)) {
+		if startsSQL.MatchString(s.strings[line]) {
+			list = append(list, fmt.Sprintf("%s:%d: SQL belongs to db, one function per statement: move it there and call it", s.file, line))
+		}
+	}
+	return list
+}
+
+// within tells whether a slash-separated path is root or below it.
+func within(name, root string) bool {
+	return name == root || strings.HasPrefix(name, root+"/")
+}

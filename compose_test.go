@@ -1,0 +1,275 @@
+package klingwatch_test
+
+import (
+	"context"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/dotenv"
+	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/types"
+)
+
+// Settings that the worker of docker-compose.yml does not take, and why.
+var notInCompose = map[string]string{
+	"KLINGWATCH_DATA_DIR":         "the container uses the Postgres beside it, not an embedded one",
+	"KLINGWATCH_POSTGRES_BIN_DIR": "the same",
+	"KLING_API_KEY_FILE":          "the file would have to be mounted; the key comes from .env",
+}
+
+func TestComposeProfiles(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		profiles []string
+		want     []string
+	}{
+		{nil, []string{"migrate", "postgres", "worker"}},
+		{[]string{"sim"}, []string{"migrate", "postgres", "sim", "worker"}},
+	} {
+		project := loadCompose(t, test.profiles...)
+		if got := slices.Sorted(maps.Keys(project.Services)); !slices.Equal(got, test.want) {
+			t.Errorf("profiles %v start %v, want %v", test.profiles, got, test.want)
+		}
+	}
+}
+
+func TestComposeImages(t *testing.T) {
+	t.Parallel()
+	project := loadCompose(t, "sim")
+	for name, service := range project.Services {
+		checkPinned(t, "service "+name, service.Image)
+		if service.Image == project.Services["worker"].Image && (service.Build == nil || service.PullPolicy != types.PullPolicyBuild) {
+			t.Errorf("service %s: our image is built here, never pulled: give it build and pull_policy: build", name)
+		}
+	}
+	for _, from := range regexp.MustCompile(`(?m)^FROM +(\S+)`).FindAllStringSubmatch(read(t, "Dockerfile"), -1) {
+		checkPinned(t, "Dockerfile", from[1])
+	}
+}
+
+func TestComposeImagesFitTheModule(t *testing.T) {
+	t.Parallel()
+	version := regexp.MustCompile(`(?m)^go (1\.\d+)`).FindStringSubmatch(read(t, "go.mod"))[1]
+	if !strings.Contains(read(t, "Dockerfile"), "FROM golang:"+version+".") {
+		t.Errorf("go.mod asks for Go %s: build with golang:%s.x in the Dockerfile", version, version)
+	}
+	// .dockerignore lists what is wanted, so a new folder must be added there
+	wanted := strings.Split(read(t, ".dockerignore"), "\n")
+	for folder := range arrows {
+		top, _, _ := strings.Cut(folder, "/")
+		if top != "." && !slices.Contains(wanted, "!"+top) {
+			t.Errorf(".dockerignore keeps the folder %s from the build: add !%s", top, top)
+		}
+	}
+}
+
+func TestComposeOrder(t *testing.T) {
+	t.Parallel()
+	project := loadCompose(t, "sim")
+	for _, test := range []struct {
+		service, on, condition string
+		required               bool
+	}{
+		{"migrate", "postgres", types.ServiceConditionHealthy, true},
+		{"worker", "postgres", types.ServiceConditionHealthy, true},
+		{"worker", "migrate", types.ServiceConditionCompletedSuccessfully, true},
+		{"worker", "sim", types.ServiceConditionStarted, false}, // it is there with its profile only
+	} {
+		got, ok := project.Services[test.service].DependsOn[test.on]
+		if !ok || got.Condition != test.condition || got.Required != test.required {
+			t.Errorf("%s waits for %s with %q, required %v; want %q, %v", test.service, test.on, got.Condition, got.Required, test.condition, test.required)
+		}
+	}
+}
+
+func TestComposeRunsOnItsOwn(t *testing.T) {
+	t.Parallel()
+	project := loadCompose(t, "sim")
+	restart := map[string]string{"postgres": "unless-stopped", "worker": "unless-stopped", "sim": "unless-stopped", "migrate": "no"}
+	for name, service := range project.Services {
+		if service.Restart != restart[name] {
+			t.Errorf("%s: restart is %q, want %q", name, service.Restart, restart[name])
+		}
+		for _, port := range service.Ports {
+			if port.HostIP != "127.0.0.1" {
+				t.Errorf("%s: port %s is published on %q: begin it with 127.0.0.1, nothing here has authentication", name, port.Published, port.HostIP)
+			}
+		}
+	}
+	for name, command := range map[string][]string{"migrate": {"migrate"}, "worker": {"serve"}} {
+		if got := []string(project.Services[name].Command); !slices.Equal(got, command) {
+			t.Errorf("%s runs %q, want %q", name, got, command)
+		}
+	}
+	for name, check := range map[string]string{"postgres": "CMD pg_isready", "worker": "CMD klingwatch healthcheck"} {
+		health := project.Services[name].HealthCheck
+		if health == nil || !strings.HasPrefix(strings.Join(health.Test, " "), check) || health.Interval == nil || health.Timeout == nil {
+			t.Errorf("%s: the health check must be %q with interval and timeout, is %+v", name, check, health)
+		}
+	}
+	for _, name := range []string{"migrate", "sim"} { // they would inherit the service's check from the image
+		if health := project.Services[name].HealthCheck; health == nil || !health.Disable {
+			t.Errorf("%s: disable the health check of the image", name)
+		}
+	}
+	data := project.Services["postgres"].Volumes
+	if len(data) != 1 || data[0].Type != types.VolumeTypeVolume || data[0].Target != "/var/lib/postgresql/data" {
+		t.Errorf("postgres: its data belongs in a named volume, is in %+v", data)
+	} else if _, declared := project.Volumes[data[0].Source]; !declared {
+		t.Errorf("the volume %s is not declared", data[0].Source)
+	}
+}
+
+func TestComposeSettings(t *testing.T) {
+	t.Parallel()
+	known := settingNames(t)
+	project := loadCompose(t, "sim")
+	for name, service := range project.Services {
+		if name == "postgres" {
+			continue
+		}
+		for variable := range service.Environment {
+			if !slices.Contains(known, variable) {
+				t.Errorf("%s: %s is not a setting of klingwatch", name, variable)
+			}
+		}
+	}
+	worker := project.Services["worker"].Environment
+	for _, setting := range known {
+		_, taken := worker[setting]
+		if _, excused := notInCompose[setting]; taken == excused {
+			t.Errorf("%s: pass it on in the environment of the worker, or say in notInCompose why not (not both)", setting)
+		}
+	}
+	for name, want := range map[string]string{
+		"DATABASE_URL":           "postgres://klingwatch:secret0@postgres:5432/klingwatch",
+		"KLINGWATCH_LISTEN_ADDR": "0.0.0.0:8080",
+		"KLING_BASE_URL":         "http://sim:8090",
+	} {
+		if got := worker[name]; got == nil || *got != want {
+			t.Errorf("%s is not %s", name, want)
+		}
+	}
+}
+
+// A secret that is missing must stop compose, not start with an empty one.
+func TestComposeRefusesWithoutSecrets(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"POSTGRES_PASSWORD", "KLING_BASE_URL"} {
+		env := exampleEnv(t)
+		delete(env, name)
+		if _, err := tryCompose(env); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("without %s: %v", name, err)
+		}
+	}
+	if strings.Contains(read(t, ".env.example"), "\nPOSTGRES_PASSWORD=") {
+		t.Error(".env.example must not hold a password that people keep")
+	}
+}
+
+func TestExampleEnv(t *testing.T) {
+	t.Parallel()
+	var variables []string
+	for _, match := range regexp.MustCompile(`\$\{([A-Z_]+)`).FindAllStringSubmatch(read(t, "docker-compose.yml"), -1) {
+		variables = append(variables, match[1])
+	}
+	worker := loadCompose(t).Services["worker"].Environment
+	text := read(t, ".env.example")
+	for _, match := range regexp.MustCompile(`(?m)^#?([A-Z_]+)=`).FindAllStringSubmatch(text, -1) {
+		_, passed := worker[match[1]]
+		if !passed && !slices.Contains(variables, match[1]) {
+			t.Errorf(".env.example names %s, which nothing in docker-compose.yml reads", match[1])
+		}
+	}
+	for _, variable := range variables {
+		if !strings.Contains(text, variable+"=") {
+			t.Errorf("docker-compose.yml reads %s, which .env.example does not explain", variable)
+		}
+	}
+}
+
+// checkPinned wants a tag that names one release: two numbers at least.
+func checkPinned(t *testing.T, who, image string) {
+	t.Helper()
+	if !regexp.MustCompile(`^[^:@]+:v?\d+\.\d+(\.\d+)?(-[\w.]+)?(@sha256:[0-9a-f]{64})?$`).MatchString(image) {
+		t.Errorf("%s: the image %q is not pinned: give the exact version as its tag", who, image)
+	}
+}
+
+// loadCompose reads docker-compose.yml as docker compose would, with the
+// example as .env.
+func loadCompose(t *testing.T, profiles ...string) *types.Project {
+	t.Helper()
+	project, err := tryCompose(exampleEnv(t), profiles...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return project
+}
+
+func tryCompose(env map[string]string, profiles ...string) (*types.Project, error) {
+	return loader.LoadWithContext(context.Background(), types.ConfigDetails{
+		WorkingDir:  ".",
+		ConfigFiles: []types.ConfigFile{{Filename: "docker-compose.yml"}},
+		Environment: env,
+	}, loader.WithProfiles(profiles), func(o *loader.Options) {
+		o.SkipResolveEnvironment = true // keeps the names that have no value
+	})
+}
+
+// exampleEnv is .env.example with a password.
+func exampleEnv(t *testing.T) map[string]string {
+	t.Helper()
+	env, err := dotenv.Parse(strings.NewReader(read(t, ".env.example")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	env["POSTGRES_PASSWORD"] = "secret0"
+	return env
+}
+
+// settingNames reads the tags of the settings from their source.
+func settingNames(t *testing.T) []string {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "cmd/klingwatch/settings.go", nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	ast.Inspect(file, func(node ast.Node) bool {
+		field, ok := node.(*ast.Field)
+		if !ok || field.Tag == nil {
+			return true
+		}
+		tag, err := strconv.Unquote(field.Tag.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name, ok := reflect.StructTag(tag).Lookup("envconfig"); ok {
+			names = append(names, name)
+		}
+		return true
+	})
+	if len(names) == 0 {
+		t.Fatal("found no settings in cmd/klingwatch/settings.go")
+	}
+	return names
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
