@@ -46,7 +46,8 @@ func LiveInstances(ctx context.Context, q Querier) (n int, err error) {
 
 // ReturnJobs gives back the running jobs of instances that are gone, so that
 // they are worked at once instead of after River's rescue, and lets their
-// interrupted webhook attempts be made again. own is the caller's slot when it
+// interrupted webhook attempts be made again. A dead leader of River's loses its
+// office. own is the caller's slot when it
 // has just claimed it and runs nothing yet, else 0. It returns how many jobs
 // were given back.
 func ReturnJobs(ctx context.Context, q Querier, own int) (returned int, err error) {
@@ -76,6 +77,9 @@ func ReturnJobs(ctx context.Context, q Querier, own int) (returned int, err erro
 			where returned.kind = 'deliver' and d.id = returned.row_id and d.state = 'pending' and d.next_attempt_at is not null
 			  and exists (select from klingwatch.delivery_attempts a
 			              where a.delivery = d.id and a.attempt = d.attempts and a.finished_at is null)
+		), resigned as (
+			-- what a dead leader does not do any more, another may begin at its next election
+			delete from klingwatch.river_leader where leader_id not in (select instance from alive)
 		), woken as (
 			select pg_notify('klingwatch.river_insert', json_build_object('queue', queue)::text)
 			from (select distinct queue from returned) q

@@ -57,10 +57,10 @@ type PollTarget struct {
 	Ended          time.Duration // since it became terminal; 0 while it is open
 }
 
-// GetPollTarget reads a task for polling; deadline applies to tasks that have
-// none of their own. It returns ErrNotFound for a task that was deleted.
-func GetPollTarget(ctx context.Context, q Querier, id int64, deadline time.Duration) (PollTarget, error) {
-	return one[PollTarget](ctx, q, `
+// PollTargets reads tasks for polling; deadline applies to tasks that have none
+// of their own. Rows that were deleted are left out.
+func PollTargets(ctx context.Context, q Querier, ids []int64, deadline time.Duration) ([]PollTarget, error) {
+	return all[PollTarget](ctx, q, `
 		select id,
 		       task_id,
 		       action,
@@ -75,19 +75,60 @@ func GetPollTarget(ctx context.Context, q Querier, id int64, deadline time.Durat
 		           coalesce(deadline_at, created_at + @deadline::interval)) - extract(epoch from clock_timestamp()))::float8)) as left,
 		       coalesce(clock_timestamp() - finished_at, '0') as ended
 		from klingwatch.tasks
-		where id = @id`,
-		pgx.StrictNamedArgs{"id": id, "deadline": deadline})
+		where id = any (@ids)`,
+		pgx.StrictNamedArgs{"ids": ids, "deadline": deadline})
 }
 
-// RecordTrouble writes that a poll of a task brought no news of it, and why; lastError "" says that it was answered again.
-func RecordTrouble(ctx context.Context, q Querier, id int64, lastError string, polls int) error {
-	_, err := q.Exec(ctx, `
-		update klingwatch.tasks
-		set last_error = nullif(@last_error, ''),
-		    polls = greatest(polls, @polls),
+// GetPollTarget reads one task for polling. It returns ErrNotFound for a task
+// that was deleted.
+func GetPollTarget(ctx context.Context, q Querier, id int64, deadline time.Duration) (PollTarget, error) {
+	found, err := PollTargets(ctx, q, []int64{id}, deadline)
+	if err != nil {
+		return PollTarget{}, err
+	}
+	if len(found) == 0 {
+		return PollTarget{}, ErrNotFound
+	}
+	return found[0], nil
+}
+
+// Trouble says why a poll brought no news of a task; Error "" says that it was
+// answered again.
+type Trouble struct {
+	Task  int64  `json:"task"`
+	Error string `json:"error"`
+	Polls int    `json:"polls"`
+}
+
+// RecordTroubles writes why polls of tasks brought no news.
+func RecordTroubles(ctx context.Context, q Querier, troubles []Trouble) error {
+	input, err := json.Marshal(troubles)
+	if err != nil {
+		return err
+	}
+	_, err = q.Exec(ctx, `
+		update klingwatch.tasks t
+		set last_error = nullif(n.error, ''),
+		    polls = greatest(t.polls, n.polls),
 		    last_polled_at = now()
-		where id = @id and status in ('pending', 'submitted', 'processing', 'expired')`,
-		pgx.StrictNamedArgs{"id": id, "last_error": lastError, "polls": polls})
+		from jsonb_to_recordset(@troubles::jsonb) as n(task bigint, error text, polls int)
+		where t.id = n.task and t.status in ('pending', 'submitted', 'processing', 'expired')`,
+		pgx.StrictNamedArgs{"troubles": input})
+	return err
+}
+
+// changedTopic is notified with the id of a task that a person changed.
+const changedTopic = "klingwatch.tasks"
+
+// ListenForChanges makes the connection hear of tasks that a person changed.
+func ListenForChanges(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `listen "`+changedTopic+`"`)
+	return err
+}
+
+// NotifyChange tells the processes that watch a task to read it again.
+func NotifyChange(ctx context.Context, q Querier, id int64) error {
+	_, err := q.Exec(ctx, `select pg_notify(@topic, @id::bigint::text)`, pgx.StrictNamedArgs{"topic": changedTopic, "id": id})
 	return err
 }
 

@@ -18,6 +18,8 @@ const (
 	DefaultPathPrefix = "/kling/v1"
 	// DefaultTimeout bounds one exchange, body included.
 	DefaultTimeout = 15 * time.Second
+	// DefaultMaxConns bounds the connections to the relay.
+	DefaultMaxConns = 1000
 	// MaxBody is the largest body that is read, in bytes: replies seen are below
 	// 20 kB, a megabyte leaves room for long lists and still bounds memory.
 	MaxBody = 1 << 20
@@ -31,7 +33,7 @@ type Config struct {
 	PathPrefix string        // in front of /{action}; empty: DefaultPathPrefix; "/": none
 	Credential Credential    // the bearer token of each request
 	Timeout    time.Duration // of one exchange, body included; 0: DefaultTimeout
-	MaxConns   int           // connections kept to the relay; 0: 100
+	MaxConns   int           // connections to the relay; 0: DefaultMaxConns
 	UserAgent  string        // empty: klingwatch
 }
 
@@ -66,7 +68,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	conns := cfg.MaxConns
 	if conns <= 0 {
-		conns = 100
+		conns = DefaultMaxConns
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost, transport.MaxConnsPerHost = conns, conns, conns

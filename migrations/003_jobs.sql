@@ -6,6 +6,12 @@ create function klingwatch.job_key(kind text, id bigint) returns bytea
 
 comment on function klingwatch.job_key(text, bigint) is 'river_job.unique_key of the one live job of a row: poll:42, deliver:7';
 
+create function klingwatch.job_queue(kind text, id bigint) returns text
+    language sql immutable parallel safe
+    return case when kind = 'poll' then 'poll-' || id % 8 else kind end;
+
+comment on function klingwatch.job_queue(text, bigint) is 'The queue of a row''s job: eight for polls, because a process works at most 10,000 jobs of a queue at once and poll jobs are resident.';
+
 create function klingwatch.give_jobs(kind text, ids bigint[]) returns bigint
     language plpgsql security definer set search_path = pg_catalog, klingwatch, pg_temp
 as $$
@@ -16,7 +22,7 @@ begin
     -- finished jobs are left out, so that a row can get a new job later.
     -- max_attempts: polling has no natural number of tries, the deadline of the task ends it.
     insert into klingwatch.river_job (kind, queue, args, max_attempts, unique_key, unique_states)
-    select give_jobs.kind, give_jobs.kind, jsonb_build_object('id', row_id), 32767,
+    select give_jobs.kind, klingwatch.job_queue(give_jobs.kind, row_id), jsonb_build_object('id', row_id), 32767,
            klingwatch.job_key(give_jobs.kind, row_id), b'11110001'
     from unnest(ids) as row_id
     on conflict (unique_key) where unique_key is not null and unique_states is not null
@@ -30,7 +36,8 @@ begin
           and (state in ('scheduled', 'retryable') or state = 'available' and scheduled_at > now());
     end if;
     if cardinality(ids) > 0 then
-        perform pg_notify('klingwatch.river_insert', json_build_object('queue', give_jobs.kind)::text);
+        perform pg_notify('klingwatch.river_insert', json_build_object('queue', queue)::text)
+        from (select distinct klingwatch.job_queue(give_jobs.kind, row_id) as queue from unnest(ids) as row_id) as queues;
     end if;
     return given;
 end

@@ -224,7 +224,7 @@ func TestEveryWayOfInsertingGivesEachTaskOneJobAndWakesAWorker(t *testing.T) {
 				t.Errorf("%d jobs, want %d", got, way.jobs)
 			}
 			note, err := listener.Conn().WaitForNotification(t.Context())
-			if err != nil || !strings.Contains(note.Payload, `"poll"`) {
+			if err != nil || !strings.Contains(note.Payload, `"poll-`) {
 				t.Errorf("notification %v, %v", note, err)
 			}
 		})

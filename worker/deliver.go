@@ -19,7 +19,7 @@ type deliverArgs struct {
 	ID int64 `json:"id"` // deliveries.id
 }
 
-func (deliverArgs) Kind() string { return deliverQueue }
+func (deliverArgs) Kind() string { return "deliver" }
 
 // leaseMargin is how much longer than a request an attempt may take until it
 // counts as interrupted.
@@ -57,7 +57,7 @@ func (d *deliverWorker) Work(ctx context.Context, job *river.Job[deliverArgs]) e
 	if err != nil {
 		return err
 	}
-	d.tell(attempt, result, took, next)
+	d.tellAttempt(attempt, result, took, next)
 	if next.Wait == nil {
 		return nil
 	}
@@ -135,7 +135,7 @@ func afterAttempt(attempt db.Attempt, result webhook.Result, random float64) db.
 	return f
 }
 
-func (d *deliverWorker) tell(attempt db.Attempt, result webhook.Result, took time.Duration, next db.FinishedAttempt) {
+func (d *deliverWorker) tellAttempt(attempt db.Attempt, result webhook.Result, took time.Duration, next db.FinishedAttempt) {
 	d.Metrics.AttemptSeconds.Observe(took.Seconds())
 	label := result.Error
 	if result.Delivered() {

@@ -1,7 +1,10 @@
 package worker
 
 import (
+	"context"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
@@ -12,10 +15,23 @@ import (
 	"github.com/klingwatch/klingwatch/db/dbtest"
 )
 
-// workOnce runs one poll job of a task outside of a queue.
+// workOnce runs one poll job of a task outside of a queue; the poller drains
+// after its first poll.
 func workOnce(t *testing.T, cfg Config, task int64) *rivertest.WorkResult {
 	t.Helper()
-	worker := rivertest.NewWorker(t, riverpgxv5.New(cfg.Pool), &river.Config{Schema: schema}, &pollWorker{Worker: New(cfg)})
+	w := New(cfg)
+	wr := newWriter(w)
+	p := newPoller(w, context.Background(), wr)
+	wr.settled = p.settled
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	go wr.run()
+	wg.Go(func() { p.run(ctx) })
+	w.OnPoll = func(int64, time.Time, time.Time) { p.drain() }
+	defer func() { cancel(); wg.Wait(); wr.close() }()
+
+	worker := rivertest.NewWorker(t, riverpgxv5.New(cfg.Pool), &river.Config{Schema: schema},
+		&pollWorker{loader: &loader{pool: cfg.Pool, deadline: time.Hour}, poller: p})
 	var result *rivertest.WorkResult
 	err := pgx.BeginFunc(t.Context(), cfg.Pool, func(tx pgx.Tx) (err error) {
 		result, err = worker.Work(t.Context(), t, tx, pollArgs{ID: task}, nil)

@@ -37,12 +37,15 @@ func Cancel(ctx context.Context, pool *pgxpool.Pool, id int64, deadline time.Dur
 		if db.Terminal(task.Status) && task.Status != db.Expired {
 			return fmt.Errorf("%w: %s", ErrEnded, task.Status)
 		}
-		applied, err := write(ctx, pool, db.Change{
+		applied, err := write(ctx, pool, []*settlement{{task: task, change: &db.Change{
 			Task: id, From: task.Status, Status: db.Canceled, StatusMessage: "tracking was stopped by a person",
 			Polls: task.Polls, Deadline: deadline,
-		}, nil)
-		if err != nil || applied {
+		}}})
+		if err != nil {
 			return err
+		}
+		if applied[id] {
+			return db.NotifyChange(ctx, pool, id)
 		}
 	}
 	return fmt.Errorf("canceling task %d: it keeps changing; try again", id)
@@ -53,8 +56,11 @@ func Cancel(ctx context.Context, pool *pgxpool.Pool, id int64, deadline time.Dur
 // db.ErrNotFound, ErrOpen or ErrCanceled.
 func Retry(ctx context.Context, pool *pgxpool.Pool, id int64, deadline time.Duration) error {
 	reopened, err := db.ReopenTask(ctx, pool, id, deadline)
-	if err != nil || reopened {
+	if err != nil {
 		return err
+	}
+	if reopened {
+		return db.NotifyChange(ctx, pool, id)
 	}
 	task, err := db.GetPollTarget(ctx, pool, id, deadline)
 	switch {

@@ -37,10 +37,10 @@ type pause struct {
 func (w *Worker) admitCredential(ctx context.Context, now time.Time) (probe bool, wait time.Duration, err error) {
 	w.pause.mu.Lock()
 	defer w.pause.mu.Unlock()
-	credential := w.Relay.Credential()
 	if w.pause.credential == "" {
 		return false, 0, nil
 	}
+	credential := w.Relay.Credential()
 	if w.pause.credential != credential {
 		return false, 0, w.forgetPause(ctx, "the credential was changed")
 	}
@@ -67,6 +67,9 @@ func (w *Worker) admitCredential(ctx context.Context, now time.Time) (probe bool
 func (w *Worker) learn(ctx context.Context, probe bool, answer error) error {
 	var apiErr *klingapi.Error
 	isErr := errors.As(answer, &apiErr)
+	if !probe && (!isErr || apiErr.Kind != klingapi.Refused) {
+		return nil
+	}
 	w.pause.mu.Lock()
 	defer w.pause.mu.Unlock()
 	switch {

@@ -18,60 +18,113 @@ import (
 // end with the job's context: an answer that was got is not lost by a stop.
 const writeTimeout = 5 * time.Second
 
-// persist writes what a poll changed, and nothing when it changed nothing. It
-// returns false when somebody else changed the task in between.
-func (w *Worker) persist(ctx context.Context, task db.PollTarget, v verdict, reply *klingapi.Reply) (applied bool, err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
-	defer cancel()
-	news := v.status != task.Status
-	newWord := reply != nil && reply.Record.Word != task.UpstreamStatus
-	switch {
-	case news || newWord && !v.late:
-		c, outputs := changeOf(task, v, reply, w.TaskDeadline), outputsOf(task.ID, v, reply)
-		applied, err := write(ctx, w.Pool, c, outputs)
-		if applied && news {
-			w.tellChange(task, c, len(outputs))
-		}
-		return applied, err
-	case v.trouble != task.LastError:
-		if err := db.RecordTrouble(ctx, w.Pool, task.ID, v.trouble, v.memory.Polls); err != nil {
-			return false, fmt.Errorf("writing the trouble of task %d: %w", task.ID, err)
-		}
-		w.Log.Info("poll trouble", "task", task.ID, "task_id", task.TaskID, "outcome", string(v.outcome), "trouble", redact(v.trouble))
-	}
-	return true, nil
+// settlement is what a poll came to and what of it is to be written.
+type settlement struct {
+	watched *watched
+	verdict verdict
+	reply   *klingapi.Reply
+	task    db.PollTarget // at the time of the verdict
+	change  *db.Change    // nil: the status word is the known one
+	outputs []db.Output
+	trouble *db.Trouble // nil: last_error is right already, or part of the change
 }
 
-// write changes a task with everything that follows from it in one
-// transaction: outputs, event, deliveries and their jobs. It returns false, and
-// writes nothing, when the task has not the expected status any more.
-func write(ctx context.Context, pool *pgxpool.Pool, c db.Change, outputs []db.Output) (applied bool, err error) {
+// settlement decides what to write of a poll: nothing when it changed nothing.
+func (w *Worker) settlement(watched *watched, v verdict, reply *klingapi.Reply, now time.Time) *settlement {
+	task := watched.now(now)
+	s := &settlement{watched: watched, verdict: v, reply: reply, task: task}
+	newWord := reply != nil && reply.Record.Word != task.UpstreamStatus && !v.late
+	switch {
+	case v.status != task.Status || newWord:
+		c := changeOf(task, v, reply, w.TaskDeadline)
+		s.change, s.outputs = &c, outputsOf(task.ID, v, reply)
+	case v.trouble != task.LastError:
+		s.trouble = &db.Trouble{Task: task.ID, Error: v.trouble, Polls: v.memory.Polls}
+	}
+	return s
+}
+
+// write writes settlements in one transaction: changes with everything that
+// follows from them (outputs, events, deliveries and their jobs) and troubles.
+// It returns the tasks whose change took place; a task that has not the
+// expected status any more is left alone.
+func write(ctx context.Context, pool *pgxpool.Pool, settlements []*settlement) (applied map[int64]bool, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	defer cancel()
+	var (
+		changes  []db.Change
+		troubles []db.Trouble
+		byTask   = make(map[int64]*settlement, len(settlements))
+	)
+	for _, s := range settlements {
+		byTask[s.task.ID] = s
+		if s.change != nil {
+			changes = append(changes, *s.change)
+		}
+		if s.trouble != nil {
+			troubles = append(troubles, *s.trouble)
+		}
+	}
+	applied = make(map[int64]bool, len(changes))
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		done, err := db.ApplyChanges(ctx, tx, []db.Change{c})
-		applied = len(done) > 0
-		if err != nil || !applied || c.Status == c.From {
-			return err
+		if len(troubles) > 0 {
+			if err := db.RecordTroubles(ctx, tx, troubles); err != nil {
+				return err
+			}
 		}
-		if err := db.AddOutputs(ctx, tx, outputs); err != nil {
-			return err
+		if len(changes) == 0 {
+			return nil
 		}
-		event, err := eventOf(done[0], c, outputs)
+		done, err := db.ApplyChanges(ctx, tx, changes)
 		if err != nil {
 			return err
 		}
-		return db.AddEvents(ctx, tx, []db.NewEvent{event})
+		return writeConsequences(ctx, tx, done, byTask, applied)
 	})
 	if err != nil {
-		return false, fmt.Errorf("writing the change of task %d: %w", c.Task, err)
+		return nil, fmt.Errorf("writing the polls of %d tasks: %w", len(settlements), err)
 	}
 	return applied, nil
 }
 
-func (w *Worker) tellChange(task db.PollTarget, c db.Change, outputs int) {
-	w.Metrics.StatusChanges.WithLabelValues(c.Status).Inc()
-	w.Log.Info("task status", "task", task.ID, "task_id", task.TaskID, "action", task.Action, "action2", task.Action2,
-		"from", c.From, "status", c.Status, "message", redact(c.StatusMessage), "polls", c.Polls, "outputs", outputs,
-		"age", task.Age.Round(time.Millisecond).String())
+// writeConsequences writes outputs, events and deliveries of the changes that
+// took place.
+func writeConsequences(ctx context.Context, tx pgx.Tx, done []db.Changed, byTask map[int64]*settlement, applied map[int64]bool) error {
+	var (
+		outputs []db.Output
+		events  []db.NewEvent
+	)
+	for _, d := range done {
+		applied[d.Task] = true
+		s := byTask[d.Task]
+		if s.change.Status == s.change.From {
+			continue
+		}
+		event, err := eventOf(d, *s.change, s.outputs)
+		if err != nil {
+			return err
+		}
+		outputs = append(outputs, s.outputs...)
+		events = append(events, event)
+	}
+	if err := db.AddOutputs(ctx, tx, outputs); err != nil {
+		return err
+	}
+	return db.AddEvents(ctx, tx, events)
+}
+
+// tell logs what was written.
+func (w *Worker) tell(s *settlement) {
+	if s.trouble != nil {
+		w.Log.Info("poll trouble", "task", s.task.ID, "task_id", s.task.TaskID, "outcome", string(s.verdict.outcome), "trouble", redact(s.trouble.Error))
+	}
+	if s.change == nil || s.change.Status == s.change.From {
+		return
+	}
+	w.Metrics.StatusChanges.WithLabelValues(s.change.Status).Inc()
+	w.Log.Info("task status", "task", s.task.ID, "task_id", s.task.TaskID, "action", s.task.Action, "action2", s.task.Action2,
+		"from", s.change.From, "status", s.change.Status, "message", redact(s.change.StatusMessage), "polls", s.change.Polls,
+		"outputs", len(s.outputs), "age", s.task.Age.Round(time.Millisecond).String())
 }
 
 // changeOf puts a verdict and the reply behind it into a row.

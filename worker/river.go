@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"time"
@@ -13,26 +14,29 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// The queues are named like their kinds of jobs.
+// deliverQueue holds the jobs of deliveries. Those of tasks are spread over
+// pollQueues queues by their id, poll-0 and so on, since a queue works at most
+// 10,000 jobs at once and they are resident (migrations/003_jobs.sql).
 const (
-	pollQueue    = "poll"
 	deliverQueue = "deliver"
+	pollQueues   = 8
 )
 
 // River's settings, with the reasons for each.
 const (
 	schema = "klingwatch"
-	// A poll job holds its slot while it waits for the rate limit and the relay:
-	// at 50 polls/s and 15 s per exchange, 750 slots never starve the rate.
-	pollSlots = 1000
+	// River's limit per queue: 80,000 resident tasks in all. When nine tenths are
+	// taken, jobs snooze sooner.
+	pollSlots = river.QueueNumWorkersMax
 	// A webhook may take 20 s; slow receivers must not hold up the others.
 	deliverSlots = 200
-	// A snoozed job that comes due sends no notification, it is found by polling.
-	fetchPollInterval = 100 * time.Millisecond
+	// A snoozed job that comes due sends no notification, it is found by polling;
+	// polls are on time all the same, see fetchAhead. Deliveries are retried after
+	// 5 s or more.
+	fetchPollInterval = 500 * time.Millisecond
 	// The default, 100 ms, would be the floor of the delay from insert to poll.
 	fetchCooldown = 20 * time.Millisecond
-	// What a poll or an attempt may need beside its request: the wait for the
-	// rate limit, two writes.
+	// What an attempt may need beside its request: two writes.
 	jobMargin = 30 * time.Second
 	// River gives up on a running job after this beyond its timeout. Jobs of dead
 	// instances are taken over much sooner, by the sweep.
@@ -47,21 +51,21 @@ const (
 	maxRetryWait = 30 * time.Second
 )
 
-func (w *Worker) pollJobTimeout() time.Duration    { return w.PollTimeout + jobMargin }
 func (w *Worker) deliverJobTimeout() time.Duration { return w.WebhookTimeout + leaseMargin + jobMargin }
 
-func (w *Worker) newClient(id string) (*river.Client[pgx.Tx], error) {
+func (w *Worker) newClient(id string, polls *pollWorker) (*river.Client[pgx.Tx], error) {
 	workers := river.NewWorkers()
-	river.AddWorker(workers, &pollWorker{Worker: w})
+	river.AddWorker(workers, polls)
 	river.AddWorker(workers, &deliverWorker{Worker: w})
-	jobTimeout := max(w.pollJobTimeout(), w.deliverJobTimeout())
+	queues := map[string]river.QueueConfig{deliverQueue: {MaxWorkers: deliverSlots}}
+	for i := range pollQueues {
+		queues[fmt.Sprintf("poll-%d", i)] = river.QueueConfig{MaxWorkers: pollSlots}
+	}
+	jobTimeout := w.deliverJobTimeout()
 	return river.NewClient(riverpgxv5.New(w.Pool), &river.Config{
-		ID:     id,
-		Schema: schema,
-		Queues: map[string]river.QueueConfig{
-			pollQueue:    {MaxWorkers: pollSlots},
-			deliverQueue: {MaxWorkers: deliverSlots},
-		},
+		ID:                          id,
+		Schema:                      schema,
+		Queues:                      queues,
 		Workers:                     workers,
 		FetchCooldown:               fetchCooldown,
 		FetchPollInterval:           fetchPollInterval,

@@ -103,7 +103,7 @@ func TestARefusedCredentialIsProbedAndNoTaskChanges(t *testing.T) {
 	await(t, "polling is paused", func() bool { return number(t, pool, `select count(*) from klingwatch.polling_pauses`) == 1 })
 	id := track(t, pool, "images/generations", "", "ok-9")[0]
 	await(t, "the new task is held", func() bool {
-		return number(t, pool, `select count(*) from klingwatch.river_job where (args->>'id')::bigint = $1 and metadata->>'snoozes' is not null`, id) == 1
+		return number(t, pool, `select count(*) from klingwatch.river_job where (args->>'id')::bigint = $1 and state = 'running'`, id) == 1
 	})
 	if asked := relay.Requests(); asked > len(ids) {
 		t.Errorf("%d questions with a refused key", asked)

@@ -44,6 +44,7 @@ type memory struct {
 	NotFound    int           `json:"not_found,omitempty"`     // "not found" in a row
 	NotFoundAge time.Duration `json:"not_found_age,omitempty"` // the task's age at the first of them
 	WithoutURL  int           `json:"without_url,omitempty"`   // successes without a URL
+	Next        time.Time     `json:"next,omitzero"`           // when the next poll is due, while the job sleeps
 }
 
 // verdict is a poll's outcome and what it changes.

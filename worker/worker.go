@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,7 +35,10 @@ type Config struct {
 	WebhookTimeout time.Duration // of one webhook request, as in Webhooks
 	NotFoundGrace  time.Duration // 0: DefaultNotFoundGrace
 	SweepInterval  time.Duration // 0: DefaultSweepInterval
-	ProbeDistance  time.Duration // between two probes of a refused credential; 0: DefaultProbeDistance
+	// OnPoll, when set, is called when a question is about to be sent; for
+	// measurements.
+	OnPoll        func(task int64, due, begun time.Time)
+	ProbeDistance time.Duration // between two probes of a refused credential; 0: DefaultProbeDistance
 }
 
 // Worker polls tasks and delivers webhooks until it is stopped.
@@ -58,9 +62,7 @@ func New(cfg Config) *Worker {
 	if cfg.SweepInterval == 0 {
 		cfg.SweepInterval = DefaultSweepInterval
 	}
-	// a tenth of a second's worth may go at once
-	burst := max(1, int(cfg.PollRate/10))
-	return &Worker{Config: cfg, limiter: rate.NewLimiter(rate.Limit(cfg.PollRate), burst)}
+	return &Worker{Config: cfg, limiter: rate.NewLimiter(rate.Limit(cfg.PollRate), burstOf(cfg.PollRate))}
 }
 
 // Working tells whether River is running, for readiness.
@@ -69,8 +71,9 @@ func (w *Worker) Working() bool { return w.working.Load() }
 const (
 	// reconnectWait is the distance of attempts to reach a lost database.
 	reconnectWait = time.Second
-	// lockCheck is how often the connection that holds the instance's lock is tried.
-	lockCheck = 2 * time.Second
+	// lockCheck is how often the connection that holds the instance's lock is
+	// tried, and the instances are counted.
+	lockCheck = time.Second
 )
 
 // Run works until ctx ends and then stops gracefully. A lost database is waited
@@ -113,26 +116,48 @@ func (w *Worker) runOnce(ctx context.Context) error {
 	}
 	w.tellReturned(returned)
 
-	// The client outlives ctx by its soft stop; River ends it, not our context.
-	client, err := w.newClient(db.InstanceID(slot))
+	return w.work(ctx, conn, slot)
+}
+
+// work runs River, the poller and the sweep until ctx ends (nil) or the lock is
+// lost. Nothing of ours outlives it.
+func (w *Worker) work(ctx context.Context, conn *pgx.Conn, slot int) error {
+	asking, stopAsking := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopAsking()
+	wr := newWriter(w)
+	p := newPoller(w, asking, wr)
+	wr.settled = p.settled
+	loader := &loader{pool: w.Pool, deadline: w.TaskDeadline}
+	client, err := w.newClient(db.InstanceID(slot), &pollWorker{loader: loader, poller: p})
 	if err != nil {
 		return fmt.Errorf("preparing River: %w", err)
 	}
+	// River outlives ctx by its soft stop
 	if err := client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("starting River: %w", err)
 	}
 	w.Log.Info("working", "instance", db.InstanceID(slot), "poll_rate", w.PollRate, "poll_interval", w.PollInterval.String())
 	w.working.Store(true)
 
+	dispatching, stopDispatching := context.WithCancel(context.WithoutCancel(ctx))
 	sweeping, stopSweeping := context.WithCancel(ctx)
 	var wg sync.WaitGroup
+	go wr.run()
+	wg.Go(func() { p.run(dispatching) })
 	wg.Go(func() { w.sweepUntil(sweeping) })
-	err = holdLock(ctx, conn)
+	err = w.holdLock(ctx, conn, p)
+
 	w.working.Store(false)
 	stopSweeping()
-	wg.Wait()
-	if stopErr := stop(client); stopErr != nil {
-		w.Log.Warn("stopping River", "error", stopErr.Error())
+	stopDispatching()
+	time.AfterFunc(softStop, stopAsking)
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop(client) }()
+	p.drain()
+	wg.Wait() // the questions on their way have been answered or cut off
+	wr.close()
+	if err := <-stopped; err != nil {
+		w.Log.Warn("stopping River", "error", err.Error())
 	}
 	return err
 }
@@ -152,24 +177,51 @@ func (w *Worker) claim(ctx context.Context) (*pgx.Conn, int, error) {
 	return conn, slot, nil
 }
 
-// holdLock returns when ctx ends (nil) or the lock's connection is lost.
-func holdLock(ctx context.Context, conn *pgx.Conn) error {
-	ticker := time.NewTicker(lockCheck)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
+// holdLock returns when ctx ends (nil) or the lock's connection is lost. Once a
+// second it counts the instances, which share the rate; in between it hears of
+// tasks that a person changed.
+func (w *Worker) holdLock(ctx context.Context, conn *pgx.Conn, p *poller) error {
+	if err := db.ListenForChanges(ctx, conn); err != nil && ctx.Err() == nil {
+		return errLockLost
+	}
+	for ctx.Err() == nil {
 		check, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
-		err := conn.Ping(check)
+		instances, err := db.LiveInstances(check, conn)
 		cancel()
 		if err != nil {
 			return errLockLost
 		}
+		w.shareRate(instances)
+		hear, cancel := context.WithTimeout(ctx, lockCheck)
+		for {
+			note, err := conn.WaitForNotification(hear)
+			if err != nil {
+				break
+			}
+			if id, err := strconv.ParseInt(note.Payload, 10, 64); err == nil {
+				p.reread(id)
+			}
+		}
+		cancel()
+		if conn.IsClosed() {
+			return errLockLost
+		}
 	}
+	return nil
 }
+
+// shareRate takes this instance's part of the deployment's rate. A tenth of a
+// second's worth may go at once.
+func (w *Worker) shareRate(instances int) {
+	share := w.PollRate / float64(max(instances, 1))
+	if w.limiter.Limit() == rate.Limit(share) {
+		return
+	}
+	w.limiter.SetLimit(rate.Limit(share))
+	w.limiter.SetBurst(burstOf(share))
+}
+
+func burstOf(share float64) int { return max(1, int(share/10)) }
 
 func release(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
