@@ -28,7 +28,7 @@ fmt: ## Format the Go files
 	$(GOLANGCI) fmt
 
 # The new README.md replaces the old one only when all went well.
-generate: ## Write the table of settings into README.md
+generate: ## Write the table of settings into README.md and docs/replies.md
 	@set -e; table=$$(mktemp); page=$$(mktemp); trap 'rm -f "$$table" "$$page"' EXIT; \
 	go run ./cmd/klingwatch settings > "$$table"; \
 	awk -v table="$$table" ' \
@@ -41,15 +41,18 @@ generate: ## Write the table of settings into README.md
 			exit 1 \
 		}' README.md > "$$page"; \
 	cat "$$page" > README.md
+	@go test -count=1 ./worker -run '^TestTheTableOfRepliesIsWhatHappens$$' -update > /dev/null
 
 # Compared with the file as it was, so that it works before a commit as well.
-check-generated: ## Fail when README.md differs from what make generate writes
-	@set -e; before=$$(mktemp); trap 'rm -f "$$before"' EXIT; \
-	cp README.md "$$before"; \
+check-generated: ## Fail when README.md or docs/replies.md differ from what make generate writes
+	@set -e; before=$$(mktemp -d); trap 'rm -rf "$$before"' EXIT; \
+	cp README.md docs/replies.md "$$before"; \
 	$(MAKE) --no-print-directory generate; \
-	if ! diff -u "$$before" README.md; then \
-		echo "README.md was out of date: commit what make generate wrote" >&2; exit 1; \
-	fi
+	for page in README.md docs/replies.md; do \
+		if ! diff -u "$$before/$$(basename $$page)" $$page; then \
+			echo "$$page was out of date: commit what make generate wrote" >&2; exit 1; \
+		fi; \
+	done
 
 compose-check: ## Check docker-compose.yml, Dockerfile and .env.example without Docker
 	go test -count=1 -run 'TestCompose|TestExampleEnv' .

@@ -30,6 +30,7 @@ const everything = "*"
 var arrows = map[string][]string{
 	".":                 {}, // only the tests of the repository
 	"cmd/klingwatch":    {everything},
+	"cmd/klingbench":    {everything},
 	"worker":            {"db", "klingapi", "metrics", "webhook"},
 	"web":               {"db", "metrics", "webhook"},
 	"klingapi/klingsim": {"klingapi"},
@@ -58,12 +59,13 @@ var forbiddenNames = []string{"internal", "pkg", "utils", "util", "models", "hel
 
 // Others' modules that belong to few folders.
 var guardedModules = map[string][]string{
-	"github.com/riverqueue": {"worker", "migrations"}, // the queue could be replaced there
+	"github.com/riverqueue": {"worker", "migrations", "cmd/klingbench"}, // the queue could be replaced there; klingbench measures it bare
 }
 
 // Folders that may hold query text: db remembers, migrations make the schema,
-// embeddedpg prepares a server before there is either.
-var sqlFolders = []string{"db", "migrations", "embeddedpg"}
+// embeddedpg prepares a server before there is either, klingbench measures
+// Postgres itself.
+var sqlFolders = []string{"db", "migrations", "embeddedpg", "cmd/klingbench"}
 
 // startsSQL recognises a string that begins like a statement.
 var startsSQL = regexp.MustCompile(`(?is)^\s*(select\s.*\sfrom\s|select\s+\w+\(|insert\s+into\s|update\s+[\w."]+\s+set\s|delete\s+from\s|truncate\s+table\s|with\s+\w+\s+as\s*\(|(create|alter|drop)\s+(table|schema|index|role|database|function)\s)`)

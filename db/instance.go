@@ -53,7 +53,7 @@ func LiveInstances(ctx context.Context, q Querier) (n int, err error) {
 func ReturnJobs(ctx context.Context, q Querier, own int) (returned int, err error) {
 	err = q.QueryRow(ctx, `
 		with running as materialized (
-			select id, attempted_by[array_upper(attempted_by, 1)] as instance
+			select id, attempted_at, attempted_by[array_upper(attempted_by, 1)] as instance
 			from klingwatch.river_job
 			where state = 'running'
 		), alive as (
@@ -68,7 +68,10 @@ func ReturnJobs(ctx context.Context, q Querier, own int) (returned int, err erro
 			    scheduled_at = now(),
 			    attempt = greatest(j.attempt - 1, 0)
 			from running r
-			where j.id = r.id and j.state = 'running' and r.instance not in (select instance from alive)
+			where j.id = r.id and j.state = 'running'
+			  -- not taken by a living instance in between
+			  and j.attempted_at = r.attempted_at and j.attempted_by[array_upper(j.attempted_by, 1)] = r.instance
+			  and r.instance not in (select instance from alive)
 			returning j.queue, j.kind, (j.args->>'id')::bigint as row_id
 		), due as (
 			update klingwatch.deliveries d

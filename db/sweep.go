@@ -38,6 +38,21 @@ func GiveMissingJobs(ctx context.Context, q Querier, lateChecks time.Duration) (
 	return given, nil
 }
 
+// ReleaseParked plans the deliveries that were parked for an endpoint that is
+// enabled by now: it may have been enabled while their event was written, or by
+// plain SQL. GiveMissingJobs gives them their jobs.
+func ReleaseParked(ctx context.Context, q Querier) error {
+	_, err := q.Exec(ctx, `
+		update klingwatch.deliveries d
+		set next_attempt_at = now()
+		from klingwatch.webhook_endpoints w
+		where d.state = 'pending' and d.next_attempt_at is null and w.id = d.endpoint and w.disabled_at is null`)
+	if err != nil {
+		return fmt.Errorf("releasing parked deliveries: %w", err)
+	}
+	return nil
+}
+
 // Counts are the sizes that the metrics show.
 type Counts struct {
 	Status string

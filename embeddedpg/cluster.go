@@ -37,7 +37,7 @@ func (d directory) major() (int, error) {
 // initialise creates the cluster. initdb works in a sibling directory that is
 // renamed when it is complete, so that one killed half-way leaves only litter,
 // which the next one removes. Only the owner may call it.
-func (d directory) initialise(ctx context.Context, bin binaries, password string, sync bool) error {
+func (d directory) initialise(ctx context.Context, bin binaries, sync bool) error {
 	litter, _ := filepath.Glob(filepath.Join(d.path, unfinished+"*"))
 	for _, dir := range litter {
 		// A dying initdb may still write there; then the next try removes it.

@@ -84,13 +84,12 @@ func (s *Server) prepare(ctx context.Context) (binaries, error) {
 	if err != nil || major != 0 {
 		return bin, err
 	}
-	password, err := s.dir.ensurePassword(true)
-	if err != nil {
+	if _, err := s.dir.ensurePassword(true); err != nil {
 		return bin, err
 	}
 	s.lock.tell("initialising")
 	s.cfg.notifyf("initialising a database in %s (PostgreSQL %d, once)", s.dir.path, bin.major)
-	return bin, s.dir.initialise(ctx, bin, password, s.cfg.Parameters["fsync"] != "off")
+	return bin, s.dir.initialise(ctx, bin, s.cfg.Parameters["fsync"] != "off")
 }
 
 // caches lists the directories that may hold fetched binaries, the preferred

@@ -55,6 +55,9 @@ func New(cfg Config) (*Client, error) {
 	if base.User != nil || base.RawQuery != "" || base.Fragment != "" {
 		return nil, errors.New("the base URL must have no user, query or fragment")
 	}
+	if strings.ContainsAny(cfg.PathPrefix, "?#% ") {
+		return nil, errors.New("the path prefix must be a plain path like /kling/v1")
+	}
 	if cfg.Credential == nil {
 		return nil, errors.New("a credential is required")
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // interpret turns an HTTP exchange into a Reply or an *Error, in the order of
@@ -31,8 +32,8 @@ func interpret(ref Ref, res *http.Response, body []byte) (*Reply, error) {
 	root, _ := document.(object)
 	answer.Code, answer.Message = codeAndMessage(root)
 	answer.RequestID = cmp.Or(findRequestID(root), answer.RequestID)
-	record, found := findRecord(document, ref)
 	failed := !successCodes[strings.ToLower(answer.Code)]
+	record, found := findRecord(document, ref, !failed && res.StatusCode < 300)
 
 	if found && (record.Status != "" || (!failed && res.StatusCode < 300)) {
 		reply := &Reply{HTTPStatus: res.StatusCode, RequestID: answer.RequestID, Record: record, Body: stored}
@@ -61,14 +62,14 @@ func codeAndMessage(root object) (code, message string) {
 	} else if reason := root.text("error"); reason != "" {
 		message = cmp.Or(message, reason)
 	}
-	return code, oneLine(message)
+	return cut(oneLine(code), maxCode), oneLine(message)
 }
 
 // findRequestID looks through the wrappers, outside first.
 func findRequestID(node object) string {
 	for range maxNesting {
 		if id := node.text("request_id"); id != "" {
-			return id
+			return cut(oneLine(id), maxRequestID)
 		}
 		next, ok := node["data"].(object)
 		if !ok {
@@ -81,7 +82,7 @@ func findRequestID(node object) string {
 
 // requestIDOf reads the headers that gateways use.
 func requestIDOf(header http.Header) string {
-	return oneLine(cmp.Or(header.Get("X-Request-Id"), header.Get("X-Oneapi-Request-Id")))
+	return cut(oneLine(cmp.Or(header.Get("X-Request-Id"), header.Get("X-Oneapi-Request-Id"))), maxRequestID)
 }
 
 // describeText says what came instead of JSON, without repeating a whole page.
@@ -100,14 +101,32 @@ func describeText(res *http.Response, body []byte, err error) string {
 	return "not one JSON document: " + err.Error()
 }
 
-// maxMessage bounds messages of the relay, in bytes; longer ones are cut.
-const maxMessage = 1000
+// Texts of the relay are cut to these lengths, in bytes.
+const (
+	maxMessage   = 1000
+	maxCode      = 64
+	maxRequestID = 200
+)
 
-// oneLine makes a text of the relay fit for a log line and a table cell.
+// oneLine makes a text of the relay fit for a log line, a table cell and a
+// terminal: white space is folded, control characters are dropped.
 func oneLine(text string) string {
-	text = strings.Join(strings.Fields(text), " ")
-	if len(text) > maxMessage {
-		text = strings.ToValidUTF8(text[:maxMessage], "") + "..."
+	text = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case unicode.IsControl(r):
+			return -1
+		}
+		return r
+	}, text)
+	return cut(strings.Join(strings.Fields(text), " "), maxMessage)
+}
+
+// cut shortens a text to so many bytes and a few dots.
+func cut(text string, length int) string {
+	if len(text) <= length {
+		return text
 	}
-	return text
+	return strings.ToValidUTF8(text[:length], "") + "..."
 }

@@ -2,6 +2,7 @@ package klingapi
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 )
 
@@ -13,13 +14,19 @@ const maxNesting = 8
 type node struct {
 	object
 	word string // its status word
+	weak bool   // a bare "status", which gateways use for the fate of the call as well
 }
 
 // findRecord collects the nodes that describe the task, outside first, and
 // makes one Record of them. The outermost known status wins: new-api may give
 // up (FAILURE) while the inner body still says processing.
-func findRecord(document any, ref Ref) (Record, bool) {
+// good says that HTTP status and code report no error: only then a weak node
+// counts.
+func findRecord(document any, ref Ref, good bool) (Record, bool) {
 	nodes := findNodes(document, ref)
+	if !good {
+		nodes = slices.DeleteFunc(nodes, func(n node) bool { return n.weak })
+	}
 	if len(nodes) == 0 {
 		return Record{}, false
 	}
@@ -59,7 +66,7 @@ func findNodes(v any, ref Ref) []node {
 				return nodes
 			}
 		}
-		if n, ok := asNode(o); ok {
+		if n, ok := asNode(o, ref); ok {
 			nodes = append(nodes, n)
 		}
 		v = o["data"]
@@ -68,19 +75,23 @@ func findNodes(v any, ref Ref) []node {
 }
 
 // asNode tells whether an object describes a task. A bare "status" is not
-// enough: gateways put the fate of the HTTP call there.
-func asNode(o object) (node, bool) {
+// enough: gateways put the fate of the HTTP call there. It needs a field that
+// only tasks have; the id that was asked for, or a file, make a weak node.
+func asNode(o object, ref Ref) (node, bool) {
 	if word, ok := o["task_status"].(string); ok {
-		return node{o, word}, true
+		return node{object: o, word: word}, true
 	}
 	word, ok := o["status"].(string)
 	if !ok {
 		return node{}, false
 	}
-	for _, key := range []string{"task_id", "id", "task_result", "result_url", "url", "fail_reason", "progress"} {
+	for _, key := range []string{"task_id", "task_result", "result_url", "fail_reason", "progress"} {
 		if _, ok := o[key]; ok {
-			return node{o, word}, true
+			return node{object: o, word: word}, true
 		}
+	}
+	if o.text("id") == ref.TaskID || isURL(o.text("url")) {
+		return node{object: o, word: word, weak: true}, true
 	}
 	return node{}, false
 }
@@ -98,7 +109,7 @@ func pick(v any, ref Ref) (object, bool) {
 		if !ok {
 			continue
 		}
-		if _, ok := asNode(o); !ok {
+		if _, ok := asNode(o, ref); !ok {
 			continue
 		}
 		if cmp.Or(o.text("task_id"), o.text("id")) == ref.TaskID {

@@ -45,6 +45,7 @@ func golden(t *testing.T, file string) []byte {
 
 var (
 	video  = klingapi.Ref{Action: "videos", Action2: "text2video", TaskID: "867283741759111202"}
+	flat   = klingapi.Ref{Action: "videos", Action2: "text2video", TaskID: "866"}
 	image  = klingapi.Ref{Action: "images", Action2: "generations", TaskID: "CjMT7WdSwWcAAAAAALvB3g"}
 	millis = func(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 )
@@ -129,11 +130,11 @@ var shapes = []struct {
 	{file: "newapi-failed-reason-inside.json", id: "-", want: klingapi.Record{TaskID: "task_F", Word: "FAILURE", Status: klingapi.Failed, Message: "risk control"}},
 	{file: "flat-succeeded.json", id: "-", want: klingapi.Record{TaskID: "866", Word: "succeeded", Status: klingapi.Succeeded, Outputs: files(klingapi.Video, "o.m4v")}},
 	{file: "flat-failed.json", id: "-", want: klingapi.Record{TaskID: "866", Word: "failed", Status: klingapi.Failed, Message: "upstream said no"}},
-	{file: "flat-list-completed.json", id: "-", want: klingapi.Record{
+	{file: "flat-list-completed.json", ref: flat, id: "-", want: klingapi.Record{
 		TaskID: "866", Word: "completed", Status: klingapi.Succeeded, Outputs: append(files(klingapi.Video, "o.mp4"), files(klingapi.Image, "o.png")...),
 	}},
-	{file: "flat-queued.json", id: "-", want: klingapi.Record{TaskID: "866", Word: "queued", Status: klingapi.Submitted}},
-	{file: "flat-cancelled.json", id: "-", want: klingapi.Record{TaskID: "866", Word: "cancelled", Status: klingapi.Failed, Message: "canceled by the user"}},
+	{file: "flat-queued.json", ref: flat, id: "-", want: klingapi.Record{TaskID: "866", Word: "queued", Status: klingapi.Submitted}},
+	{file: "flat-cancelled.json", ref: flat, id: "-", want: klingapi.Record{TaskID: "866", Word: "cancelled", Status: klingapi.Failed, Message: "canceled by the user"}},
 	{file: "envelope-success-around-processing.json", id: "-", want: klingapi.Record{TaskID: "1", Word: "processing", Status: klingapi.Processing}},
 	{file: "record-with-http-error.json", status: 500, code: "5000", want: with(official("succeed", klingapi.Succeeded), func(r *klingapi.Record) {
 		r.Outputs = files(klingapi.Image, "0.png")

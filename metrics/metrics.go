@@ -25,7 +25,6 @@ type Metrics struct {
 	MissingJobs    prometheus.Counter     // jobs that the sweep had to give
 	ReturnedJobs   prometheus.Counter     // jobs taken over from instances that are gone
 	OpenTasks      *prometheus.GaugeVec   // by status, as the sweep counted them
-	Up             *prometheus.GaugeVec   // 1 while a part works: database, river
 	Build          *prometheus.GaugeVec   // version
 }
 
@@ -67,16 +66,13 @@ func New() *Metrics {
 		OpenTasks: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "klingwatch_open_tasks", Help: "Tasks that are not terminal, by status, counted by the sweep.",
 		}, []string{"status"}),
-		Up: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "klingwatch_up", Help: "1 while a part works, else 0.",
-		}, []string{"part"}),
 		Build: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "klingwatch_build_info", Help: "1, with the version as label.",
 		}, []string{"version"}),
 	}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		m.Polls, m.PollSeconds, m.UnknownWords, m.PollingPaused, m.StatusChanges, m.Attempts, m.AttemptSeconds, m.Exhausted,
-		m.MissingJobs, m.ReturnedJobs, m.OpenTasks, m.Up, m.Build)
+		m.MissingJobs, m.ReturnedJobs, m.OpenTasks, m.Build)
 	return m
 }
 

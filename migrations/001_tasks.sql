@@ -19,8 +19,8 @@ create table klingwatch.tasks (
         constraint "callback_url: absolute http(s) URL, no user or fragment"
         check (callback_url ~* '^https?://[^[:space:]/?#@\\]+([/?][^[:space:]#]*)?$' and char_length(callback_url) <= 2048),
     metadata            jsonb not null default '{}'
-        constraint "metadata: a JSON object"
-        check (jsonb_typeof(metadata) = 'object'),
+        constraint "metadata: a JSON object of at most 16 kB"
+        check (jsonb_typeof(metadata) = 'object' and octet_length(metadata::text) <= 16384),
     status              text not null default 'pending'
         constraint "status: one of the eight words of klingwatch"
         check (status in ('pending', 'submitted', 'processing', 'succeeded', 'failed', 'expired', 'not_found', 'canceled')),
@@ -55,7 +55,7 @@ comment on column klingwatch.tasks.action is 'first part of the query path: imag
 comment on column klingwatch.tasks.action2 is 'second part of the query path, as at creation: text2video, generations, avatar/image2video';
 comment on column klingwatch.tasks.external_id is 'the caller''s own reference, free text';
 comment on column klingwatch.tasks.callback_url is 'receives the terminal event of this task; absolute http(s) URL';
-comment on column klingwatch.tasks.metadata is 'JSON object of the caller, handed back in every webhook';
+comment on column klingwatch.tasks.metadata is 'JSON object of the caller, handed back in every webhook; at most 16 kB, since receivers limit bodies';
 comment on column klingwatch.tasks.status is 'pending (never answered yet), submitted, processing; terminal: succeeded, failed (the provider said so), expired (we stopped looking), not_found, canceled (the user stopped tracking)';
 comment on column klingwatch.tasks.upstream_status is 'status word of the last recorded reply, as received';
 comment on column klingwatch.tasks.status_message is 'why the task is in this status, for people; the provider''s words for failed';

@@ -1,4 +1,5 @@
--- Two group roles. They cannot log in by themselves: grant them to a role of yours, or give them a password.
+-- Two roles that cannot log in until they get a password: alter role klingwatch_reader login password '...'.
+-- Granted to a role of yours they give their rights, but not their timeouts: those belong to the role that logs in.
 -- A migrating user without CREATEROLE gets a warning, and everything else.
 
 do $$

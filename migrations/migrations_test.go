@@ -138,6 +138,8 @@ func TestBadRowsAreRefusedWithAMessageThatNamesTheColumn(t *testing.T) {
 		{name: "callback with a space", column: "callback_url", callback: "https://host/a b"},
 		{name: "metadata array", column: "metadata", metadata: "[]"},
 		{name: "metadata string", column: "metadata", metadata: `"x"`},
+		{name: "huge metadata", column: "metadata", metadata: `{"a":"` + strings.Repeat("x", 20000) + `"}`},
+		{name: "deep metadata", column: "metadata", metadata: strings.Repeat(`{"a":`, 9000) + "1" + strings.Repeat("}", 9000)},
 		{name: "long external id", column: "external_id", external: long},
 	} {
 		t.Run(c.name, func(t *testing.T) {

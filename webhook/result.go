@@ -128,8 +128,14 @@ func failure(ctx context.Context, err error, timeout time.Duration) Result {
 
 func retryAfter(value string, now time.Time) time.Duration {
 	value = strings.TrimSpace(value)
-	if seconds, err := strconv.ParseInt(value, 10, 32); err == nil {
-		return min(max(time.Duration(seconds)*time.Second, 0), MaxRetryAfter)
+	if seconds, err := strconv.ParseFloat(value, 64); err == nil {
+		switch {
+		case seconds > MaxRetryAfter.Seconds():
+			return MaxRetryAfter
+		case seconds > 0: // NaN is not
+			return time.Duration(seconds * float64(time.Second))
+		}
+		return 0
 	}
 	if date, err := http.ParseTime(value); err == nil {
 		return min(max(date.Sub(now), 0), MaxRetryAfter)

@@ -281,7 +281,7 @@ func TestTheScheduleIsTheSpecsWithJitter(t *testing.T) {
 
 func TestRetryAfterOfAReceiver(t *testing.T) {
 	t.Parallel()
-	for value, want := range map[string]time.Duration{"120": 2 * time.Minute, "-1": 0, "x": 0, "9999999": webhook.MaxRetryAfter, "Fri, 31 Dec 2100 00:00:00 GMT": webhook.MaxRetryAfter} {
+	for value, want := range map[string]time.Duration{"120": 2 * time.Minute, "-1": 0, "x": 0, "9999999": webhook.MaxRetryAfter, "99999999999999": webhook.MaxRetryAfter, "NaN": 0, "Fri, 31 Dec 2100 00:00:00 GMT": webhook.MaxRetryAfter} {
 		receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", value)
 			w.WriteHeader(http.StatusTooManyRequests)

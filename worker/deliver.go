@@ -126,6 +126,10 @@ func afterAttempt(attempt db.Attempt, result webhook.Result, random float64) db.
 		}
 		return f
 	}
+	if result.Error == webhook.ErrorInvalidURL {
+		f.State = db.DeliveryExhausted // it can never work
+		return f
+	}
 	wait, again := webhook.NextAttempt(attempt.Attempt, result.RetryAfter, random)
 	if !again {
 		f.State = db.DeliveryExhausted

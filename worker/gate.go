@@ -2,6 +2,7 @@ package worker
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -9,8 +10,8 @@ import (
 )
 
 const (
-	// gateFailures in a row, over all tasks, mean that the relay is in trouble and
-	// not a single task: then all slow down together.
+	// gateFailures different tasks in trouble, without a good answer in between,
+	// mean that the relay is in trouble: then all slow down together.
 	gateFailures = 5
 	// gateFirst is the first wait of a closed gate; it doubles with each probe
 	// that fails, up to gateLongest.
@@ -23,7 +24,7 @@ const (
 // doubles the wait. Time is passed in.
 type gate struct {
 	mu       sync.Mutex
-	failures int       // in a row, while open
+	failing  []int64   // tasks in trouble since the last good answer, while open
 	closings int       // in a row; 0: open
 	until    time.Time // closed until then
 	probing  bool      // the probe is on its way
@@ -48,9 +49,9 @@ func (g *gate) admit(now time.Time) (t ticket, wait time.Duration) {
 	return ticket{probe: true}, 0
 }
 
-// report tells how the question of a ticket ended. It returns true when that
-// closed or opened the gate.
-func (g *gate) report(t ticket, err error, now time.Time) (turned bool) {
+// report tells how the question of a ticket, about a task, ended. It returns
+// true when that closed or opened the gate.
+func (g *gate) report(t ticket, task int64, err error, now time.Time) (turned bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if t.probe {
@@ -58,11 +59,13 @@ func (g *gate) report(t ticket, err error, now time.Time) (turned bool) {
 	}
 	if !relayInTrouble(err) {
 		turned = g.closings > 0
-		g.failures, g.closings = 0, 0
+		g.failing, g.closings = g.failing[:0], 0
 		return turned
 	}
-	g.failures++
-	if g.closings == 0 && g.failures < gateFailures || g.closings > 0 && !t.probe {
+	if g.closings == 0 && !slices.Contains(g.failing, task) {
+		g.failing = append(g.failing, task)
+	}
+	if g.closings == 0 && len(g.failing) < gateFailures || g.closings > 0 && !t.probe {
 		return false // too few to tell, or asked before the gate closed
 	}
 	wait := min(gateFirst<<min(g.closings, maxDoublings), gateLongest)

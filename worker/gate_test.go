@@ -12,13 +12,15 @@ func TestTheGateClosesOnARowOfFailuresAndProbesItsWayBack(t *testing.T) {
 	var g gate
 	now := time.Unix(0, 0)
 	outage := trouble(klingapi.Unavailable)
+	task := int64(0)
 	ask := func(answer error) (turned bool) {
 		t.Helper()
+		task++
 		ticket, wait := g.admit(now)
 		if wait > 0 {
 			t.Fatalf("closed for %s", wait)
 		}
-		return g.report(ticket, answer, now)
+		return g.report(ticket, task, answer, now)
 	}
 
 	for range gateFailures - 1 {
@@ -42,18 +44,31 @@ func TestTheGateClosesOnARowOfFailuresAndProbesItsWayBack(t *testing.T) {
 		if _, wait := g.admit(now); wait == 0 {
 			t.Fatal("a second question beside the probe")
 		}
-		if g.report(ticket{}, outage, now); !now.After(g.until) && g.until.Sub(now) > 0 {
+		if g.report(ticket{}, 99, outage, now); !now.After(g.until) && g.until.Sub(now) > 0 {
 			t.Fatal("an answer to a question of before moved the gate")
 		}
-		g.report(probe, outage, now)
+		g.report(probe, 1, outage, now)
 	}
 	now = g.until
 	probe, _ := g.admit(now)
-	if !g.report(probe, trouble(klingapi.NotFound), now) {
+	if !g.report(probe, 1, trouble(klingapi.NotFound), now) {
 		t.Error("an answer about a task does not open the gate")
 	}
 	if _, wait := g.admit(now); wait != 0 {
 		t.Errorf("still closed for %s", wait)
+	}
+}
+
+func TestASingleTaskInTroubleDoesNotCloseTheGate(t *testing.T) {
+	t.Parallel()
+	var g gate
+	now := time.Unix(0, 0)
+	for range 100 {
+		ticket, wait := g.admit(now)
+		if wait > 0 {
+			t.Fatal("closed")
+		}
+		g.report(ticket, 7, trouble(klingapi.Unavailable), now)
 	}
 }
 
@@ -72,9 +87,9 @@ func TestTheGateHonoursRetryAfter(t *testing.T) {
 	t.Parallel()
 	var g gate
 	now := time.Unix(0, 0)
-	for range gateFailures {
+	for task := range int64(gateFailures) {
 		ticket, _ := g.admit(now)
-		g.report(ticket, &klingapi.Error{Kind: klingapi.Throttled, RetryAfter: 90 * time.Second}, now)
+		g.report(ticket, task, &klingapi.Error{Kind: klingapi.Throttled, RetryAfter: 90 * time.Second}, now)
 	}
 	if _, wait := g.admit(now); wait != 90*time.Second {
 		t.Errorf("%s", wait)

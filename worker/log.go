@@ -1,8 +1,12 @@
 package worker
 
 import (
+	"context"
+	"log/slog"
 	"regexp"
+	"strings"
 	"sync"
+	"time"
 )
 
 // urlQuery finds the query of a URL within a text: output URLs are signed by
@@ -33,4 +37,47 @@ func (l *wordLog) isNew(word string) bool {
 	}
 	l.told[word] = true
 	return true
+}
+
+// repeatAfter is how long River's own messages of one kind are told once: while
+// the database is away it repeats them several times a second.
+const repeatAfter = time.Minute
+
+// riverLog passes River's own log on, from warnings upwards, each message once
+// a while and as one line.
+type riverLog struct {
+	slog.Handler
+	told *sync.Map // message -> time.Time
+}
+
+// Enabled leaves out what only River's developers want to know.
+func (l riverLog) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && l.Handler.Enabled(ctx, level)
+}
+
+// Handle drops repetitions.
+func (l riverLog) Handle(ctx context.Context, r slog.Record) error {
+	if last, ok := l.told.Load(r.Message); ok && r.Time.Sub(last.(time.Time)) < repeatAfter {
+		return nil
+	}
+	l.told.Store(r.Message, r.Time)
+	line := slog.NewRecord(r.Time, r.Level, "River: "+r.Message, r.PC)
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Value.Kind() == slog.KindString || a.Key == "err" || a.Key == "error" {
+			a.Value = slog.StringValue(strings.Join(strings.Fields(a.Value.String()), " "))
+		}
+		line.AddAttrs(a)
+		return true
+	})
+	return l.Handler.Handle(ctx, line)
+}
+
+// WithAttrs keeps the filter.
+func (l riverLog) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return riverLog{l.Handler.WithAttrs(attrs), l.told}
+}
+
+// WithGroup keeps the filter.
+func (l riverLog) WithGroup(name string) slog.Handler {
+	return riverLog{l.Handler.WithGroup(name), l.told}
 }

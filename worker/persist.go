@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -38,10 +39,20 @@ func (w *Worker) settlement(watched *watched, v verdict, reply *klingapi.Reply, 
 	case v.status != task.Status || newWord:
 		c := changeOf(task, v, reply, w.TaskDeadline)
 		s.change, s.outputs = &c, outputsOf(task.ID, v, reply)
-	case v.trouble != task.LastError:
+	case troubleClass(v.trouble) != troubleClass(task.LastError):
 		s.trouble = &db.Trouble{Task: task.ID, Error: v.trouble, Polls: v.memory.Polls}
 	}
 	return s
+}
+
+// troubleClass is the part of a trouble that matters for writing it again: kind,
+// HTTP status and code. Messages hold request ids, another one each time.
+func troubleClass(trouble string) string {
+	parts := strings.SplitN(trouble, ": ", 3)
+	if len(parts) > 1 && strings.HasPrefix(parts[1], "HTTP ") {
+		return parts[0] + parts[1]
+	}
+	return parts[0]
 }
 
 // write writes settlements in one transaction: changes with everything that

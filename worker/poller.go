@@ -278,7 +278,7 @@ func (p *poller) ask(w *watched) {
 		return
 	}
 	p.Metrics.PollSeconds.Observe(now.Sub(begun).Seconds())
-	if p.gate.report(w.ticket, answer, now) {
+	if p.gate.report(w.ticket, w.task.ID, answer, now) {
 		p.tellGate(answer)
 	}
 	if err := p.learn(p.asking, w.probe, answer); err != nil {
@@ -300,7 +300,10 @@ func (p *poller) settled(s *settlement, applied bool, err error) {
 	w, v := s.watched, s.verdict
 	w.memory = v.memory
 	if applied && err == nil {
-		w.task.Status, w.task.Polls, w.task.LastError = v.status, v.memory.Polls, v.trouble
+		w.task.Status, w.task.Polls = v.status, v.memory.Polls
+		if s.change != nil || s.trouble != nil {
+			w.task.LastError = v.trouble
+		}
 		if s.reply != nil {
 			w.task.UpstreamStatus = s.reply.Record.Word
 		}

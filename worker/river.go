@@ -4,11 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
@@ -77,7 +82,7 @@ func (w *Worker) newClient(id string, polls *pollWorker) (*river.Client[pgx.Tx],
 		RetryPolicy:                 retryPolicy{},
 		ErrorHandler:                &errorHandler{log: w.Log},
 		SoftStopTimeout:             softStop,
-		Logger:                      slog.New(quiet{w.Log.Handler()}),
+		Logger:                      slog.New(riverLog{w.Log.Handler(), &sync.Map{}}),
 	})
 }
 
@@ -102,8 +107,13 @@ func (retryPolicy) NextRetry(job *rivertype.JobRow) time.Time {
 type errorHandler struct{ log *slog.Logger }
 
 func (h *errorHandler) HandleError(ctx context.Context, job *rivertype.JobRow, err error) *river.ErrorHandlerResult {
+	level := slog.LevelError
+	if lostConnection(err) {
+		level = slog.LevelDebug // told once for all jobs, by whoever holds the instance's lock
+	}
 	if !errors.Is(err, context.Canceled) {
-		h.log.Error("job failed, it is tried again", "job", job.ID, "kind", job.Kind, "args", string(job.EncodedArgs), "error", err.Error())
+		h.log.Log(ctx, level, "job failed, it is tried again", "job", job.ID, "kind", job.Kind, "args", string(job.EncodedArgs),
+			"error", strings.Join(strings.Fields(err.Error()), " "))
 	}
 	return nil
 }
@@ -113,11 +123,13 @@ func (h *errorHandler) HandlePanic(ctx context.Context, job *rivertype.JobRow, p
 	return nil
 }
 
-// quiet passes River's own log on from warnings upwards.
-type quiet struct{ slog.Handler }
-
-func (q quiet) Enabled(ctx context.Context, level slog.Level) bool {
-	return level >= slog.LevelWarn && q.Handler.Enabled(ctx, level)
+// lostConnection tells whether an error is about reaching the database and not
+// about what was asked of it.
+func lostConnection(err error) bool {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return strings.HasPrefix(pgErr.Code, "08") || strings.HasPrefix(pgErr.Code, "57P")
+	}
+	var netErr net.Error
+	var connectErr *pgconn.ConnectError
+	return errors.As(err, &netErr) || errors.As(err, &connectErr) || errors.Is(err, io.ErrUnexpectedEOF) || pgconn.SafeToRetry(err)
 }
-func (q quiet) WithAttrs(attrs []slog.Attr) slog.Handler { return quiet{q.Handler.WithAttrs(attrs)} }
-func (q quiet) WithGroup(name string) slog.Handler       { return quiet{q.Handler.WithGroup(name)} }

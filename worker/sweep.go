@@ -38,6 +38,9 @@ func (w *Worker) sweep(ctx context.Context) error {
 		return err
 	}
 	w.tellReturned(returned)
+	if err := db.ReleaseParked(ctx, w.Pool); err != nil {
+		return err
+	}
 	given, err := db.GiveMissingJobs(ctx, w.Pool, LateChecks)
 	if err != nil {
 		return err

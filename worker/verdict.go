@@ -31,6 +31,9 @@ const (
 	// DefaultNotFoundGrace is far above the seconds that relays need and far
 	// below the hours after which anybody would miss a verdict.
 	DefaultNotFoundGrace = 2 * time.Minute
+	// knownFactor lengthens the grace of a task that the relay knew before: then
+	// it is the relay that lost something, perhaps for the length of a repair.
+	knownFactor = 15
 
 	// urlAnswers is how often a success without a URL is asked again: relays
 	// may copy the file to their own storage after the upstream finished.
@@ -134,7 +137,11 @@ func (v *verdict) judgeError(task db.PollTarget, grace time.Duration, err error)
 	v.outcome = outcomeOf[apiErr.Kind]
 	if v.outcome != notFound {
 		v.memory.Trouble++
+		v.memory.NotFound = 0 // no longer in a row
 		return
+	}
+	if task.UpstreamStatus != "" {
+		grace *= knownFactor
 	}
 	v.memory.Trouble = 0
 	if v.memory.NotFound == 0 {

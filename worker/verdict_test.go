@@ -80,7 +80,7 @@ func TestNotFoundNeedsTimeAndSeveralAnswersInARow(t *testing.T) {
 	t.Parallel()
 	grace := 2 * time.Minute
 	ask := func(m memory, age time.Duration, reply *klingapi.Reply, err error) verdict {
-		return judge(target(func(p *db.PollTarget) { p.Age = age; p.Status = db.Pending }), m, grace, reply, err)
+		return judge(target(func(p *db.PollTarget) { p.Age, p.Status, p.UpstreamStatus = age, db.Pending, "" }), m, grace, reply, err)
 	}
 	nope := trouble(klingapi.NotFound)
 	m := ask(memory{}, 0, nil, nope).memory
@@ -96,6 +96,13 @@ func TestNotFoundNeedsTimeAndSeveralAnswersInARow(t *testing.T) {
 	}
 	if v := ask(ask(m, time.Minute, said("submitted"), nil).memory, time.Hour, nil, nope); v.status == db.NotFound {
 		t.Error("a good answer in between does not reset")
+	}
+	if v := ask(ask(m, time.Minute, nil, trouble(klingapi.Unavailable)).memory, time.Hour, nil, nope); v.status == db.NotFound {
+		t.Error("another error in between does not reset")
+	}
+	known := target(func(p *db.PollTarget) { p.Age = 10 * time.Minute })
+	if v := judge(known, memory{NotFound: 9}, grace, nil, nope); v.status == db.NotFound {
+		t.Error("a task that the relay knew got the short grace")
 	}
 	if v := ask(memory{NotFound: 1}, time.Hour, nil, nope); v.status == db.NotFound {
 		t.Error("two answers were enough")

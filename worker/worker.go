@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,6 +72,8 @@ func (w *Worker) Working() bool { return w.working.Load() }
 const (
 	// reconnectWait is the distance of attempts to reach a lost database.
 	reconnectWait = time.Second
+	// steadyAfter is how long a new start must hold for its loss to be told again.
+	steadyAfter = 10 * time.Second
 	// lockCheck is how often the connection that holds the instance's lock is
 	// tried, and the instances are counted.
 	lockCheck = time.Second
@@ -79,21 +82,24 @@ const (
 // Run works until ctx ends and then stops gracefully. A lost database is waited
 // for; only the first start returns an error.
 func (w *Worker) Run(ctx context.Context) error {
-	for first := true; ; first = false {
-		err := w.runOnce(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if first && err != nil && !errors.Is(err, errLockLost) {
-			return err
-		}
-		w.Log.Warn("the database connection was lost, starting again", "error", err.Error(), "in", reconnectWait.String())
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(reconnectWait):
-		}
+	err := w.runOnce(ctx)
+	if err != nil && !errors.Is(err, errLockLost) {
+		return err
 	}
+	for lost := false; ctx.Err() == nil; {
+		if err != nil && !lost {
+			lost = true
+			w.Log.Warn("the database connection was lost; klingwatch goes on by itself when it is back", "error", strings.Join(strings.Fields(err.Error()), " "))
+		}
+		sleep(ctx, reconnectWait)
+		if ctx.Err() != nil {
+			break
+		}
+		begun := time.Now()
+		err = w.runOnce(ctx)
+		lost = lost && time.Since(begun) < steadyAfter
+	}
+	return nil
 }
 
 // errLockLost says that the connection that shows that we live broke: others

@@ -81,14 +81,21 @@ func (w *writer) gather(first *settlement, wait time.Duration) []*settlement {
 }
 
 // flush writes a batch. Where Postgres refuses a value, each task is written
-// alone, so that one cannot hold up the others.
+// alone, so that one cannot hold up the others, and without what can be missed,
+// so that its verdict is not lost.
 func (w *writer) flush(batch []*settlement) {
 	applied, err := write(context.Background(), w.Pool, batch)
-	if err != nil && len(batch) > 1 && refusedValue(err) {
-		for _, s := range batch {
-			w.flush([]*settlement{s})
+	if err != nil && refusedValue(err) {
+		if len(batch) > 1 {
+			for _, s := range batch {
+				w.flush([]*settlement{s})
+			}
+			return
 		}
-		return
+		if batch[0].change != nil {
+			batch[0].reduce(err)
+			applied, err = write(context.Background(), w.Pool, batch)
+		}
 	}
 	for _, s := range batch {
 		ok := err == nil && (s.change == nil || applied[s.task.ID])
@@ -96,6 +103,17 @@ func (w *writer) flush(batch []*settlement) {
 			w.tell(s)
 		}
 		w.settled(s, ok, err)
+	}
+}
+
+// reduce leaves the verdict, its reason and the URLs, and says why.
+func (s *settlement) reduce(why error) {
+	note := "a part of the reply could not be stored: " + why.Error()
+	s.change.LastError = &note
+	s.change.Result, s.change.RequestID, s.change.UnitDeduction = nil, nil, nil
+	s.change.UpstreamCreatedAt, s.change.UpstreamUpdatedAt = nil, nil
+	for i := range s.outputs {
+		s.outputs[i].UpstreamID, s.outputs[i].DurationSeconds, s.outputs[i].ExpiresAt = nil, nil, nil
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -19,6 +20,8 @@ const (
 	serveConns = 20
 	// toolConns is enough for commands that ask and go; migrating needs a few.
 	toolConns = 4
+	// closeTimeout bounds giving the connections back.
+	closeTimeout = 2 * time.Second
 )
 
 // database is an open pool, and the embedded server behind it if there is one.
@@ -65,7 +68,12 @@ func openEmbedded(ctx context.Context, cfg embeddedpg.Config, conns int32) (*dat
 
 // close ends the connections and stops the embedded server if it is ours.
 func (d *database) close() error {
-	d.Pool.Close()
+	closed := make(chan struct{})
+	go func() { d.Pool.Close(); close(closed) }()
+	select {
+	case <-closed:
+	case <-time.After(closeTimeout): // a database that hangs must not hold up a stop
+	}
 	if d.embedded == nil {
 		return nil
 	}

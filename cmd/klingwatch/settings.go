@@ -29,7 +29,7 @@ type settings struct {
 	SecretKey      string        `envconfig:"KLING_SECRET_KEY" desc:"secret of the access key"`
 	ListenAddr     string        `envconfig:"KLINGWATCH_LISTEN_ADDR" default:"127.0.0.1:8080" desc:"HTTP: health, metrics; port 0 picks a free one and the log tells it"`
 	PollInterval   time.Duration `envconfig:"KLINGWATCH_POLL_INTERVAL" default:"5s" desc:"wait between two polls of one task; jittered"`
-	PollRate       float64       `envconfig:"KLINGWATCH_POLL_RATE" default:"50" desc:"upper bound on upstream requests per second"`
+	PollRate       float64       `envconfig:"KLINGWATCH_POLL_RATE" default:"50" desc:"upper bound on upstream requests per second of this deployment; its processes share it"`
 	PollTimeout    time.Duration `envconfig:"KLINGWATCH_POLL_TIMEOUT" default:"15s" desc:"one upstream request, body included"`
 	TaskDeadline   time.Duration `envconfig:"KLINGWATCH_TASK_DEADLINE" default:"24h" desc:"age at which a task that has not ended becomes expired"`
 	WebhookTimeout time.Duration `envconfig:"KLINGWATCH_WEBHOOK_TIMEOUT" default:"20s" desc:"one webhook request, body included"`
@@ -171,7 +171,7 @@ func (s settings) relay() (*klingapi.Client, error) {
 		Timeout: s.PollTimeout, UserAgent: "klingwatch/" + version(),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("KLING_BASE_URL: %w", err)
+		return nil, fmt.Errorf("KLING_BASE_URL or KLING_PATH_PREFIX: %w", err)
 	}
 	return client, nil
 }

@@ -73,7 +73,7 @@ func load(ctx context.Context, d *database, task db.Task) (shown shownTask, err 
 func (c *console) printTask(t shownTask) {
 	for _, field := range []struct{ name, value string }{
 		{"task", fmt.Sprintf("%d  %s/%s  %s", t.ID, t.Action, t.Action2, t.TaskID)},
-		{"status", styleOf(t.Status).Render(t.Status)},
+		{"status", t.Status},
 		{"why", t.StatusMessage},
 		{"provider says", deref(t.UpstreamStatus)},
 		{"external id", deref(t.ExternalID)},
@@ -93,11 +93,15 @@ func (c *console) printTask(t shownTask) {
 		{"units", string(deref(t.UnitDeduction))},
 	} {
 		if field.value != "" {
-			_, _ = lipgloss.Fprintln(c.out, fmt.Sprintf("%-14s %s", field.name, field.value))
+			value := clean(field.value)
+			if field.name == "status" {
+				value = styleOf(value).Render(value)
+			}
+			_, _ = lipgloss.Fprintln(c.out, fmt.Sprintf("%-14s %s", field.name, value))
 		}
 	}
 	for _, o := range t.Outputs {
-		fmt.Fprintf(c.out, "\n%s %d\n  %s\n", o.Kind, o.Position, o.URL)
+		fmt.Fprintf(c.out, "\n%s %d\n  %s\n", o.Kind, o.Position, clean(o.URL))
 		if o.ExpiresAt != nil {
 			fmt.Fprintf(c.out, "  until %s\n", when(o.ExpiresAt))
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"charm.land/lipgloss/v2"
 	"charm.land/lipgloss/v2/table"
@@ -35,8 +36,24 @@ func styleOf(cell string) lipgloss.Style {
 	return lipgloss.NewStyle()
 }
 
+// clean takes control characters out of a text that comes from outside, so
+// that it cannot steer a terminal.
+func clean(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, text)
+}
+
 // printTable prints aligned columns, coloured on a terminal.
 func (c *console) printTable(headers []string, rows [][]string) {
+	for _, row := range rows {
+		for i := range row {
+			row[i] = clean(row[i])
+		}
+	}
 	if !terminal(c.out) {
 		w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 		for _, row := range append([][]string{headers}, rows...) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,9 @@ func (t trackCommand) Run(ctx context.Context, c *console) error {
 	action, action2, ok := strings.Cut(t.Path, "/")
 	if !ok {
 		return fmt.Errorf("%q is not action/action2 like videos/text2video", t.Path)
+	}
+	if t.Deadline < 0 {
+		return fmt.Errorf("--deadline must be more than 0, not %s", t.Deadline)
 	}
 	if t.CallbackURL != "" {
 		if err := webhook.CheckURL(t.CallbackURL); err != nil {
@@ -60,7 +64,8 @@ func (t trackCommand) Run(ctx context.Context, c *console) error {
 		if err != nil || !t.Wait {
 			return err
 		}
-		return wait(ctx, c, d, ours)
+		slices.Sort(ours) // an id that was given twice is one task
+		return wait(ctx, c, d, slices.Compact(ours))
 	})
 }
 
@@ -145,10 +150,16 @@ func wait(ctx context.Context, c *console, d *database, ids []int64) error {
 			}
 			p.line("%d %s %s %s", task.ID, task.TaskID, styleOf(task.Status).Render(task.Status), task.StatusMessage)
 		}
-		p.set(len(told), fmt.Sprintf("%d of %d ended", len(told), len(tasks)))
-		if len(told) == len(tasks) {
-			if succeeded < len(tasks) {
-				p.line("%d of %d succeeded", succeeded, len(tasks))
+		for _, id := range deleted(ids, tasks) {
+			if !told[id] {
+				told[id] = true
+				p.line("%d was deleted", id)
+			}
+		}
+		p.set(len(told), fmt.Sprintf("%d of %d ended", len(told), len(ids)))
+		if len(told) == len(ids) {
+			if succeeded < len(ids) {
+				p.line("%d of %d succeeded", succeeded, len(ids))
 				return quietError{}
 			}
 			return nil
@@ -159,6 +170,13 @@ func wait(ctx context.Context, c *console, d *database, ids []int64) error {
 		case <-time.After(waitInterval):
 		}
 	}
+}
+
+// deleted returns the ids without a row.
+func deleted(ids []int64, tasks []db.TaskStatus) []int64 {
+	return slices.DeleteFunc(slices.Clone(ids), func(id int64) bool {
+		return slices.ContainsFunc(tasks, func(t db.TaskStatus) bool { return t.ID == id })
+	})
 }
 
 func optional(s string) *string {
