@@ -15,17 +15,21 @@ const (
 	jitter = 0.1
 )
 
-// pace returns the wait until the next poll. interval is the usual one, left
-// the time until the task's deadline, random a number from 0 up to 1.
-func pace(v verdict, interval, left time.Duration, random float64) time.Duration {
-	wait := interval
+// pace returns the wait until the next poll. usual is the wait when there is
+// nothing special, with its jitter; interval the fixed one, which trouble
+// doubles; left the time until the task's deadline; random a number from 0 up
+// to 1.
+func pace(v verdict, usual, interval, left time.Duration, random float64) time.Duration {
+	wait := usual
+	spread := 1 + jitter*(2*random-1)
 	switch {
 	case v.outcome == throttled || v.outcome == unreachable || v.outcome == unreadable:
-		wait = backoff(v.memory.Trouble, interval)
+		wait = time.Duration(float64(backoff(v.memory.Trouble, interval)) * spread)
+	case v.outcome == notFound:
+		wait = time.Duration(float64(interval) * spread)
 	case v.memory.WithoutURL > 0:
-		wait = min(interval, quickAgain)
+		wait = time.Duration(float64(min(interval, quickAgain)) * spread)
 	}
-	wait = time.Duration(float64(wait) * (1 + jitter*(2*random-1)))
 	wait = max(wait, v.retryAfter)
 	return max(min(wait, left), 0) // the deadline is kept to the moment
 }

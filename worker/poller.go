@@ -349,7 +349,8 @@ func (p *poller) next(w *watched, v verdict) (wait time.Duration, resident bool)
 	case db.Terminal(v.status):
 		return -1, false
 	default:
-		wait = pace(v, p.PollInterval, task.Left, rand.Float64())
+		usual := p.schedules.usualWait(task, p.PollInterval, rand.Float64())
+		wait = pace(v, usual, p.PollInterval, task.Left, rand.Float64())
 	}
 	w.due = now.Add(wait)
 	w.memory.Next = w.due

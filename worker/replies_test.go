@@ -147,5 +147,5 @@ func again(v verdict) string {
 	case v.outcome == refused:
 		return "all polling pauses, one probe per " + DefaultProbeDistance.String()
 	}
-	return pace(v, 5*time.Second, time.Hour, 0.5).String()
+	return pace(v, 5*time.Second, 5*time.Second, time.Hour, 0.5).String()
 }

@@ -117,7 +117,7 @@ func TestSuccessWithoutAURLIsAskedAgainAndThenBelieved(t *testing.T) {
 		if v.status != db.Processing {
 			t.Fatalf("answer %d: %s", i+1, v.status)
 		}
-		if wait := pace(v, time.Minute, time.Hour, 0.5); wait > quickAgain {
+		if wait := pace(v, time.Minute, time.Minute, time.Hour, 0.5); wait > quickAgain {
 			t.Errorf("answer %d: asked again after %s", i+1, wait)
 		}
 		m = v.memory
@@ -179,7 +179,7 @@ func TestOnlyAKnownWordSucceedsOrFails(t *testing.T) {
 		if v.status == db.Expired && task.Left > 0 {
 			t.Fatal("expired before the deadline")
 		}
-		if wait := pace(v, time.Second, task.Left, rapid.Float64Range(0, 0.999).Draw(t, "random")); wait < 0 || (task.Left > 0 && wait > task.Left) {
+		if wait := pace(v, time.Second, time.Second, task.Left, rapid.Float64Range(0, 0.999).Draw(t, "random")); wait < 0 || (task.Left > 0 && wait > task.Left) {
 			t.Fatalf("wait %s with %s left", wait, task.Left)
 		}
 	})
@@ -202,12 +202,13 @@ func TestPaceKnowsHowLongToWait(t *testing.T) {
 		{"Retry-After", verdict{outcome: throttled, retryAfter: time.Hour, memory: memory{Trouble: 1}}, time.Hour, time.Hour},
 	} {
 		for range 100 {
-			if wait := pace(c.v, interval, 24*time.Hour, rand.Float64()); wait < c.lo || wait > c.hi {
+			random := rand.Float64()
+			if wait := pace(c.v, new(schedules).usualWait(target(), interval, random), interval, 24*time.Hour, random); wait < c.lo || wait > c.hi {
 				t.Errorf("%s: %s, want %s to %s", c.name, wait, c.lo, c.hi)
 			}
 		}
 	}
-	if wait := pace(verdict{outcome: unchanged}, interval, 3*time.Second, 0.5); wait != 3*time.Second {
+	if wait := pace(verdict{outcome: unchanged}, interval, interval, 3*time.Second, 0.5); wait != 3*time.Second {
 		t.Errorf("the deadline is 3s away, the wait %s", wait)
 	}
 }

@@ -45,11 +45,12 @@ type Config struct {
 // Worker polls tasks and delivers webhooks until it is stopped.
 type Worker struct {
 	Config
-	limiter *rate.Limiter
-	gate    gate
-	pause   pause
-	words   wordLog
-	working atomic.Bool
+	limiter   *rate.Limiter
+	gate      gate
+	pause     pause
+	words     wordLog
+	schedules schedules
+	working   atomic.Bool
 }
 
 // New returns a worker that does not run yet.
@@ -151,6 +152,7 @@ func (w *Worker) work(ctx context.Context, conn *pgx.Conn, slot int) error {
 	go wr.run()
 	wg.Go(func() { p.run(dispatching) })
 	wg.Go(func() { w.sweepUntil(sweeping) })
+	wg.Go(func() { w.learnUntil(sweeping) })
 	err = w.holdLock(ctx, conn, p)
 
 	w.working.Store(false)

@@ -10,6 +10,7 @@ import (
 	"charm.land/lipgloss/v2"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/worker"
 )
 
 type showCommand struct {
@@ -20,13 +21,20 @@ type showCommand struct {
 // shownTask is a task with everything that belongs to it.
 type shownTask struct {
 	db.Task
+	Expected   *expected     `json:"expected"` // null for a task that has ended, and where too few are known
 	Outputs    []db.Output   `json:"outputs"`
 	Events     []db.Event    `json:"events"`
 	Deliveries []db.Delivery `json:"deliveries"`
 }
 
+// expected is when a running task ends, going by recent ones of its kind.
+type expected struct {
+	P50 time.Time `json:"p50"` // half of those that got this old have ended by then
+	P90 time.Time `json:"p90"` // nine tenths
+}
+
 func (s showCommand) Run(ctx context.Context, c *console) error {
-	return withDatabase(ctx, c, func(_ settings, d *database) error {
+	return withDatabase(ctx, c, func(set settings, d *database) error {
 		tasks, err := db.FindTasks(ctx, d.Pool, s.ID)
 		if err != nil {
 			return fmt.Errorf("reading the task: %w", err)
@@ -37,11 +45,16 @@ func (s showCommand) Run(ctx context.Context, c *console) error {
 		if err := c.hintPaused(ctx, d); err != nil {
 			return err
 		}
+		learned, err := worker.Learn(ctx, d.Pool, set.PollInterval)
+		if err != nil {
+			return err
+		}
 		for i, task := range tasks {
 			shown, err := load(ctx, d, task)
 			if err != nil {
 				return fmt.Errorf("reading the task: %w", err)
 			}
+			shown.Expected = expect(task, learned)
 			if s.JSON {
 				if err := printJSON(c.out, shown); err != nil {
 					return err
@@ -55,6 +68,21 @@ func (s showCommand) Run(ctx context.Context, c *console) error {
 		}
 		return nil
 	})
+}
+
+// expect tells when a running task ends; nil where that is not known.
+func expect(task db.Task, learned map[worker.Kind]*worker.Schedule) *expected {
+	schedule := learned[worker.Kind{Action: task.Action, Action2: task.Action2}]
+	if schedule == nil || db.Terminal(task.Status) {
+		return nil
+	}
+	now := time.Now()
+	p50, ok50 := schedule.Remaining(now.Sub(task.CreatedAt), 0.5)
+	p90, ok90 := schedule.Remaining(now.Sub(task.CreatedAt), 0.9)
+	if !ok50 || !ok90 {
+		return nil
+	}
+	return &expected{P50: now.Add(p50), P90: now.Add(p90)}
 }
 
 func load(ctx context.Context, d *database, task db.Task) (shown shownTask, err error) {
@@ -83,6 +111,7 @@ func (c *console) printTask(t shownTask) {
 		{"submitted", when(t.SubmittedAt)},
 		{"processing", when(t.ProcessingAt)},
 		{"finished", when(t.FinishedAt)},
+		{"expected", t.Expected.String()},
 		{"deadline", when(t.DeadlineAt)},
 		{"polls", strconv.Itoa(t.Polls)},
 		{"last poll", when(t.LastPolledAt)},
@@ -118,6 +147,14 @@ func (c *console) printTask(t shownTask) {
 		fmt.Fprintln(c.out)
 		c.printDeliveries(t.Deliveries)
 	}
+}
+
+// String tells both times, or nothing.
+func (e *expected) String() string {
+	if e == nil {
+		return ""
+	}
+	return fmt.Sprintf("half of such tasks end by %s, nine tenths by %s", when(&e.P50), when(&e.P90))
 }
 
 // attemptRow is one entry of a delivery's attempt log.
