@@ -29,12 +29,13 @@ const (
 
 // Config sets up a Client. BaseURL and Credential are required.
 type Config struct {
-	BaseURL    string        // scheme and host, perhaps a path: https://relay.example
-	PathPrefix string        // in front of /{action}; empty: DefaultPathPrefix; "/": none
-	Credential Credential    // the bearer token of each request
-	Timeout    time.Duration // of one exchange, body included; 0: DefaultTimeout
-	MaxConns   int           // connections to the relay; 0: DefaultMaxConns
-	UserAgent  string        // empty: klingwatch
+	BaseURL    string            // scheme and host, perhaps a path: https://relay.example
+	PathPrefix string            // in front of /{action}; empty: DefaultPathPrefix; "/": none
+	Credential Credential        // the bearer token of each request
+	Timeout    time.Duration     // of one exchange, body included; 0: DefaultTimeout
+	MaxConns   int               // connections to the relay; 0: DefaultMaxConns
+	UserAgent  string            // empty: klingwatch
+	Transport  http.RoundTripper // instead of a transport of its own; it must not follow redirects or decompress
 }
 
 // Client asks one relay. It is safe for concurrent use.
@@ -69,21 +70,13 @@ func New(cfg Config) (*Client, error) {
 	if prefix != "" {
 		prefix = "/" + prefix
 	}
-	conns := cfg.MaxConns
-	if conns <= 0 {
-		conns = DefaultMaxConns
-	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConns, transport.MaxIdleConnsPerHost, transport.MaxConnsPerHost = conns, conns, conns
-	transport.DisableCompression = true // the cap counts what is read, and the headers stay the documented ones
-	transport.MaxResponseHeaderBytes = 64 << 10
 	c := &Client{
 		base:       strings.TrimRight(base.String(), "/") + prefix,
 		credential: cfg.Credential,
 		timeout:    cfg.Timeout,
 		userAgent:  cfg.UserAgent,
 		http: &http.Client{
-			Transport: transport,
+			Transport: cfg.transport(),
 			// the key must not travel to where a redirect points
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
@@ -95,6 +88,22 @@ func New(cfg Config) (*Client, error) {
 		c.userAgent = "klingwatch"
 	}
 	return c, nil
+}
+
+// transport is the given one, or one with the limits of the configuration.
+func (cfg Config) transport() http.RoundTripper {
+	if cfg.Transport != nil {
+		return cfg.Transport
+	}
+	conns := cfg.MaxConns
+	if conns <= 0 {
+		conns = DefaultMaxConns
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConns, transport.MaxIdleConnsPerHost, transport.MaxConnsPerHost = conns, conns, conns
+	transport.DisableCompression = true // the cap counts what is read, and the headers stay the documented ones
+	transport.MaxResponseHeaderBytes = 64 << 10
+	return transport
 }
 
 // Close gives idle connections back.

@@ -78,6 +78,9 @@ const (
 	// lockCheck is how often the connection that holds the instance's lock is
 	// tried, and the instances are counted.
 	lockCheck = time.Second
+	// joinWait is how long a new instance leaves the rate to the others: by then
+	// they have seen it and share.
+	joinWait = lockCheck * 3 / 2
 )
 
 // Run works until ctx ends and then stops gracefully. A lost database is waited
@@ -139,6 +142,13 @@ func (w *Worker) work(ctx context.Context, conn *pgx.Conn, slot int) error {
 	if err != nil {
 		return fmt.Errorf("preparing River: %w", err)
 	}
+	instances, err := db.LiveInstances(ctx, conn)
+	if err != nil {
+		return fmt.Errorf("counting the instances: %w", err)
+	}
+	w.shareRate(instances)
+	// The bucket starts empty: an earlier life may have used its second up.
+	w.limiter.AllowN(time.Now(), w.limiter.Burst())
 	// River outlives ctx by its soft stop
 	if err := client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("starting River: %w", err)
@@ -150,7 +160,12 @@ func (w *Worker) work(ctx context.Context, conn *pgx.Conn, slot int) error {
 	sweeping, stopSweeping := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	go wr.run()
-	wg.Go(func() { p.run(dispatching) })
+	wg.Go(func() {
+		if instances > 1 {
+			sleep(dispatching, joinWait)
+		}
+		p.run(dispatching)
+	})
 	wg.Go(func() { w.sweepUntil(sweeping) })
 	wg.Go(func() { w.learnUntil(sweeping) })
 	err = w.holdLock(ctx, conn, p)
@@ -218,8 +233,7 @@ func (w *Worker) holdLock(ctx context.Context, conn *pgx.Conn, p *poller) error 
 	return nil
 }
 
-// shareRate takes this instance's part of the deployment's rate. A tenth of a
-// second's worth may go at once.
+// shareRate takes this instance's part of the deployment's rate.
 func (w *Worker) shareRate(instances int) {
 	share := w.PollRate / float64(max(instances, 1))
 	if w.limiter.Limit() == rate.Limit(share) {
@@ -229,7 +243,9 @@ func (w *Worker) shareRate(instances int) {
 	w.limiter.SetBurst(burstOf(share))
 }
 
-func burstOf(share float64) int { return max(1, int(share/10)) }
+// burstOf is a twentieth of a second's worth: half of what the rate allows, the
+// rest is for what bunches up on the way.
+func burstOf(share float64) int { return max(1, int(share/20)) }
 
 func release(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
