@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestMain makes this test binary be a child of klingbench when it is started
+// as one.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "child" {
+		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
+// The figures that the targets are about, and those that they are ratios of.
+var pollFigures = []string{
+	"http_polls_per_second", "naive_polls_per_second", "polls_per_second", "part_of_http_limit", "times_naive",
+	"wal_per_poll", "wal_per_poll_longer", "naive_wal_per_poll",
+	"http_cpu_per_poll", "naive_cpu_per_poll", "klingwatch_cpu_per_poll", "klingwatch_postgres_cpu_per_poll",
+	"few_polls_per_second", "few_cpu_per_poll", "many_polls_per_second", "many_cpu_per_poll", "cpu_many_to_few",
+	"memory_per_task", "memory_idle",
+}
+
+func TestPollTellsAllFigures(t *testing.T) {
+	var out, errOut bytes.Buffer
+	if code := run([]string{"poll", "--quick", "--json", "--fsync=off", "--tasks=100", "--polls=3"}, &out, &errOut); code != exitOK {
+		t.Fatalf("exit code %d: %s", code, &errOut)
+	}
+	var d document
+	if err := json.Unmarshal(out.Bytes(), &d); err != nil {
+		t.Fatalf("%s in %q", err, &out)
+	}
+	if d.Command != "poll" || !d.Quick || d.Date.IsZero() || d.Machine.Cores < 1 || d.Machine.Go == "" || d.Machine.Postgres == "" || d.Postgres["fsync"] != "off" {
+		t.Errorf("the head of the document is incomplete: %+v", d)
+	}
+	for _, name := range pollFigures {
+		i := slices.IndexFunc(d.Figures, func(f figure) bool { return f.Name == name })
+		switch {
+		case i < 0:
+			t.Errorf("there is no figure %s", name)
+		case d.Figures[i].Value <= 0 && name != "memory_per_task": // too few tasks to show in the memory
+			t.Errorf("%s is %v", name, d.Figures[i].Value)
+		case (d.Figures[i].Target == nil) != (d.Figures[i].Reached == nil):
+			t.Errorf("%s has a target or a verdict, but not both", name)
+		}
+	}
+	if table := errOut.String(); !strings.Contains(table, "klingwatch : naive River") || !strings.Contains(table, ">= 1.7") {
+		t.Errorf("the table lacks something:\n%s", table)
+	}
+}
+
+func TestScheduleTellsEverySpread(t *testing.T) {
+	t.Parallel()
+	var out, errOut bytes.Buffer
+	if code := run([]string{"schedule", "--quick", "--json"}, &out, &errOut); code != exitOK {
+		t.Fatalf("exit code %d: %s", code, &errOut)
+	}
+	var d document
+	if err := json.Unmarshal(out.Bytes(), &d); err != nil {
+		t.Fatalf("%s in %q", err, &out)
+	}
+	targets := 0
+	for _, f := range d.Figures {
+		if f.Target != nil && f.Value > 0 {
+			targets++
+		}
+	}
+	if targets != len(spreads) {
+		t.Errorf("%d figures with a target, want %d", targets, len(spreads))
+	}
+}
+
+func TestLatenessJoinsTheNthQuestionWithTheNthArrival(t *testing.T) {
+	t.Parallel()
+	begun := time.Now()
+	at := func(d time.Duration) int64 { return begun.Add(d).UnixNano() }
+	const ms = time.Millisecond
+	f := flown{
+		usage: usage{at: begun.Add(100 * ms), elapsed: 100 * ms},
+		polls: []poll{
+			{Task: 1, Due: at(-5 * ms), Begun: at(-4 * ms)}, // before the window
+			{Task: 1, Due: at(10 * ms), Begun: at(11 * ms)},
+			{Task: 2, Due: at(20 * ms), Begun: at(20 * ms)},
+		},
+		arrivals: []arrival{{1, at(-3 * ms)}, {2, at(24 * ms)}, {1, at(12 * ms)}},
+	}
+	late, err := f.lateness()
+	if err != nil || !slices.Equal(late.arrived, []float64{2, 4}) || !slices.Equal(late.begun, []float64{1, 0}) {
+		t.Errorf("got %+v, %v", late, err)
+	}
+	f.arrivals[2].At = at(5 * ms)
+	if _, err := f.lateness(); err == nil {
+		t.Error("an arrival before its question was accepted")
+	}
+}
+
+func TestPercentilesLieBetweenValues(t *testing.T) {
+	t.Parallel()
+	values := []float64{4, 1, 3, 2}
+	for _, test := range []struct{ p, want float64 }{{0, 1}, {0.5, 2.5}, {1, 4}} {
+		if got := percentile(values, test.p); got != test.want {
+			t.Errorf("percentile %v is %v, want %v", test.p, got, test.want)
+		}
+	}
+	if percentile(nil, 0.5) != 0 {
+		t.Error("nothing has a percentile")
+	}
+}
+
+func TestNumbersShowThreeDigits(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		v    float64
+		want string
+	}{{0, "0"}, {50_000, "50000"}, {123.4, "123"}, {1.25, "1.25"}, {0.6, "0.6"}, {0.06329, "0.0633"}, {99.96, "100"}} {
+		if got := number(test.v); got != test.want {
+			t.Errorf("%v is shown as %s, want %s", test.v, got, test.want)
+		}
+	}
+}

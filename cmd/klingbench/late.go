@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// lateCommand measures how exactly polls keep their time.
+type lateCommand struct {
+	options
+	Tasks    int           `placeholder:"N" help:"Tasks in flight; default: 10000, with --quick 1000."`
+	Interval time.Duration `default:"5s" help:"Between two polls of a task."`
+	Rate     float64       `placeholder:"N" help:"Polls per second that are allowed; default: twice what the tasks need."`
+	Window   time.Duration `placeholder:"TIME" help:"Time that is measured; default: 20s, with --quick 5s."`
+}
+
+// Run measures.
+func (cmd lateCommand) Run(ctx context.Context, c *console) error {
+	return cmd.options.run(ctx, c, "late", cmd.plan().measureLateness)
+}
+
+func (cmd lateCommand) plan() flight {
+	f := flight{tasks: 10_000, interval: cmd.Interval, window: 20 * time.Second, log: true}
+	if cmd.Quick {
+		f.tasks, f.window = 1_000, 5*time.Second
+	}
+	if cmd.Tasks > 0 {
+		f.tasks = cmd.Tasks
+	}
+	if cmd.Window > 0 {
+		f.window = cmd.Window
+	}
+	f.rate = cmd.Rate
+	if f.rate <= 0 {
+		f.rate = 2 * float64(f.tasks) / f.interval.Seconds()
+	}
+	return f
+}
+
+// measureLateness flies and compares when polls were due with when they arrived.
+func (f flight) measureLateness(ctx context.Context, b *bench) ([]figure, error) {
+	seen, err := b.fly(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	late, err := seen.lateness()
+	if err != nil {
+		return nil, err
+	}
+	s := newSeries(median)
+	s.add("polls_per_second", number(float64(f.tasks))+" in flight", "polls/s", seen.rate(), nil)
+	s.add("late_p50", "lateness at the relay, p50", "ms", percentile(late.arrived, 0.50), atMost(2))
+	s.add("late_p99", "lateness at the relay, p99", "ms", percentile(late.arrived, 0.99), atMost(20))
+	s.add("late_max", "lateness at the relay, the latest", "ms", percentile(late.arrived, 1), nil)
+	s.add("begun_late_p50", "lateness at the start of the request, p50", "ms", percentile(late.begun, 0.50), nil)
+	s.add("begun_late_p99", "lateness at the start of the request, p99", "ms", percentile(late.begun, 0.99), nil)
+	s.add("peak_per_second", "most polls in a second", "polls", float64(seen.peak), atMost(1.1*f.rate))
+	s.add("cpu_per_poll", "CPU per poll: client", "us", seen.cpuPerPoll(seen.client), nil)
+	s.add("postgres_cpu_per_poll", "CPU per poll: Postgres", "us", seen.cpuPerPoll(seen.postgres), nil)
+	s.add("others", "CPU of other work meanwhile", "%", seen.others(), nil)
+	s.add("wal_per_poll", "WAL per poll", "B", seen.walPerPoll(), nil)
+	s.add("memory_per_task", "memory per task", "KiB", seen.memoryPerTask(), nil)
+	return s.result(), nil
+}
+
+// lateness of the polls that were due in the window, in milliseconds.
+type lateness struct{ begun, arrived []float64 }
+
+// clockSlack: an arrival that is earlier than this before its question belongs
+// to another one.
+const clockSlack = time.Millisecond
+
+// lateness joins the two logs: the polls of a task are asked one after the
+// other, so the n-th question of a task is its n-th arrival.
+func (f flown) lateness() (lateness, error) {
+	arrivals := map[int64][]int64{}
+	for _, a := range f.arrivals {
+		arrivals[int64(a.Task)] = append(arrivals[int64(a.Task)], a.At)
+	}
+	from, to := f.at.Add(-f.elapsed).UnixNano(), f.at.UnixNano()
+	var late lateness
+	for _, p := range f.polls {
+		left := arrivals[p.Task]
+		if len(left) == 0 {
+			return late, fmt.Errorf("a poll of task %d did not arrive", p.Task)
+		}
+		at := left[0]
+		arrivals[p.Task] = left[1:]
+		if at < p.Begun-int64(clockSlack) {
+			return late, fmt.Errorf("task %d was asked without a note of it", p.Task)
+		}
+		if p.Due >= from && p.Due < to {
+			late.begun = append(late.begun, milliseconds(time.Duration(p.Begun-p.Due)))
+			late.arrived = append(late.arrived, milliseconds(time.Duration(at-p.Due)))
+		}
+	}
+	if len(late.arrived) == 0 {
+		return late, fmt.Errorf("no poll was due in %s", f.elapsed.Round(time.Second))
+	}
+	return late, nil
+}

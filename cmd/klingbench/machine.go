@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+)
+
+// machine is what the figures depend on.
+type machine struct {
+	Cores    int    `json:"cores"`
+	CPU      string `json:"cpu"`
+	Memory   string `json:"memory,omitempty"` // as in /proc/meminfo
+	OS       string `json:"os"`
+	Go       string `json:"go"`
+	Postgres string `json:"postgres,omitempty"`
+}
+
+func describeMachine() machine {
+	return machine{
+		Cores: runtime.NumCPU(), CPU: procValue("/proc/cpuinfo", "model name"), Memory: procValue("/proc/meminfo", "MemTotal"),
+		OS: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(),
+	}
+}
+
+// procValue finds "name : value" in a file of /proc.
+func procValue(file, name string) string {
+	text, _ := os.ReadFile(file)
+	for line := range strings.SplitSeq(string(text), "\n") {
+		if key, value, found := strings.Cut(line, ":"); found && strings.TrimSpace(key) == name {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+// commit is what was measured: as the toolchain recorded it, which go run does
+// not, else as git says; "" when neither knows.
+func commit(ctx context.Context) string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, setting := range info.Settings {
+			if setting.Key == "vcs.revision" {
+				return setting.Value
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty", "--abbrev=12").Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+}

@@ -1,0 +1,111 @@
+// Command klingbench measures klingwatch on this machine. It starts everything
+// that it needs itself: a Postgres of its own, a stub of the relay and the
+// workers, each a process of its own, so that their CPU and memory are told
+// apart. It stops by itself and leaves nothing behind.
+//
+//	go run ./cmd/klingbench poll            # throughput, WAL, CPU, memory
+//	go run ./cmd/klingbench late            # how exactly polls keep their time
+//	go run ./cmd/klingbench insert          # from the row to the first poll, bulk inserts, webhooks
+//	go run ./cmd/klingbench crash           # taking over after kill -9
+//	go run ./cmd/klingbench schedule        # what the learned schedule gains, a simulation
+//	go run ./cmd/klingbench poll --quick --json
+//
+// Absolute figures say little about another machine: what is compared with a
+// target is a ratio within one run where that is possible. poll therefore always
+// measures three contenders one after the other: the HTTP client alone without a
+// database (the limit), a naive River job per task that asks and snoozes, and
+// klingwatch's worker.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"golang.org/x/term"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// Exit codes.
+const (
+	exitOK    = 0 // measured; missed targets are no error
+	exitError = 1
+	exitUsage = 2
+)
+
+// commands is the command line.
+type commands struct {
+	Poll     pollCommand     `cmd:"" help:"Throughput against the HTTP limit and naive River, WAL and CPU per poll, memory per task."`
+	Late     lateCommand     `cmd:"" help:"How late polls arrive at the relay, below saturation."`
+	Insert   insertCommand   `cmd:"" help:"From the insert to the first poll, bulk and single inserts, from the last reply to the webhook."`
+	Crash    crashCommand    `cmd:"" help:"How soon the tasks of a killed process are asked again."`
+	Schedule scheduleCommand `cmd:"" help:"How soon an end is seen with the learned schedule and with the fixed interval, at the same number of polls."`
+	Child    childCommand    `cmd:"" hidden:"" help:"A process of a measurement."`
+}
+
+// console is where a command writes.
+type console struct{ out, err io.Writer }
+
+// terminal tells whether w is a person's terminal.
+func terminal(w any) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+func run(args []string, out, errOut io.Writer) int {
+	// The first signal ends everything in good order, a second one at once.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+
+	exit := -1
+	parser, err := kong.New(&commands{},
+		kong.Name("klingbench"),
+		kong.Description("klingbench measures klingwatch on this machine; it starts its own Postgres and relay."),
+		kong.Writers(out, errOut),
+		kong.Exit(func(code int) { exit = code }),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(&console{out, errOut}),
+	)
+	if err != nil {
+		return fail(errOut, err)
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	command, err := parser.Parse(args)
+	if exit >= 0 {
+		return exit // --help
+	}
+	if err != nil {
+		fmt.Fprintf(errOut, "klingbench: %s; try klingbench --help\n", err)
+		return exitUsage
+	}
+	err = command.Run()
+	if ctx.Err() != nil {
+		err = context.Canceled
+	}
+	return fail(errOut, err)
+}
+
+// fail prints an error as one line and returns the exit code.
+func fail(w io.Writer, err error) int {
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(w, "klingbench: stopped")
+	default:
+		fmt.Fprintln(w, "klingbench: "+strings.Join(strings.Fields(err.Error()), " "))
+	}
+	return exitError
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/klingwatch/klingwatch/worker"
+)
+
+// scheduleCommand compares the learned schedule with the fixed interval by
+// simulation; it needs no server.
+type scheduleCommand struct {
+	output
+	Median   time.Duration `default:"2m" help:"Median of the tasks' durations."`
+	Interval time.Duration `default:"5s" help:"The fixed interval."`
+	Tasks    int           `placeholder:"N" help:"Tasks to learn from, and as many to ask about; default: 4000, with --quick 1000."`
+	Runs     int           `placeholder:"N" help:"Runs with other random numbers, whose median counts; default: 5, with --quick 1."`
+}
+
+// spreads are the standard deviations of the durations' logarithm that are
+// tried, from tasks that take always the same time to those that take any.
+var spreads = []float64{0.1, 0.2, 0.3, 0.5, 1}
+
+// Run simulates.
+func (cmd scheduleCommand) Run(ctx context.Context, c *console) error {
+	begun := time.Now()
+	tasks, runs := 4_000, 5
+	if cmd.Quick {
+		tasks, runs = 1_000, 1
+	}
+	if cmd.Tasks > 0 {
+		tasks = cmd.Tasks
+	}
+	if cmd.Runs > 0 {
+		runs = cmd.Runs
+	}
+	s := newSeries(median)
+	for _, spread := range spreads {
+		for run := range runs {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			s.addSimulation(spread, worker.SimulateSchedule(cmd.Median, spread, cmd.Interval, tasks, uint64(run)+1))
+		}
+	}
+	return c.print(cmd.output, newDocument(ctx, cmd.output, "schedule", begun, s.result()))
+}
+
+// addSimulation adds the figures of one simulation. Both schedules are meant to
+// need the same number of polls; what is left of a difference is taken out by
+// giving the fixed interval as many polls as the learned schedule needed, which
+// shortens or lengthens its delay by that factor.
+func (s *series) addSimulation(spread float64, sim worker.Simulation) {
+	name, label := "_spread_"+number(spread), ", durations' log sd "+number(spread)
+	more := ratio(sim.LearnedPolls, sim.FixedPolls)
+	s.add("delay"+name, "delay, learned : fixed"+label, "", more*ratio(sim.LearnedDelay.Seconds(), sim.FixedDelay.Seconds()), atMost(0.5))
+	s.add("fixed_delay"+name, "  delay, fixed interval", "s", sim.FixedDelay.Seconds(), nil)
+	s.add("learned_delay"+name, "  delay, learned", "s", sim.LearnedDelay.Seconds(), nil)
+	s.add("fixed_polls"+name, "  polls per task, fixed interval", "polls", sim.FixedPolls, nil)
+	s.add("learned_polls"+name, "  polls per task, learned", "polls", sim.LearnedPolls, nil)
+}
