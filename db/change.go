@@ -26,6 +26,8 @@ type Change struct {
 	Polled            bool            `json:"polled"`     // false for changes that no reply brought: expired, canceled
 	Deadline          time.Duration   `json:"-"`          // of tasks that have none of their own
 	DeadlineSeconds   float64         `json:"deadline"`   // set by ApplyChanges
+	LateChecks        time.Duration   `json:"-"`          // how long an expired task is asked again; 0 for other statuses
+	LateSeconds       float64         `json:"late"`       // set by ApplyChanges
 }
 
 // Changed is what ApplyChanges found when it wrote a Change.
@@ -49,6 +51,7 @@ type Changed struct {
 func ApplyChanges(ctx context.Context, q Querier, changes []Change) ([]Changed, error) {
 	for i := range changes {
 		changes[i].DeadlineSeconds = changes[i].Deadline.Seconds()
+		changes[i].LateSeconds = changes[i].LateChecks.Seconds()
 	}
 	input, err := json.Marshal(changes)
 	if err != nil {
@@ -71,11 +74,12 @@ func ApplyChanges(ctx context.Context, q Querier, changes []Change) ([]Changed, 
 		    submitted_at = case when c.status = 'submitted' then coalesce(t.submitted_at, now()) else t.submitted_at end,
 		    processing_at = case when c.status = 'processing' then coalesce(t.processing_at, now()) else t.processing_at end,
 		    deadline_at = coalesce(t.deadline_at, t.created_at + make_interval(secs => c.deadline)),
-		    finished_at = case when c.status not in ('pending', 'submitted', 'processing') then now() end
+		    finished_at = case when c.status not in ('pending', 'submitted', 'processing') then now() end,
+		    late_checks_until = case when c.late > 0 then now() + make_interval(secs => c.late) end
 		from jsonb_to_recordset(@changes::jsonb) as c(
 		     task bigint, "from" text, status text, status_message text, upstream_status text, error_code text,
 		     request_id text, result jsonb, unit_deduction numeric, polls int, upstream_created_at timestamptz,
-		     upstream_updated_at timestamptz, last_error text, polled bool, deadline float8)
+		     upstream_updated_at timestamptz, last_error text, polled bool, deadline float8, late float8)
 		where t.id = c.task and t.status = c."from"
 		returning t.id as task,
 		          t.task_id,

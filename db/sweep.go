@@ -3,22 +3,18 @@ package db
 import (
 	"context"
 	"fmt"
-	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
-// GiveMissingJobs gives a job to every open task, every task that expired
-// within lateChecks and every planned delivery that has none: river_job is
+// GiveMissingJobs gives a job to every open task, every expired task with late
+// checks to come and every planned delivery that has none: river_job is
 // disposable, the tasks are not. A task that was reopened while its job was on
 // the way to a long sleep is woken, too. It returns how many jobs were missing.
-func GiveMissingJobs(ctx context.Context, q Querier, lateChecks time.Duration) (given int, err error) {
+func GiveMissingJobs(ctx context.Context, q Querier) (given int, err error) {
 	err = q.QueryRow(ctx, `
 		select coalesce(klingwatch.give_jobs('poll', (
 			select array_agg(t.id)
 			from klingwatch.tasks t
-			where (t.status in ('pending', 'submitted', 'processing')
-			       or t.status = 'expired' and t.finished_at > now() - @late_checks::interval)
+			where (t.finished_at is null or t.late_checks_until > now())
 			  and not exists (select from klingwatch.river_job j
 			                  where j.unique_key = klingwatch.job_key('poll', t.id) and j.unique_states is not null
 			                    and klingwatch.river_job_state_in_bitmask(j.unique_states, j.state)
@@ -30,8 +26,7 @@ func GiveMissingJobs(ctx context.Context, q Querier, lateChecks time.Duration) (
 			where d.state = 'pending' and d.next_attempt_at is not null
 			  and not exists (select from klingwatch.river_job j
 			                  where j.unique_key = klingwatch.job_key('deliver', d.id) and j.unique_states is not null
-			                    and klingwatch.river_job_state_in_bitmask(j.unique_states, j.state)))), 0)`,
-		pgx.StrictNamedArgs{"late_checks": lateChecks}).Scan(&given)
+			                    and klingwatch.river_job_state_in_bitmask(j.unique_states, j.state)))), 0)`).Scan(&given)
 	if err != nil {
 		return 0, fmt.Errorf("giving jobs to tasks that have none: %w", err)
 	}
@@ -65,7 +60,7 @@ func OpenTasks(ctx context.Context, q Querier) ([]Counts, error) {
 		select status,
 		       count(*) as tasks
 		from klingwatch.tasks
-		where status in ('pending', 'submitted', 'processing')
+		where finished_at is null
 		group by status`)
 }
 

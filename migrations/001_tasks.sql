@@ -5,13 +5,13 @@ create table klingwatch.tasks (
     id                  bigint generated always as identity primary key,
     task_id             text not null
         constraint "task_id: 1 to 255 characters, no space, not . or .."
-        check (task_id ~ '^[^[:space:][:cntrl:]]{1,255}$' and task_id not in ('.', '..')),
+        check (char_length(task_id) between 1 and 255 and task_id !~ '[[:space:][:cntrl:]]' and task_id not in ('.', '..')),
     action              text not null
         constraint "action: 1 to 64 lower-case letters, digits and -"
-        check (action ~ '^[a-z0-9-]{1,64}$'),
+        check (char_length(action) between 1 and 64 and action !~ '[^a-z0-9-]'),
     action2             text not null
         constraint "action2: lower-case letters, digits and -, at most one /"
-        check (action2 ~ '^[a-z0-9-]{1,64}(/[a-z0-9-]{1,64})?$'),
+        check (char_length(action2) between 1 and 128 and action2 !~ '[^a-z0-9/-]|/.*/|^/|/$'),
     external_id         text
         constraint "external_id: 1 to 255 characters"
         check (char_length(external_id) between 1 and 255),
@@ -41,11 +41,13 @@ create table klingwatch.tasks (
     deadline_at         timestamptz
         constraint "deadline_at: a finite time" check (isfinite(deadline_at)),
     finished_at         timestamptz,
+    late_checks_until   timestamptz,
     constraint "task_id, action, action2: this task is tracked already" unique (task_id, action, action2)
 ) with (fillfactor = 75);
 
-create index tasks_open on klingwatch.tasks (id) where status in ('pending', 'submitted', 'processing');
-create index tasks_expired on klingwatch.tasks (finished_at) where status = 'expired';
+-- By columns that change once, not by status: a status change of an open task touches no index.
+create index tasks_open on klingwatch.tasks (id) where finished_at is null;
+create index tasks_late on klingwatch.tasks (id) where late_checks_until is not null;
 create index tasks_external_id on klingwatch.tasks (external_id) where external_id is not null;
 
 comment on table klingwatch.tasks is 'One row per generation task at the relay; inserting a row is the whole integration. The truth about a task: river_job is disposable.';
@@ -73,6 +75,7 @@ comment on column klingwatch.tasks.upstream_created_at is 'creation by the provi
 comment on column klingwatch.tasks.upstream_updated_at is 'last change by the provider''s clock';
 comment on column klingwatch.tasks.deadline_at is 'a task that has not ended by then becomes expired; null until the first write: created_at + KLINGWATCH_TASK_DEADLINE';
 comment on column klingwatch.tasks.finished_at is 'when a terminal status was written';
+comment on column klingwatch.tasks.late_checks_until is 'an expired task is asked again, rarely, until then; null otherwise';
 
 create table klingwatch.outputs (
     task             bigint not null references klingwatch.tasks (id) on delete cascade,

@@ -150,6 +150,9 @@ func changeOf(task db.PollTarget, v verdict, reply *klingapi.Reply, deadline tim
 		Polled:        true,
 		Deadline:      deadline,
 	}
+	if v.status == db.Expired {
+		c.LateChecks = LateChecks
+	}
 	if reply == nil {
 		return c
 	}

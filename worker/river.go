@@ -79,10 +79,14 @@ func (w *Worker) newClient(id string, polls *pollWorker) (*river.Client[pgx.Tx],
 		CompletedJobRetentionPeriod: finishedRetention,
 		CancelledJobRetentionPeriod: finishedRetention,
 		DiscardedJobRetentionPeriod: finishedRetention,
-		RetryPolicy:                 retryPolicy{},
-		ErrorHandler:                &errorHandler{log: w.Log},
-		SoftStopTimeout:             softStop,
-		Logger:                      slog.New(riverLog{w.Log.Handler(), &sync.Map{}}),
+		// those that are left, see migrations/003_jobs.sql
+		ReindexerIndexNames: []string{
+			"river_job_pkey", "river_job_prioritized_fetching_index", "river_job_state_and_finalized_at_index", "river_job_unique_idx",
+		},
+		RetryPolicy:     retryPolicy{},
+		ErrorHandler:    &errorHandler{log: w.Log},
+		SoftStopTimeout: softStop,
+		Logger:          slog.New(riverLog{w.Log.Handler(), &sync.Map{}}),
 	})
 }
 

@@ -41,7 +41,7 @@ func (w *Worker) sweep(ctx context.Context) error {
 	if err := db.ReleaseParked(ctx, w.Pool); err != nil {
 		return err
 	}
-	given, err := db.GiveMissingJobs(ctx, w.Pool, LateChecks)
+	given, err := db.GiveMissingJobs(ctx, w.Pool)
 	if err != nil {
 		return err
 	}

@@ -107,6 +107,12 @@ func prepareNaive(ctx context.Context, pool *pgxpool.Pool, tasks int) error {
 	if _, err := pool.Exec(ctx, `create table klingwatch.naive (id bigint primary key, status text not null, result jsonb)`); err != nil {
 		return err
 	}
+	// River as it comes: klingwatch's migrations drop these
+	for _, index := range []string{"btree (kind)", "gin (args)", "gin (metadata)"} {
+		if _, err := pool.Exec(ctx, `create index on klingwatch.river_job using `+index); err != nil {
+			return err
+		}
+	}
 	_, err := pool.Exec(ctx, `insert into klingwatch.naive (id, status) select n, 'pending' from generate_series(1, $1::int) n`, tasks)
 	if err == nil {
 		_, err = pool.Exec(ctx, `
