@@ -15,36 +15,33 @@ type NewEvent struct {
 	Sequence int             `json:"sequence"`
 	Type     string          `json:"type"`
 	Payload  json.RawMessage `json:"payload"`
-	Terminal bool            `json:"terminal"` // the task's callback_url gets it
 }
 
 // AddEvents writes events and one delivery for each receiver that wants them:
-// the task's callback_url for terminal ones, endpoints by their event types. A
-// disabled endpoint's delivery waits until it is enabled. Jobs come by trigger.
+// the callback_url of a task that is terminal, endpoints by their event types.
+// A disabled endpoint's delivery waits until it is enabled. Jobs come by
+// trigger.
 func AddEvents(ctx context.Context, q Querier, events []NewEvent) error {
+	if len(events) == 0 {
+		return nil
+	}
 	input, err := json.Marshal(events)
 	if err != nil {
 		return err
 	}
-	if _, err := q.Exec(ctx, `
-		insert into klingwatch.events (event_id, task, sequence, type, payload)
-		select event_id, task, sequence, type, payload
-		from jsonb_to_recordset(@events::jsonb) as n(event_id text, task bigint, sequence int, type text, payload jsonb)
-		order by task, sequence`,
-		pgx.StrictNamedArgs{"events": input}); err != nil {
-		return err
-	}
 	_, err = q.Exec(ctx, `
 		with news as (
-			select e.id, e.task, e.type, n.terminal
-			from jsonb_to_recordset(@events::jsonb) as n(event_id text, terminal bool)
-			join klingwatch.events e using (event_id)
+			insert into klingwatch.events (event_id, task, sequence, type, payload)
+			select event_id, task, sequence, type, payload
+			from jsonb_to_recordset(@events::jsonb) as n(event_id text, task bigint, sequence int, type text, payload jsonb)
+			order by task, sequence
+			returning id, task, type
 		)
 		insert into klingwatch.deliveries (event, endpoint, url, next_attempt_at)
 		select n.id, null, t.callback_url, now()
 		from news n
 		join klingwatch.tasks t on t.id = n.task
-		where n.terminal and t.callback_url is not null
+		where t.finished_at is not null and t.callback_url is not null
 		union all
 		select n.id, w.id, w.url, case when w.disabled_at is null then now() end
 		from news n

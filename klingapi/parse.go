@@ -77,7 +77,33 @@ func objects(v any) (any, int) {
 // mayOffend tells whether jsonb could refuse the text: NUL and lone surrogates
 // (both need an escape), bytes that are not UTF-8, numbers of absurd size.
 func mayOffend(body []byte) bool {
-	return bytes.Contains(body, []byte(`\u`)) || !utf8.Valid(body) || hugeNumber.Match(body)
+	return bytes.Contains(body, []byte(`\u`)) || !utf8.Valid(body) || mayHoldHugeNumber(body)
+}
+
+// mayHoldHugeNumber is a quick look for what hugeNumber finds: an exponent of
+// three digits or a thousand digits in a row. It errs on the side of yes.
+func mayHoldHugeNumber(body []byte) bool {
+	digits := 0
+	for i, c := range body {
+		if c < '0' || c > '9' {
+			digits = 0
+			continue
+		}
+		digits++
+		if digits == 1000 {
+			return true
+		}
+		if digits == 3 && i >= 4 {
+			before := body[i-3]
+			if before == '+' || before == '-' {
+				before = body[i-4]
+			}
+			if before == 'e' || before == 'E' {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 var hugeNumber = regexp.MustCompile(`[0-9][eE][+-]?[0-9]{3,}|[0-9]{1000}`)

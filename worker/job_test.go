@@ -25,7 +25,7 @@ func workOnce(t *testing.T, cfg Config, task int64) *rivertest.WorkResult {
 	wr.settled = p.settled
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
-	go wr.run()
+	wr.start()
 	wg.Go(func() { p.run(ctx) })
 	w.OnPoll = func(int64, time.Time, time.Time) { p.drain() }
 	defer func() { cancel(); wg.Wait(); wr.close() }()

@@ -223,7 +223,7 @@ func eventOf(done db.Changed, c db.Change, outputs []db.Output) (db.NewEvent, er
 	}
 	return db.NewEvent{
 		EventID: webhook.NewEventID(), Task: done.Task, Sequence: done.Sequence, Type: event.Type,
-		Payload: payload, Terminal: db.Terminal(c.Status),
+		Payload: payload,
 	}, nil
 }
 

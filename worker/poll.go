@@ -48,6 +48,9 @@ func (p *pollWorker) Work(ctx context.Context, job *river.Job[pollArgs]) error {
 	w := p.poller.watch(task, recall(job.Metadata))
 	select {
 	case r := <-w.done:
+		if r.err == nil {
+			return nil
+		}
 		if err := river.MetadataSet(ctx, memoryKey, r.memory); err != nil {
 			return fmt.Errorf("remembering the poll: %w", err)
 		}

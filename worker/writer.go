@@ -4,80 +4,96 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
 const (
-	// batchWindow is how long results gather after a write; the first after a
-	// pause is written at once.
+	// batchWindow is between two transactions, so that results gather; the first
+	// after a pause is written at once.
 	batchWindow = 20 * time.Millisecond
 	// maxBatch bounds one transaction.
 	maxBatch = 500
+	// writers at once: one cannot use all that Postgres can do.
+	writers = 2
 )
 
-// writer writes what polls came to, many tasks in one transaction.
+// writer writes what polls came to, many tasks in one transaction. Its queue has
+// no bound of its own: each resident task is in it at most once.
 type writer struct {
 	*Worker
-	items   chan *settlement
 	settled func(s *settlement, applied bool, err error) // after commit
-	done    chan struct{}
+	running sync.WaitGroup
+
+	mu     sync.Mutex
+	queue  []*settlement
+	closed bool
+	wake   chan struct{}
 }
 
 func newWriter(w *Worker) *writer {
-	return &writer{Worker: w, items: make(chan *settlement, maxBatch), done: make(chan struct{})}
+	return &writer{Worker: w, wake: make(chan struct{}, writers)}
 }
 
-// add hands a settlement over; it waits while the writer is far behind.
-func (w *writer) add(s *settlement) { w.items <- s }
+// add hands a settlement over.
+func (w *writer) add(s *settlement) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.queue = append(w.queue, s)
+	select {
+	case w.wake <- struct{}{}:
+	default: // they are awake
+	}
+}
 
 // close writes what was handed over and ends the writer.
 func (w *writer) close() {
-	close(w.items)
-	<-w.done
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	close(w.wake)
+	w.running.Wait()
+}
+
+// start begins to write; close ends it.
+func (w *writer) start() {
+	for range writers {
+		w.running.Go(w.run)
+	}
 }
 
 // run writes until close.
 func (w *writer) run() {
-	defer close(w.done)
-	var last time.Time
-	for s := range w.items {
-		w.flush(w.gather(s, time.Until(last.Add(batchWindow))))
-		last = time.Now()
+	for {
+		batch, closed := w.take()
+		if len(batch) > 0 {
+			begun := time.Now()
+			w.flush(batch)
+			if len(batch) < maxBatch && !closed { // a full batch means that more is waiting
+				time.Sleep(time.Until(begun.Add(batchWindow)))
+			}
+			continue
+		}
+		if closed {
+			return
+		}
+		<-w.wake
 	}
 }
 
-// gather collects a batch for as long as wait; what is there already comes
-// along.
-func (w *writer) gather(first *settlement, wait time.Duration) []*settlement {
-	batch := []*settlement{first}
-	timer := time.NewTimer(max(wait, 0))
-	defer timer.Stop()
-	for len(batch) < maxBatch {
-		select {
-		case s, ok := <-w.items:
-			if !ok {
-				return batch
-			}
-			batch = append(batch, s)
-			continue
-		default:
-		}
-		if wait <= 0 {
-			return batch
-		}
-		select {
-		case s, ok := <-w.items:
-			if !ok {
-				return batch
-			}
-			batch = append(batch, s)
-		case <-timer.C:
-			wait = 0
-		}
+// take returns the next batch, oldest first.
+func (w *writer) take() (batch []*settlement, closed bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := min(len(w.queue), maxBatch)
+	batch = w.queue[:n:n]
+	w.queue = w.queue[n:]
+	if len(w.queue) == 0 {
+		w.queue = nil
 	}
-	return batch
+	return batch, w.closed
 }
 
 // flush writes a batch. Where Postgres refuses a value, each task is written

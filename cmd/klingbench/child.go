@@ -12,6 +12,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"time"
+
+	"github.com/klingwatch/klingwatch/worker"
 )
 
 // stopPatience is how long a child may take to end in good order.
@@ -31,6 +33,7 @@ type childCommand struct {
 func (cmd childCommand) Run(ctx context.Context) error {
 	signal.Ignore(os.Interrupt) // Ctrl-C reaches all processes; the parent decides
 	ctx = context.WithoutCancel(ctx)
+	worker.TuneGC() // as serve does, and the same for those it is compared with
 	server := rpc.NewServer()
 	if err := server.RegisterName("Child", cmd.service(ctx)); err != nil {
 		return err

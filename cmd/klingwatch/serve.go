@@ -24,6 +24,7 @@ type serveCommand struct {
 
 // Run serves until a signal; a second one ends the process at once.
 func (cmd serveCommand) Run(ctx context.Context, c *console) (err error) {
+	worker.TuneGC()
 	s, err := loadSettings()
 	if err != nil {
 		return err
