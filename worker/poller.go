@@ -16,6 +16,11 @@ const (
 	// maxAsking bounds the questions on their way at once: at the default rate
 	// and timeout 750 are enough, even when every answer takes that long.
 	maxAsking = klingapi.DefaultMaxConns
+	// fewAsking are kept without a second thought. Beyond, the pool grows only
+	// when nobody is free for growWait: a fast relay is asked most cheaply over
+	// few connections, a slow one over many.
+	fewAsking = 64
+	growWait  = time.Millisecond
 	// residentFor is the longest wait that a job stays resident for; a longer one
 	// costs two row updates and frees the slot.
 	residentFor = 2 * time.Minute
@@ -47,9 +52,10 @@ type poller struct {
 	resident map[int64]*watched // all tasks here, waiting or not
 	draining bool
 
-	kick chan struct{} // the first due time may have changed
-	work chan *watched // to the pool
-	pool sync.WaitGroup
+	kick   chan struct{} // the first due time may have changed
+	work   chan *watched // to the pool
+	pool   sync.WaitGroup
+	pooled int // goroutines in the pool; the dispatcher's alone
 }
 
 func newPoller(w *Worker, asking context.Context, wr *writer) *poller {
@@ -151,7 +157,6 @@ func (p *poller) drain() {
 // run dispatches until ctx ends, then waits for the pool.
 func (p *poller) run(ctx context.Context) {
 	defer func() { close(p.work); p.pool.Wait() }()
-	pool := 0
 	for ctx.Err() == nil {
 		if !p.awaitDue(ctx) {
 			return
@@ -172,16 +177,40 @@ func (p *poller) run(ctx context.Context) {
 			continue
 		}
 		w.ticket, w.probe = t, probe
-		select {
-		case p.work <- w:
-			continue
-		default:
+		p.hand(w)
+	}
+}
+
+// hand gives a task to the pool, which grows when nobody is free for a while.
+func (p *poller) hand(w *watched) {
+	if p.pooled < maxAsking {
+		wait := growWait
+		if p.pooled < fewAsking {
+			wait = 0
 		}
-		if pool < maxAsking {
-			pool++
-			p.pool.Go(p.exchange)
+		if p.offer(w, wait) {
+			return
 		}
-		p.work <- w
+		p.pooled++
+		p.pool.Go(p.exchange)
+	}
+	p.work <- w
+}
+
+// offer gives a task to a goroutine of the pool that is free within a while.
+func (p *poller) offer(w *watched, within time.Duration) bool {
+	select {
+	case p.work <- w:
+		return true
+	default:
+	}
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case p.work <- w:
+		return true
+	case <-timer.C:
+		return false
 	}
 }
 

@@ -7,16 +7,20 @@ import (
 	"github.com/klingwatch/klingwatch/db"
 )
 
-// DefaultSweepInterval bounds how long a row without a job waits; the queries
-// are cheap (0.1 s at 50,000 open tasks).
-const DefaultSweepInterval = 5 * time.Second
+const (
+	// DefaultSweepInterval bounds how long the jobs of a dead process wait.
+	DefaultSweepInterval = 5 * time.Second
+	// lookEvery sweeps, rows without a job are looked for: that reads all open
+	// tasks, 0.1 s at 50,000.
+	lookEvery = 3
+)
 
 // sweepUntil sweeps at once and then regularly, until ctx ends.
 func (w *Worker) sweepUntil(ctx context.Context) {
 	ticker := time.NewTicker(w.SweepInterval)
 	defer ticker.Stop()
-	for {
-		if err := w.sweep(ctx); err != nil && ctx.Err() == nil {
+	for n := 0; ; n++ {
+		if err := w.sweep(ctx, n%lookEvery == 0); err != nil && ctx.Err() == nil {
 			w.Log.Warn("sweeping, trying again", "error", err.Error(), "in", w.SweepInterval.String())
 		}
 		select {
@@ -29,7 +33,7 @@ func (w *Worker) sweepUntil(ctx context.Context) {
 
 // sweep learns of a pause, gives back the jobs of instances that are gone and gives jobs to rows
 // that have none. Several instances may do it at once: both are idempotent.
-func (w *Worker) sweep(ctx context.Context) error {
+func (w *Worker) sweep(ctx context.Context, look bool) error {
 	if err := w.followPause(ctx); err != nil {
 		return err
 	}
@@ -38,6 +42,9 @@ func (w *Worker) sweep(ctx context.Context) error {
 		return err
 	}
 	w.tellReturned(returned)
+	if !look {
+		return nil
+	}
 	if err := db.ReleaseParked(ctx, w.Pool); err != nil {
 		return err
 	}
