@@ -31,8 +31,9 @@ func (w *Worker) sweepUntil(ctx context.Context) {
 	}
 }
 
-// sweep learns of a pause, gives back the jobs of instances that are gone and gives jobs to rows
-// that have none. Several instances may do it at once: both are idempotent.
+// sweep learns of a pause and gives back the jobs of instances that are gone;
+// with look it gives jobs to rows that have none. Several instances may do it
+// at once: all of it is idempotent.
 func (w *Worker) sweep(ctx context.Context, look bool) error {
 	if err := w.followPause(ctx); err != nil {
 		return err

@@ -1,0 +1,164 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/klingapi"
+)
+
+const (
+	// maxAsking bounds the questions on their way at once: at the default rate
+	// and timeout 750 are enough, even when every answer takes that long.
+	maxAsking = klingapi.DefaultMaxConns
+	// fewAsking are kept without a second thought. Beyond, the pool grows only
+	// when nobody is free for growWait: a fast relay is asked most cheaply over
+	// few connections, a slow one over many.
+	fewAsking = 64
+	growWait  = time.Millisecond
+	// heldLook is how often tasks are looked at while the relay must not be asked.
+	heldLook = 500 * time.Millisecond
+)
+
+// run dispatches until ctx ends, then waits for the pool.
+func (p *poller) run(ctx context.Context) {
+	defer func() { close(p.work); p.pool.Wait() }()
+	for ctx.Err() == nil {
+		if !p.awaitDue(ctx) {
+			return
+		}
+		t, probe, wait := p.admit(ctx)
+		if wait > 0 {
+			p.expireHeld()
+			sleep(ctx, min(wait, heldLook))
+			continue
+		}
+		if p.limiter.Wait(ctx) != nil {
+			p.gate.cancel(t)
+			return
+		}
+		w := p.takeDue()
+		if w == nil {
+			p.gate.cancel(t)
+			continue
+		}
+		w.ticket, w.probe = t, probe
+		p.hand(w)
+	}
+}
+
+// hand gives a task to the pool, which grows when nobody is free for a while.
+func (p *poller) hand(w *watched) {
+	if p.pooled < maxAsking {
+		wait := growWait
+		if p.pooled < fewAsking {
+			wait = 0
+		}
+		if p.offer(w, wait) {
+			return
+		}
+		p.pooled++
+		p.pool.Go(p.exchange)
+	}
+	p.work <- w
+}
+
+// offer gives a task to a goroutine of the pool that is free within a while.
+func (p *poller) offer(w *watched, within time.Duration) bool {
+	select {
+	case p.work <- w:
+		return true
+	default:
+	}
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case p.work <- w:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// awaitDue returns true when a task is due, false when ctx ends.
+func (p *poller) awaitDue(ctx context.Context) bool {
+	for {
+		p.mu.Lock()
+		wait := time.Hour
+		if first := p.waiting.first(); first != nil {
+			wait = time.Until(first.due)
+		}
+		p.mu.Unlock()
+		if wait <= 0 {
+			return true
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return false
+		case <-timer.C:
+		case <-p.kick:
+			timer.Stop()
+		}
+	}
+}
+
+// admit asks pause and gate. Trouble with the database holds everything back
+// for a moment: what was asked could not be written.
+func (p *poller) admit(ctx context.Context) (t ticket, probe bool, wait time.Duration) {
+	probe, wait, err := p.admitCredential(ctx, time.Now())
+	if err != nil {
+		if ctx.Err() == nil {
+			p.Log.Warn("asking whether polling is paused, trying again", "error", err.Error())
+		}
+		return ticket{}, false, heldLook
+	}
+	if wait > 0 {
+		return ticket{}, false, wait
+	}
+	t, wait = p.gate.admit(time.Now())
+	return t, probe, wait
+}
+
+// takeDue takes the first task off the heap if it is due.
+func (p *poller) takeDue() *watched {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w := p.waiting.first()
+	if w == nil || w.due.After(time.Now()) {
+		return nil
+	}
+	p.waiting.remove(w)
+	return w
+}
+
+// expireHeld keeps deadlines while the relay must not be asked.
+func (p *poller) expireHeld() {
+	now := time.Now()
+	var late []*watched
+	p.mu.Lock()
+	for _, w := range p.waiting {
+		if !db.Terminal(w.task.Status) && w.task.Left <= now.Sub(w.read) {
+			late = append(late, w)
+		}
+	}
+	for _, w := range late {
+		p.waiting.remove(w)
+	}
+	p.mu.Unlock()
+	for _, w := range late {
+		p.writer.add(p.settlement(w, expireUnasked(w.now(now), w.memory, "the relay could not be asked"), nil, now))
+	}
+}
+
+// sleep waits, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
