@@ -133,7 +133,7 @@ func (b *bench) times() []time.Time {
 func TestPollsAreOnTimeAndJittered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 5*time.Second, 1e5, 100*time.Millisecond)
-		const tasks = 2000
+		const tasks = 500 // 10 on their way at once: the pool need not grow
 		for id := range int64(tasks) {
 			b.watch(processing(id), memory{})
 		}
@@ -142,7 +142,7 @@ func TestPollsAreOnTimeAndJittered(t *testing.T) {
 		last := map[int64]time.Time{}
 		gaps := map[time.Duration]bool{}
 		for _, a := range b.asked {
-			if late := a.when.Sub(a.due); late < 0 || late > 2*growWait {
+			if late := a.when.Sub(a.due); late < 0 || late > time.Millisecond {
 				t.Fatalf("task %d was asked %s after it was due", a.task, late)
 			}
 			if before, again := last[a.task]; again {
@@ -154,7 +154,7 @@ func TestPollsAreOnTimeAndJittered(t *testing.T) {
 			}
 			last[a.task] = a.when
 		}
-		if len(last) != tasks || len(gaps) < 500 {
+		if len(last) != tasks || len(gaps) < 300 {
 			t.Errorf("%d of %d tasks asked, %d different waits", len(last), tasks, len(gaps))
 		}
 	})
