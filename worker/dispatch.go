@@ -105,20 +105,23 @@ func (p *poller) awaitDue(ctx context.Context) bool {
 	}
 }
 
-// admit asks pause and gate. Trouble with the database holds everything back
+// admit asks gate and pause. Trouble with the database holds everything back
 // for a moment: what was asked could not be written.
 func (p *poller) admit(ctx context.Context) (t ticket, probe bool, wait time.Duration) {
-	probe, wait, err := p.admitCredential(ctx, time.Now())
+	now := time.Now()
+	if t, wait = p.gate.admit(now); wait > 0 {
+		return ticket{}, false, wait
+	}
+	probe, wait, err := p.admitCredential(ctx, now)
 	if err != nil {
 		if ctx.Err() == nil {
 			p.Log.Warn("asking whether polling is paused, trying again", "error", err.Error())
 		}
-		return ticket{}, false, heldLook
+		wait = heldLook
 	}
 	if wait > 0 {
-		return ticket{}, false, wait
+		p.gate.cancel(t)
 	}
-	t, wait = p.gate.admit(time.Now())
 	return t, probe, wait
 }
 

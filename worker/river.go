@@ -50,8 +50,8 @@ const (
 	finishedRetention = time.Hour
 	// How long running requests may go on after a stop; they are at most 15-20 s
 	// long, and a stop should take less than 10.
-	softStop = 5 * time.Second
-	hardStop = 3 * time.Second
+	softStop = 4 * time.Second
+	hardStop = 2 * time.Second
 	// Jobs fail when the database does; they are tried again soon, for ever.
 	maxRetryWait = 30 * time.Second
 )

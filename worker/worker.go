@@ -93,6 +93,8 @@ const (
 	// lockCheck is how often the connection that holds the instance's lock is
 	// tried, and the instances are counted.
 	lockCheck = time.Second
+	// releaseTimeout bounds what a stop must wait for when the database hangs.
+	releaseTimeout = 2 * time.Second
 	// joinWait is how long a new instance leaves the rate to the others: by then
 	// they have seen it and share.
 	joinWait = lockCheck * 3 / 2
@@ -223,7 +225,7 @@ func (w *Worker) holdLock(ctx context.Context, conn *pgx.Conn, p *poller) error 
 		return errLockLost
 	}
 	for ctx.Err() == nil {
-		check, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+		check, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 		instances, err := db.LiveInstances(check, conn)
 		cancel()
 		if err != nil {
@@ -263,7 +265,7 @@ func (w *Worker) shareRate(instances int) {
 func burstOf(share float64) int { return max(1, int(share/20)) }
 
 func release(conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 	defer cancel()
 	_ = conn.Close(ctx)
 }

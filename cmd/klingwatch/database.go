@@ -21,7 +21,7 @@ const (
 	// toolConns is enough for commands that ask and go; migrating needs a few.
 	toolConns = 4
 	// closeTimeout bounds giving the connections back.
-	closeTimeout = 2 * time.Second
+	closeTimeout = time.Second
 )
 
 // database is an open pool, and the embedded server behind it if there is one.
