@@ -75,7 +75,7 @@ var codes = map[string]ErrorKind{
 }
 
 // successCodes are the values of code that report no error.
-var successCodes = map[string]bool{"": true, "0": true, "200": true, "success": true, "succeed": true, "ok": true}
+var successCodes = map[string]bool{"": true, "0": true, "0.0": true, "200": true, "success": true, "succeed": true, "ok": true}
 
 // kindOfCode decides by the body's code; "" when the code says nothing.
 func kindOfCode(code, message string) ErrorKind {

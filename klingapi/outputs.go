@@ -28,9 +28,7 @@ const maxNumberedURLs = 16
 func findOutputs(nodes []node, ref Ref) []Output {
 	var l outputList
 	for _, n := range nodes {
-		if result, ok := n.object["task_result"].(object); ok {
-			l.addResult(result)
-		}
+		l.addResult(n.object["task_result"], ref)
 		if len(l.outputs) == 0 {
 			l.addFlat(n.object, ref)
 		}
@@ -55,7 +53,7 @@ type outputList struct {
 }
 
 func (l *outputList) add(o Output) {
-	if o.URL == "" {
+	if !isURL(o.URL) {
 		return
 	}
 	if l.next == nil {
@@ -66,16 +64,41 @@ func (l *outputList) add(o Output) {
 	l.outputs = append(l.outputs, o)
 }
 
-func (l *outputList) addResult(result object) {
+// addResult reads a task_result: an object of lists; relays also make it a
+// list, or a single file.
+func (l *outputList) addResult(result any, ref Ref) {
+	switch result := result.(type) {
+	case object:
+		l.addLists(result)
+		if len(l.outputs) == 0 {
+			l.addItem(kindOf(result.text("url"), ref), result)
+		}
+	case []any:
+		l.addItems(result, func(url string) Kind { return kindOf(url, ref) })
+	}
+}
+
+// addLists reads {"images": [...], "videos": [...], "audios": [...]}; a list of
+// one may be the item itself.
+func (l *outputList) addLists(o object) {
 	for _, list := range resultLists {
-		items, _ := result[list.key].([]any)
-		for _, item := range items {
-			switch item := item.(type) {
-			case object:
-				l.addItem(list.kind, item)
-			case string:
-				l.add(Output{Kind: list.kind, URL: strings.TrimSpace(item)})
-			}
+		items, ok := o[list.key].([]any)
+		if !ok {
+			items = []any{o[list.key]}
+		}
+		l.addItems(items, func(string) Kind { return list.kind })
+	}
+}
+
+// addItems reads items that are objects or bare URLs.
+func (l *outputList) addItems(items []any, kind func(url string) Kind) {
+	for _, item := range items {
+		switch item := item.(type) {
+		case object:
+			l.addItem(kind(item.text("url")), item)
+		case string:
+			url := strings.TrimSpace(item)
+			l.add(Output{Kind: kind(url), URL: url})
 		}
 	}
 }
@@ -100,17 +123,22 @@ func (l *outputList) addItem(kind Kind, item object) {
 	}
 }
 
-// addFlat reads relays that put the URL beside the status: "url", or "data" as
-// a list of items.
+// flatURLs are the fields in which relays put a URL beside the status.
+var flatURLs = []string{"url", "video_url", "image_url", "audio_url"}
+
+// addFlat reads relays that put the file beside the status: a URL, lists as in
+// task_result, or "data" or "output" as a list of items.
 func (l *outputList) addFlat(o object, ref Ref) {
-	if u := o.text("url"); u != "" {
-		l.add(Output{Kind: kindOf(u, ref), URL: u, DurationSeconds: o.decimal("duration"), WatermarkURL: o.text("watermark_url")})
-		return
+	for _, key := range flatURLs {
+		if u := o.text(key); isURL(u) {
+			l.add(Output{Kind: kindOf(u, ref), URL: u, DurationSeconds: o.decimal("duration"), WatermarkURL: o.text("watermark_url")})
+			return
+		}
 	}
-	items, _ := o["data"].([]any)
-	for _, item := range items {
-		if item, ok := item.(object); ok {
-			l.addItem(kindOf(item.text("url"), ref), item)
+	l.addLists(o)
+	for _, key := range []string{"data", "output"} {
+		if items, ok := o[key].([]any); ok && len(l.outputs) == 0 {
+			l.addItems(items, func(url string) Kind { return kindOf(url, ref) })
 		}
 	}
 }

@@ -30,13 +30,8 @@ func findRecord(document any, ref Ref, good bool) (Record, bool) {
 	if len(nodes) == 0 {
 		return Record{}, false
 	}
-	record := Record{Word: oneLine(nodes[0].word)}
-	for _, n := range nodes {
-		if status := ParseStatus(n.word); status != "" {
-			record.Word, record.Status = oneLine(n.word), status
-			break
-		}
-	}
+	verdict := decide(nodes)
+	record := Record{Word: oneLine(verdict.word), Status: ParseStatus(verdict.word)}
 	for _, n := range nodes {
 		record.TaskID = cmp.Or(record.TaskID, n.text("task_id"), n.text("id"))
 		record.UnitDeduction = cmp.Or(record.UnitDeduction, n.decimal("final_unit_deduction"))
@@ -52,8 +47,24 @@ func findRecord(document any, ref Ref, good bool) (Record, bool) {
 		record.Message = reason(document, nodes)
 	case Succeeded:
 		record.Outputs = findOutputs(nodes, ref)
+		if verdict.weak && len(record.Outputs) == 0 {
+			record.Status = "" // the call succeeded, who knows about the task
+		}
 	}
 	return record, true
+}
+
+// decide picks the node whose word counts: the outermost with a known word, a
+// strong one before any weak one; else the outermost.
+func decide(nodes []node) node {
+	for _, weak := range []bool{false, true} {
+		for _, n := range nodes {
+			if n.weak == weak && ParseStatus(n.word) != "" {
+				return n
+			}
+		}
+	}
+	return nodes[0]
 }
 
 // findNodes walks root, data, data.data and so on.
@@ -76,7 +87,7 @@ func findNodes(v any, ref Ref) []node {
 
 // asNode tells whether an object describes a task. A bare "status" is not
 // enough: gateways put the fate of the HTTP call there. It needs a field that
-// only tasks have; the id that was asked for, or a file, make a weak node.
+// only tasks have; an id, which errors repeat, or a file make a weak node.
 func asNode(o object, ref Ref) (node, bool) {
 	if word, ok := o["task_status"].(string); ok {
 		return node{object: o, word: word}, true
@@ -85,12 +96,12 @@ func asNode(o object, ref Ref) (node, bool) {
 	if !ok {
 		return node{}, false
 	}
-	for _, key := range []string{"task_id", "task_result", "result_url", "fail_reason", "progress"} {
+	for _, key := range []string{"task_result", "result_url", "fail_reason", "progress"} {
 		if _, ok := o[key]; ok {
 			return node{object: o, word: word}, true
 		}
 	}
-	if o.text("id") == ref.TaskID || isURL(o.text("url")) {
+	if o.text("task_id") != "" || o.text("id") == ref.TaskID || isURL(o.text("url")) {
 		return node{object: o, word: word, weak: true}, true
 	}
 	return node{}, false
@@ -118,7 +129,10 @@ func pick(v any, ref Ref) (object, bool) {
 		records = append(records, o)
 	}
 	if len(records) == 1 {
-		return records[0], true
+		// with another id it may be another task: then its end is no verdict on ours
+		n, _ := asNode(records[0], ref)
+		id := cmp.Or(records[0].text("task_id"), records[0].text("id"))
+		return records[0], id == "" || !ParseStatus(n.word).Ended()
 	}
 	return nil, false
 }
@@ -127,7 +141,7 @@ func pick(v any, ref Ref) (object, bool) {
 // and never its "SUCCEED".
 func reason(document any, nodes []node) string {
 	for _, n := range nodes {
-		text := cmp.Or(n.text("task_status_msg"), n.text("fail_reason"), n.text("status_message"))
+		text := cmp.Or(n.text("task_status_msg"), n.text("fail_reason"), n.text("status_message"), n.text("failure_reason"), n.text("reason"), n.text("error_message"))
 		if text == "" {
 			text = errorText(n.object)
 		}
@@ -136,7 +150,7 @@ func reason(document any, nodes []node) string {
 		}
 	}
 	root, _ := document.(object)
-	for _, text := range []string{nodes[0].text("message"), root.text("message")} {
+	for _, text := range []string{nodes[0].text("message"), nodes[0].text("msg"), root.text("message"), root.text("msg")} {
 		if !successCodes[strings.ToLower(text)] {
 			return oneLine(text)
 		}
@@ -147,7 +161,7 @@ func reason(document any, nodes []node) string {
 // errorText reads {"error": "..."} and {"error": {"message": "..."}}.
 func errorText(o object) string {
 	if inner, ok := o["error"].(object); ok {
-		return cmp.Or(inner.text("message"), inner.text("code"))
+		return cmp.Or(inner.text("message"), inner.text("msg"), inner.text("code"))
 	}
 	return o.text("error")
 }

@@ -136,6 +136,14 @@ var shapes = []struct {
 	{file: "flat-queued.json", ref: flat, id: "-", want: klingapi.Record{TaskID: "866", Word: "queued", Status: klingapi.Submitted}},
 	{file: "flat-cancelled.json", ref: flat, id: "-", want: klingapi.Record{TaskID: "866", Word: "cancelled", Status: klingapi.Failed, Message: "canceled by the user"}},
 	{file: "envelope-success-around-processing.json", id: "-", want: klingapi.Record{TaskID: "1", Word: "processing", Status: klingapi.Processing}},
+	{file: "envelope-success-with-id-around-processing.json", id: "-", want: klingapi.Record{TaskID: "867283741759111202", Word: "processing", Status: klingapi.Processing}},
+	{file: "envelope-success-with-id-alone.json", id: "-", want: klingapi.Record{TaskID: "867283741759111202", Word: "success"}},
+	{file: "relay-result-list.json", want: klingapi.Record{
+		TaskID: "1", Word: "succeed", Status: klingapi.Succeeded, Outputs: append(files(klingapi.Image, "0.png"), files(klingapi.Video, "1.mp4")...),
+	}},
+	{file: "relay-result-object.json", want: klingapi.Record{TaskID: "1", Word: "succeed", Status: klingapi.Succeeded, Outputs: files(klingapi.Video, "o.mp4")}},
+	{file: "relay-lists-beside-status.json", want: klingapi.Record{TaskID: "1", Word: "succeed", Status: klingapi.Succeeded, Outputs: files(klingapi.Video, "o.mp4")}},
+	{file: "flat-video-url.json", ref: flat, id: "-", want: klingapi.Record{TaskID: "866", Word: "completed", Status: klingapi.Succeeded, Outputs: files(klingapi.Video, "o.mp4")}},
 	{file: "record-with-http-error.json", status: 500, code: "5000", want: with(official("succeed", klingapi.Succeeded), func(r *klingapi.Record) {
 		r.Outputs = files(klingapi.Image, "0.png")
 	})},
