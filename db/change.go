@@ -107,6 +107,12 @@ type Output struct {
 	ExpiresAt       *time.Time   `json:"expires_at"`
 }
 
+// RemoveOutputs forgets the files of earlier verdicts on tasks.
+func RemoveOutputs(ctx context.Context, q Querier, tasks []int64) error {
+	_, err := q.Exec(ctx, `delete from klingwatch.outputs where task = any (@tasks)`, pgx.StrictNamedArgs{"tasks": tasks})
+	return err
+}
+
 // AddOutputs writes the files of tasks that succeeded just now.
 func AddOutputs(ctx context.Context, q Querier, outputs []Output) error {
 	if len(outputs) == 0 {
@@ -121,13 +127,7 @@ func AddOutputs(ctx context.Context, q Querier, outputs []Output) error {
 		select task, kind, position, url, upstream_id, duration_seconds, watermark_url, expires_at
 		from jsonb_to_recordset(@outputs::jsonb) as o(
 		     task bigint, kind text, position int, url text, upstream_id text, duration_seconds numeric,
-		     watermark_url text, expires_at timestamptz)
-		on conflict (task, kind, position) do update
-		set url = excluded.url,
-		    upstream_id = excluded.upstream_id,
-		    duration_seconds = excluded.duration_seconds,
-		    watermark_url = excluded.watermark_url,
-		    expires_at = excluded.expires_at`,
+		     watermark_url text, expires_at timestamptz)`,
 		pgx.StrictNamedArgs{"outputs": input})
 	return err
 }

@@ -20,7 +20,18 @@ func InstanceID(slot int) string { return fmt.Sprintf("kw%d", slot) }
 
 // ClaimInstance takes the first free slot, from 1, for as long as conn lives: a
 // session advisory lock tells the others who is alive.
+//
+// The server ends the session when the process does not ask for a while: one
+// whose host has vanished, or that was stopped, holds up its tasks no longer.
 func ClaimInstance(ctx context.Context, conn *pgx.Conn) (slot int, err error) {
+	for _, set := range []string{
+		`set idle_session_timeout = '10s'`, `set tcp_keepalives_idle = 5`, `set tcp_keepalives_interval = 2`,
+		`set tcp_keepalives_count = 3`, `set tcp_user_timeout = '10s'`,
+	} {
+		if _, err := conn.Exec(ctx, set); err != nil {
+			return 0, fmt.Errorf("preparing the instance's connection: %w", err)
+		}
+	}
 	for slot = 1; slot <= maxInstances; slot++ {
 		var got bool
 		if err := conn.QueryRow(ctx, `select pg_try_advisory_lock($1, $2)`, instanceLock, slot).Scan(&got); err != nil {
@@ -42,6 +53,33 @@ func LiveInstances(ctx context.Context, q Querier) (n int, err error) {
 		  and database = (select oid from pg_database where datname = current_database())`,
 		pgx.StrictNamedArgs{"class": instanceLock}).Scan(&n)
 	return n, err
+}
+
+// ShareWork tells the other instances how many tasks are resident here, by the
+// name of the connection that holds the lock, and returns the number of
+// instances and this one's share of all resident tasks, from 0 to 1. An instance
+// without tasks counts as having one.
+func ShareWork(ctx context.Context, conn *pgx.Conn, slot, tasks int) (instances int, share float64, err error) {
+	err = conn.QueryRow(ctx, `
+		with told as materialized (
+			select set_config('application_name', 'klingwatch kw' || @slot::int || ' tasks=' || @tasks::int, false)
+		), alive as (
+			select l.objid = @slot as mine,
+			       -- an instance that another role runs does not show its name: the others count it as their like
+			       greatest(coalesce(substring(a.application_name from 'tasks=([0-9]+)')::float8, @tasks), 1) as tasks
+			from pg_locks l
+			join pg_stat_activity a using (pid)
+			where l.locktype = 'advisory' and l.classid = @class and l.objsubid = 2 and l.granted
+			  and l.database = (select oid from pg_database where datname = current_database())
+		)
+		select count(*), greatest(@tasks::float8, 1) / (greatest(@tasks::float8, 1) + coalesce(sum(alive.tasks) filter (where not alive.mine), 0))
+		from told
+		left join alive on true`,
+		pgx.StrictNamedArgs{"class": instanceLock, "slot": slot, "tasks": tasks}).Scan(&instances, &share)
+	if err != nil {
+		return 0, 0, fmt.Errorf("sharing the work: %w", err)
+	}
+	return instances, share, nil
 }
 
 // ReturnJobs gives back the running jobs of instances that are gone, so that

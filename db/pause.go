@@ -16,13 +16,18 @@ type Pause struct {
 }
 
 // PausePolling writes that the relay refuses a credential. It returns true for
-// the first to say so; probeIn is the distance to the first probe.
-func PausePolling(ctx context.Context, q Querier, credential, reason string, probeIn time.Duration) (first bool, err error) {
+// the first to say so; probeIn is the distance to the first probe. A pause that
+// nobody has probed for longer than stale is over and begins anew.
+func PausePolling(ctx context.Context, q Querier, credential, reason string, probeIn, stale time.Duration) (first bool, err error) {
 	tag, err := q.Exec(ctx, `
-		insert into klingwatch.polling_pauses (credential, reason, probe_at)
+		insert into klingwatch.polling_pauses as p (credential, reason, probe_at)
 		values (@credential, @reason, now() + @probe_in::interval)
-		on conflict (credential) do nothing`,
-		pgx.StrictNamedArgs{"credential": credential, "reason": reason, "probe_in": probeIn})
+		on conflict (credential) do update
+		set reason = excluded.reason,
+		    paused_at = now(),
+		    probe_at = excluded.probe_at
+		where p.probe_at <= now() - @stale::interval`,
+		pgx.StrictNamedArgs{"credential": credential, "reason": reason, "probe_in": probeIn, "stale": stale})
 	return tag.RowsAffected() > 0, err
 }
 

@@ -38,7 +38,8 @@ type Task struct {
 }
 
 // taskColumns are the columns of Task. A poll that changes nothing is not
-// written to tasks; the task's job knows of it.
+// written to tasks; a job that sleeps knows of it and of the next one, while a
+// resident one keeps both in its process.
 const taskColumns = `
 		       t.id,
 		       t.task_id,
@@ -56,7 +57,7 @@ const taskColumns = `
 		       t.unit_deduction::text as unit_deduction,
 		       greatest(t.polls, (j.metadata->'klingwatch'->>'polls')::int) as polls,
 		       t.last_error,
-		       greatest(t.last_polled_at, j.attempted_at) as last_polled_at,
+		       t.last_polled_at,
 		       case when j.state <> 'running' then j.scheduled_at end as next_poll_at,
 		       t.created_at,
 		       t.submitted_at,

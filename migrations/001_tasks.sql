@@ -42,6 +42,8 @@ create table klingwatch.tasks (
         constraint "deadline_at: a finite time" check (isfinite(deadline_at)),
     finished_at         timestamptz,
     late_checks_until   timestamptz,
+    constraint "finished_at: set exactly when the status is terminal"
+        check ((finished_at is null) = (status in ('pending', 'submitted', 'processing'))),
     constraint "task_id, action, action2: this task is tracked already" unique (task_id, action, action2)
 ) with (fillfactor = 75);
 

@@ -38,7 +38,7 @@ func (p *poller) run(ctx context.Context) {
 			p.gate.cancel(t)
 			return
 		}
-		w := p.takeDue()
+		w := p.takeDue(t.probe || probe)
 		if w == nil {
 			p.gate.cancel(t)
 			continue
@@ -125,13 +125,24 @@ func (p *poller) admit(ctx context.Context) (t ticket, probe bool, wait time.Dur
 	return t, probe, wait
 }
 
-// takeDue takes the first task off the heap if it is due.
-func (p *poller) takeDue() *watched {
+// takeDue takes the first task off the heap if it is due. A probe is better
+// made with a task that had no trouble: one that cannot be answered would keep
+// all the others waiting.
+func (p *poller) takeDue(probe bool) *watched {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	now := time.Now()
 	w := p.waiting.first()
-	if w == nil || w.due.After(time.Now()) {
+	if w == nil || w.due.After(now) {
 		return nil
+	}
+	if probe && w.memory.Trouble > 0 {
+		for _, other := range p.waiting {
+			if other.memory.Trouble == 0 && !other.due.After(now) {
+				w = other
+				break
+			}
+		}
 	}
 	p.waiting.remove(w)
 	return w

@@ -88,7 +88,9 @@ func (g *gate) cancel(t ticket) {
 }
 
 // relayInTrouble tells whether an answer speaks of the relay as a whole. A
-// refused credential does not count: it pauses polling in its own way.
+// refused credential does not count: it pauses polling in its own way. Neither
+// do answers that make no sense: they may come from one wrong path, and each
+// task that gets them backs off by itself.
 func relayInTrouble(err error) bool {
 	if err == nil {
 		return false
@@ -98,7 +100,7 @@ func relayInTrouble(err error) bool {
 		return true
 	}
 	switch apiErr.Kind {
-	case klingapi.Unreachable, klingapi.Unavailable, klingapi.Throttled, klingapi.TokenTime, klingapi.Unreadable, klingapi.Misconfigured:
+	case klingapi.Unreachable, klingapi.Unavailable, klingapi.Throttled, klingapi.TokenTime:
 		return true
 	}
 	return false

@@ -56,5 +56,6 @@ const (
 func latePace(ended time.Duration, random float64) (time.Duration, bool) {
 	wait := max(lateFirst, time.Duration(float64(ended)*lateGrowth))
 	wait = time.Duration(float64(wait) * (1 + jitter*(2*random-1)))
-	return wait, ended+wait <= LateChecks
+	// the last one is at the end, when the row says that none is to come
+	return min(wait, LateChecks-ended+time.Second), ended < LateChecks
 }

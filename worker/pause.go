@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,7 +31,13 @@ type pause struct {
 	mu         sync.Mutex
 	credential string    // paused; "": none
 	lookAt     time.Time // when to look at the row again
+	forbidden  []int64   // tasks that were forbidden since the last good answer
 }
+
+// forbiddenTasks is how many different tasks must be forbidden (403, 1103) in a
+// row until the credential as a whole is taken for refused: the account may only
+// lack the right to one model.
+const forbiddenTasks = 3
 
 // admitCredential lets a question through unless the credential is paused;
 // then it returns how long to wait, or admits the one probe that is due. A
@@ -63,31 +71,45 @@ func (w *Worker) admitCredential(ctx context.Context, now time.Time) (probe bool
 	return false, 0, w.forgetPause(ctx, "another instance was answered")
 }
 
-// learn pauses or resumes by the answer to a question with the credential.
-func (w *Worker) learn(ctx context.Context, probe bool, answer error) error {
+// learn pauses or resumes by the answer to a question about a task that was
+// asked with a credential.
+func (w *Worker) learn(ctx context.Context, task int64, credential string, probe bool, answer error) error {
 	var apiErr *klingapi.Error
 	isErr := errors.As(answer, &apiErr)
-	if !probe && (!isErr || apiErr.Kind != klingapi.Refused) {
-		return nil
-	}
+	refusal := isErr && apiErr.Kind == klingapi.Refused
 	w.pause.mu.Lock()
 	defer w.pause.mu.Unlock()
 	switch {
-	case isErr && apiErr.Kind == klingapi.Refused:
-		return w.beginPause(ctx, apiErr)
-	case probe && !relayInTrouble(answer):
-		return w.forgetPause(ctx, "the probe was answered")
+	case refusal && w.credentialRefused(task, apiErr):
+		return w.beginPause(ctx, credential, apiErr)
+	case !refusal && !relayInTrouble(answer):
+		w.pause.forbidden = nil
+		if probe {
+			return w.forgetPause(ctx, "the probe was answered")
+		}
 	}
 	return nil // trouble on the way says nothing about the credential
 }
 
-// beginPause writes the pause; the mutex is held.
-func (w *Worker) beginPause(ctx context.Context, why *klingapi.Error) error {
-	if w.pause.credential != "" {
+// credentialRefused tells whether a refusal means the credential as a whole;
+// the mutex is held.
+func (w *Worker) credentialRefused(task int64, why *klingapi.Error) bool {
+	if why.HTTPStatus != http.StatusForbidden && why.Code != "1103" {
+		return true
+	}
+	if !slices.Contains(w.pause.forbidden, task) {
+		w.pause.forbidden = append(w.pause.forbidden, task)
+	}
+	return len(w.pause.forbidden) >= forbiddenTasks
+}
+
+// beginPause writes the pause; the mutex is held. A refusal of a key that was
+// rotated meanwhile is of no interest.
+func (w *Worker) beginPause(ctx context.Context, credential string, why *klingapi.Error) error {
+	if w.pause.credential != "" || credential != w.Relay.Credential() {
 		return nil
 	}
-	credential := w.Relay.Credential()
-	first, err := db.PausePolling(ctx, w.Pool, credential, why.Error(), w.ProbeDistance)
+	first, err := db.PausePolling(ctx, w.Pool, credential, why.Error(), w.ProbeDistance, PauseStale)
 	if err != nil {
 		return fmt.Errorf("pausing the credential: %w", err)
 	}
@@ -111,7 +133,7 @@ func (w *Worker) forgetPause(ctx context.Context, why string) error {
 		return fmt.Errorf("resuming polling: %w", err)
 	}
 	w.Log.Info("polling resumes", "credential", w.pause.credential, "reason", why)
-	w.pause.credential = ""
+	w.pause.credential, w.pause.forbidden = "", nil
 	w.Metrics.PollingPaused.Set(0)
 	return nil
 }

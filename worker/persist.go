@@ -104,6 +104,7 @@ func writeConsequences(ctx context.Context, tx pgx.Tx, done []db.Changed, byTask
 	var (
 		outputs []db.Output
 		events  []db.NewEvent
+		ended   []int64
 	)
 	for _, d := range done {
 		applied[d.Task] = true
@@ -115,8 +116,16 @@ func writeConsequences(ctx context.Context, tx pgx.Tx, done []db.Changed, byTask
 		if err != nil {
 			return err
 		}
+		if db.Terminal(s.change.Status) {
+			ended = append(ended, d.Task)
+		}
 		outputs = append(outputs, s.outputs...)
 		events = append(events, event)
+	}
+	if len(ended) > 0 {
+		if err := db.RemoveOutputs(ctx, tx, ended); err != nil {
+			return err
+		}
 	}
 	if err := db.AddOutputs(ctx, tx, outputs); err != nil {
 		return err

@@ -111,7 +111,7 @@ func (p *poller) abandon(w *watched) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.resident[w.task.ID] == w {
-		p.leave(w, nil)
+		p.leave(w, river.JobSnooze(0))
 	}
 }
 
@@ -157,6 +157,7 @@ func (p *poller) ask(w *watched) {
 	if p.OnPoll != nil {
 		p.OnPoll(w.task.ID, w.due, begun)
 	}
+	credential := p.Relay.Credential()
 	reply, answer := p.Relay.GetTask(p.asking, klingapi.Ref{Action: w.task.Action, Action2: w.task.Action2, TaskID: w.task.TaskID})
 	now := time.Now()
 	if p.asking.Err() != nil {
@@ -168,7 +169,7 @@ func (p *poller) ask(w *watched) {
 	if p.gate.report(w.ticket, w.task.ID, answer, now) {
 		p.tellGate(answer)
 	}
-	if err := p.learn(p.asking, w.probe, answer); err != nil {
+	if err := p.learn(p.asking, w.task.ID, credential, w.probe, answer); err != nil {
 		p.Log.Warn("learning from an answer", "error", err.Error())
 	}
 	task := w.now(now)
@@ -244,9 +245,14 @@ func (p *poller) next(w *watched, v verdict) (wait time.Duration, resident bool)
 	return wait, wait <= longest && now.Sub(w.read) < rereadAfter
 }
 
-// crowded tells whether slots run short.
-func (p *poller) crowded() bool {
+// residents counts the tasks here.
+func (p *poller) residents() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.resident) > pollSlots*pollQueues*9/10
+	return len(p.resident)
+}
+
+// crowded tells whether slots run short.
+func (p *poller) crowded() bool {
+	return p.residents() > pollSlots*pollQueues*9/10
 }

@@ -91,6 +91,29 @@ func TestAnOutageSlowsAllTasksDownTogether(t *testing.T) {
 	await(t, "all succeed", func() bool { return statuses(t, pool)[db.Succeeded] == len(ids) })
 }
 
+func TestTasksThatCannotBeAnsweredDoNotHoldUpTheOthers(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	_, relayURL := simulator(t)
+	startWorker(t, config(t, pool, relayURL))
+	for i := range 10 {
+		track(t, pool, "videos/effects", "", fmt.Sprintf("always-garbage-%d", i))
+	}
+	track(t, pool, "videos/lip-sync", "", "always-denied-1", "always-denied-2")
+	ids := make([]string, 20)
+	for i := range ids {
+		ids[i] = fmt.Sprintf("ok-%d", i)
+	}
+	track(t, pool, "images/generations", "", ids...)
+	await(t, "the others succeed", func() bool { return statuses(t, pool)[db.Succeeded] == len(ids) })
+	if n := number(t, pool, `select count(*) from klingwatch.polling_pauses`); n > 0 {
+		t.Error("two forbidden tasks paused the credential")
+	}
+	if n := number(t, pool, `select count(*) from klingwatch.tasks where status = 'pending' and last_error like 'refused: HTTP 403%'`); n != 2 {
+		t.Errorf("%d tasks tell that they are forbidden", n)
+	}
+}
+
 func TestARefusedCredentialIsProbedAndNoTaskChanges(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)

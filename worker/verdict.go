@@ -71,7 +71,7 @@ func judge(task db.PollTarget, m memory, grace time.Duration, reply *klingapi.Re
 	if err != nil {
 		v.judgeError(task, grace, err)
 	} else {
-		v.judgeRecord(reply.Record)
+		v.judgeRecord(reply.Record, task.Left > 0)
 	}
 	if !db.Terminal(v.status) && task.Left <= 0 {
 		v.expire()
@@ -88,15 +88,18 @@ func expireUnasked(task db.PollTarget, m memory, why string) verdict {
 	return v
 }
 
-func (v *verdict) judgeRecord(record klingapi.Record) {
-	v.memory = memory{Polls: v.memory.Polls, WithoutURL: v.memory.WithoutURL}
+// judgeRecord goes by the provider's word; patient says that there is time to
+// wait for a URL.
+func (v *verdict) judgeRecord(record klingapi.Record, patient bool) {
+	withoutURL := v.memory.WithoutURL
+	v.memory = memory{Polls: v.memory.Polls}
 	v.outcome = unchanged
 	switch record.Status {
 	case klingapi.Failed:
 		v.outcome, v.status, v.message = finished, db.Failed, record.Message
 	case klingapi.Succeeded:
-		if len(record.Outputs) == 0 && v.memory.WithoutURL < urlAnswers {
-			v.memory.WithoutURL++
+		if len(record.Outputs) == 0 && withoutURL < urlAnswers && patient {
+			v.memory.WithoutURL = withoutURL + 1
 			v.trouble = "succeeded without a URL so far"
 			return
 		}

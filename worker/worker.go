@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -94,7 +95,7 @@ const (
 	// tried, and the instances are counted.
 	lockCheck = time.Second
 	// releaseTimeout bounds what a stop must wait for when the database hangs.
-	releaseTimeout = 2 * time.Second
+	releaseTimeout = time.Second
 	// joinWait is how long a new instance leaves the rate to the others: by then
 	// they have seen it and share.
 	joinWait = lockCheck * 3 / 2
@@ -159,11 +160,14 @@ func (w *Worker) work(ctx context.Context, conn *pgx.Conn, slot int) error {
 	if err != nil {
 		return fmt.Errorf("preparing River: %w", err)
 	}
-	instances, err := db.LiveInstances(ctx, conn)
+	instances, share, err := db.ShareWork(ctx, conn, slot, 0)
 	if err != nil {
-		return fmt.Errorf("counting the instances: %w", err)
+		return err
 	}
-	w.shareRate(instances)
+	w.setRate(share)
+	if err := w.followPause(ctx); err != nil {
+		return err
+	}
 	// The bucket starts empty: an earlier life may have used its second up.
 	w.limiter.AllowN(time.Now(), w.limiter.Burst())
 	// River outlives ctx by its soft stop
@@ -185,7 +189,7 @@ func (w *Worker) work(ctx context.Context, conn *pgx.Conn, slot int) error {
 	})
 	wg.Go(func() { w.sweepUntil(sweeping) })
 	wg.Go(func() { w.learnUntil(sweeping) })
-	err = w.holdLock(ctx, conn, p)
+	err = w.holdLock(ctx, conn, slot, p)
 
 	w.working.Store(false)
 	stopSweeping()
@@ -218,31 +222,21 @@ func (w *Worker) claim(ctx context.Context) (*pgx.Conn, int, error) {
 }
 
 // holdLock returns when ctx ends (nil) or the lock's connection is lost. Once a
-// second it counts the instances, which share the rate; in between it hears of
-// tasks that a person changed.
-func (w *Worker) holdLock(ctx context.Context, conn *pgx.Conn, p *poller) error {
+// second it tells the others how many tasks are here and takes its share of the
+// rate; in between it hears of tasks that a person changed.
+func (w *Worker) holdLock(ctx context.Context, conn *pgx.Conn, slot int, p *poller) error {
 	if err := db.ListenForChanges(ctx, conn); err != nil && ctx.Err() == nil {
 		return errLockLost
 	}
-	for ctx.Err() == nil {
-		check, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
-		instances, err := db.LiveInstances(check, conn)
-		cancel()
+	var recent [shareMemory]float64
+	for n := 0; ctx.Err() == nil; n++ {
+		share, err := w.shareWork(ctx, conn, slot, p.residents())
 		if err != nil {
 			return errLockLost
 		}
-		w.shareRate(instances)
-		hear, cancel := context.WithTimeout(ctx, lockCheck)
-		for {
-			note, err := conn.WaitForNotification(hear)
-			if err != nil {
-				break
-			}
-			if id, err := strconv.ParseInt(note.Payload, 10, 64); err == nil {
-				p.reread(id)
-			}
-		}
-		cancel()
+		recent[n%shareMemory] = share
+		w.setRate(slices.Min(recent[:min(n+1, shareMemory)]))
+		w.hear(ctx, conn, p)
 		if conn.IsClosed() {
 			return errLockLost
 		}
@@ -250,19 +244,48 @@ func (w *Worker) holdLock(ctx context.Context, conn *pgx.Conn, p *poller) error 
 	return nil
 }
 
-// shareRate takes this instance's part of the deployment's rate.
-func (w *Worker) shareRate(instances int) {
-	share := w.PollRate / float64(max(instances, 1))
-	if w.limiter.Limit() == rate.Limit(share) {
+// shareMemory seconds must agree until the share grows: by then the instances
+// whose share shrinks have seen it too.
+const shareMemory = 3
+
+// shareWork is bounded, and more so while the process stops: a database that
+// hangs must not hold that up.
+func (w *Worker) shareWork(ctx context.Context, conn *pgx.Conn, slot, tasks int) (float64, error) {
+	check, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(time.Second, cancel) })()
+	_, share, err := db.ShareWork(check, conn, slot, tasks)
+	return share, err
+}
+
+// hear passes changes by people on for about a second.
+func (w *Worker) hear(ctx context.Context, conn *pgx.Conn, p *poller) {
+	ctx, cancel := context.WithTimeout(ctx, lockCheck)
+	defer cancel()
+	for {
+		note, err := conn.WaitForNotification(ctx)
+		if err != nil {
+			return
+		}
+		if id, err := strconv.ParseInt(note.Payload, 10, 64); err == nil {
+			p.reread(id)
+		}
+	}
+}
+
+// setRate takes this instance's share, from 0 to 1, of the deployment's rate.
+func (w *Worker) setRate(share float64) {
+	limit := w.PollRate * share
+	if w.limiter.Limit() == rate.Limit(limit) {
 		return
 	}
-	w.limiter.SetLimit(rate.Limit(share))
-	w.limiter.SetBurst(burstOf(share))
+	w.limiter.SetLimit(rate.Limit(limit))
+	w.limiter.SetBurst(burstOf(limit))
 }
 
 // burstOf is a twentieth of a second's worth: half of what the rate allows, the
 // rest is for what bunches up on the way.
-func burstOf(share float64) int { return max(1, int(share/20)) }
+func burstOf(limit float64) int { return max(1, int(limit/20)) }
 
 func release(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)

@@ -83,7 +83,7 @@ func (c *console) hintIdle(ctx context.Context, d *database) error {
 
 // hintPaused tells that, and why, polling is paused.
 func (c *console) hintPaused(ctx context.Context, d *database) error {
-	reason, err := d.paused(ctx)
+	reason, err := d.paused(ctx, "")
 	if err != nil {
 		return err
 	}
@@ -93,16 +93,18 @@ func (c *console) hintPaused(ctx context.Context, d *database) error {
 	return nil
 }
 
-// paused says why polling is paused; "" when it is not.
-func (d *database) paused(ctx context.Context) (string, error) {
+// paused says why polling is paused, with a credential or, for "", any; "" when
+// it is not.
+func (d *database) paused(ctx context.Context, credential string) (string, error) {
 	pauses, err := db.Pauses(ctx, d.Pool, worker.PauseStale)
 	if err != nil {
 		return "", fmt.Errorf("reading the pauses: %w", err)
 	}
-	if len(pauses) == 0 {
-		return "", nil
+	for _, p := range pauses {
+		if credential == "" || credential == p.Credential {
+			return fmt.Sprintf("polling is paused since %s: the relay refuses the credential %s: %s; the next probe is at %s",
+				when(&p.PausedAt), p.Credential, p.Reason, when(&p.ProbeAt)), nil
+		}
 	}
-	p := pauses[0]
-	return fmt.Sprintf("polling is paused since %s: the relay refuses the credential: %s; the next probe is at %s",
-		when(&p.PausedAt), p.Reason, when(&p.ProbeAt)), nil
+	return "", nil
 }

@@ -140,7 +140,7 @@ func readiness(d *database, w *worker.Worker, draining *atomic.Bool) []web.Check
 			return nil
 		}},
 		{Name: "polling", Advisory: true, Ask: func(ctx context.Context) error {
-			reason, err := d.paused(ctx)
+			reason, err := d.paused(ctx, w.Relay.Credential())
 			if err == nil && reason != "" {
 				err = errors.New(reason)
 			}

@@ -47,7 +47,7 @@ func (s showCommand) Run(ctx context.Context, c *console) error {
 		}
 		learned, err := worker.Learn(ctx, d.Pool, set.PollInterval)
 		if err != nil {
-			return err
+			fmt.Fprintln(c.err, "the expected end is not known:", err)
 		}
 		for i, task := range tasks {
 			shown, err := load(ctx, d, task)
