@@ -26,6 +26,10 @@ var ErrNotFound = errors.New("not found")
 // told soon.
 const connectTimeout = 5 * time.Second
 
+// idleInTransaction is longer than any pause of ours between two statements and
+// shorter than the time that a write is waited for.
+const idleInTransaction = "3s"
+
 // Open returns a pool of at most maxConns connections and checks that the
 // database answers. Errors are one line and hold no password.
 func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error) {
@@ -40,6 +44,9 @@ func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error
 	}
 	// River's fetch gets a bad generic plan after a bulk insert: seconds instead of milliseconds.
 	cfg.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_custom_plan"
+	// A process that is stopped in the middle of a transaction must not hold its
+	// rows: the others could write none of those tasks.
+	cfg.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = idleInTransaction
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, connectError(cfg, err)

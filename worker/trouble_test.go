@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -112,6 +113,25 @@ func TestTasksThatCannotBeAnsweredDoNotHoldUpTheOthers(t *testing.T) {
 	if n := number(t, pool, `select count(*) from klingwatch.tasks where status = 'pending' and last_error like 'refused: HTTP 403%'`); n != 2 {
 		t.Errorf("%d tasks tell that they are forbidden", n)
 	}
+}
+
+// A process that is stopped in the middle of a transaction holds its rows only
+// until the server ends its session.
+func TestAnAbandonedTransactionDoesNotHoldATaskUp(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	_, relayURL := simulator(t)
+	id := track(t, pool, "images/generations", "", "quick-1")[0]
+	abandoned, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = abandoned.Rollback(context.Background()) }()
+	if _, err := abandoned.Exec(t.Context(), `update klingwatch.tasks set external_id = 'held' where id = $1`, id); err != nil {
+		t.Fatal(err)
+	}
+	startWorker(t, config(t, pool, relayURL))
+	await(t, "the task succeeds", func() bool { return statusOf(t, pool, id).Status == db.Succeeded })
 }
 
 func TestARefusedCredentialIsProbedAndNoTaskChanges(t *testing.T) {

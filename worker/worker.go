@@ -283,9 +283,9 @@ func (w *Worker) setRate(share float64) {
 	w.limiter.SetBurst(burstOf(limit))
 }
 
-// burstOf is a twentieth of a second's worth: half of what the rate allows, the
-// rest is for what bunches up on the way.
-func burstOf(limit float64) int { return max(1, int(limit/20)) }
+// burstOf is a fiftieth of a second's worth. The rate allows a tenth; the rest is
+// for what bunches up on the way.
+func burstOf(limit float64) int { return max(1, int(limit/50)) }
 
 func release(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
