@@ -23,7 +23,7 @@ func pace(v verdict, usual, interval, left time.Duration, random float64) time.D
 	wait := usual
 	spread := 1 + jitter*(2*random-1)
 	switch {
-	case v.outcome == throttled || v.outcome == unreachable || v.outcome == unreadable:
+	case v.outcome == throttled || v.outcome == unreachable || v.outcome == unreadable || v.outcome == refused:
 		wait = time.Duration(float64(backoff(v.memory.Trouble, interval)) * spread)
 	case v.outcome == notFound:
 		wait = time.Duration(float64(interval) * spread)

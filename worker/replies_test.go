@@ -74,8 +74,9 @@ func TestTheTableOfRepliesIsWhatHappens(t *testing.T) {
 
 Made by ` + "`make generate`" + ` from the replies that the tests are run with; the task was pending, a minute old and an hour from its
 deadline. "Asked again" is for the first such reply in a row, with ` + "`KLINGWATCH_POLL_INTERVAL=5s`" + ` and without jitter; repeated trouble
-doubles the wait up to two minutes, ` + "`Retry-After`" + ` is honoured up to an hour. Five replies in a row that speak of trouble of the relay as a
-whole slow down all tasks together. No row makes a task failed but a record that says so.
+doubles the wait up to two minutes, ` + "`Retry-After`" + ` is honoured up to an hour. Five different tasks in a row that are
+throttled or meet an outage slow down all tasks together. A refusal with HTTP 403 or code 1103 pauses polling once three different tasks in a
+row got it; until then the task that got it backs off by itself. No row makes a task failed but a record that says so.
 
 | reply | HTTP | understood as | outcome | the task becomes | asked again |
 |---|---|---|---|---|---|
@@ -145,7 +146,7 @@ func again(v verdict) string {
 	case db.Terminal(v.status):
 		return "no"
 	case v.outcome == refused:
-		return "all polling pauses, one probe per " + DefaultProbeDistance.String()
+		return "when polling resumes: one probe per " + DefaultProbeDistance.String()
 	}
 	return pace(v, 5*time.Second, 5*time.Second, time.Hour, 0.5).String()
 }

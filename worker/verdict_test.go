@@ -198,6 +198,7 @@ func TestPaceKnowsHowLongToWait(t *testing.T) {
 		{"refused key", verdict{outcome: refused, memory: memory{Trouble: 1}}, 4500 * time.Millisecond, 5500 * time.Millisecond},
 		{"first trouble", verdict{outcome: unreachable, memory: memory{Trouble: 1}}, 4500 * time.Millisecond, 5500 * time.Millisecond},
 		{"third trouble", verdict{outcome: throttled, memory: memory{Trouble: 3}}, 18 * time.Second, 22 * time.Second},
+		{"forbidden for the third time", verdict{outcome: refused, memory: memory{Trouble: 3}}, 18 * time.Second, 22 * time.Second},
 		{"long trouble", verdict{outcome: unreadable, memory: memory{Trouble: 1e9}}, 108 * time.Second, 132 * time.Second},
 		{"Retry-After", verdict{outcome: throttled, retryAfter: time.Hour, memory: memory{Trouble: 1}}, time.Hour, time.Hour},
 	} {
