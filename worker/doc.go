@@ -13,7 +13,6 @@
 //	                      └───────────────── pace ◀── nothing changed ─────┴──────────┘
 //
 //	poll.go      the River side of a poll
-//	load.go      tasks read for many jobs at once
 //	poller.go    the resident tasks, from coming in to leaving; heap.go by due time
 //	dispatch.go  when one is due and may be asked, to the pool
 //	gate.go      all polling slows down when the relay is in trouble
@@ -22,6 +21,7 @@
 //	pace.go      pace: when to ask again; a pure function
 //	schedule.go  the schedule that is learned; learn.go from which tasks; simulate.go how well
 //	persist.go   a change, its event and its deliveries in one transaction; writer.go many of them
+//	batch.go     rows read and written for many jobs at once
 //	deliver.go   one attempt of one webhook
 //	operate.go   cancel and retry
 //	sweep.go     rows without a job, jobs of instances that are gone

@@ -31,7 +31,7 @@ func workOnce(t *testing.T, cfg Config, task int64) *rivertest.WorkResult {
 	defer func() { cancel(); wg.Wait(); wr.close() }()
 
 	worker := rivertest.NewWorker(t, riverpgxv5.New(cfg.Pool), &river.Config{Schema: schema},
-		&pollWorker{loader: &loader{pool: cfg.Pool, deadline: time.Hour}, poller: p})
+		&pollWorker{loader: &loader[db.PollTarget]{read: w.pollTargets}, poller: p})
 	var result *rivertest.WorkResult
 	err := pgx.BeginFunc(t.Context(), cfg.Pool, func(tx pgx.Tx) (err error) {
 		result, err = worker.Work(t.Context(), t, tx, pollArgs{ID: task}, nil)

@@ -26,7 +26,7 @@ const memoryKey = "klingwatch"
 // waits.
 type pollWorker struct {
 	river.WorkerDefaults[pollArgs]
-	loader *loader
+	loader *loader[db.PollTarget]
 	poller *poller
 }
 
@@ -79,6 +79,19 @@ func (w *Worker) count(task db.PollTarget, v verdict, reply *klingapi.Reply) {
 	if w.words.isNew(reply.Record.Word) {
 		w.Log.Warn("unknown status word, counted as still running; told once", "word", reply.Record.Word, "task", task.ID, "task_id", task.TaskID)
 	}
+}
+
+// pollTargets reads tasks by their ids.
+func (w *Worker) pollTargets(ctx context.Context, ids []int64) (map[int64]db.PollTarget, error) {
+	tasks, err := db.PollTargets(ctx, w.Pool, ids, w.TaskDeadline)
+	if err != nil {
+		return nil, fmt.Errorf("reading %d tasks: %w", len(ids), err)
+	}
+	found := make(map[int64]db.PollTarget, len(tasks))
+	for _, task := range tasks {
+		found[task.ID] = task
+	}
+	return found, nil
 }
 
 // recall reads a job's memory; a job that has none starts anew.

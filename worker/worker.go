@@ -155,7 +155,7 @@ func (w *Worker) work(ctx context.Context, conn *pgx.Conn, slot int) error {
 	wr := newWriter(w)
 	p := newPoller(w, asking, wr)
 	wr.settled = p.settled
-	loader := &loader{pool: w.Pool, deadline: w.TaskDeadline}
+	loader := &loader[db.PollTarget]{read: w.pollTargets}
 	client, err := w.newClient(db.InstanceID(slot), &pollWorker{loader: loader, poller: p})
 	if err != nil {
 		return fmt.Errorf("preparing River: %w", err)

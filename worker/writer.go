@@ -4,107 +4,32 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-const (
-	// batchWindow is between two transactions, so that results gather; the first
-	// after a pause is written at once.
-	batchWindow = 20 * time.Millisecond
-	// maxBatch bounds one transaction.
-	maxBatch = 500
-	// writers at once: one cannot use all that Postgres can do.
-	writers = 2
-)
-
-// writer writes what polls came to, many tasks in one transaction. Its queue has
-// no bound of its own: each resident task is in it at most once.
+// writer writes what polls came to, many tasks in one transaction.
 type writer struct {
 	*Worker
+	*batcher[*settlement]
 	settled func(s *settlement, applied bool, err error) // after commit
-	running sync.WaitGroup
-
-	mu     sync.Mutex
-	queue  []*settlement
-	closed bool
-	wake   chan struct{}
 }
 
 func newWriter(w *Worker) *writer {
-	return &writer{Worker: w, wake: make(chan struct{}, writers)}
+	wr := &writer{Worker: w}
+	wr.batcher = newBatcher(wr.write)
+	return wr
 }
 
-// add hands a settlement over.
-func (w *writer) add(s *settlement) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.queue = append(w.queue, s)
-	select {
-	case w.wake <- struct{}{}:
-	default: // they are awake
-	}
-}
-
-// close writes what was handed over and ends the writer.
-func (w *writer) close() {
-	w.mu.Lock()
-	w.closed = true
-	w.mu.Unlock()
-	close(w.wake)
-	w.running.Wait()
-}
-
-// start begins to write; close ends it.
-func (w *writer) start() {
-	for range writers {
-		w.running.Go(w.run)
-	}
-}
-
-// run writes until close.
-func (w *writer) run() {
-	for {
-		batch, closed := w.take()
-		if len(batch) > 0 {
-			begun := time.Now()
-			w.flush(batch)
-			if len(batch) < maxBatch && !closed { // a full batch means that more is waiting
-				time.Sleep(time.Until(begun.Add(batchWindow)))
-			}
-			continue
-		}
-		if closed {
-			return
-		}
-		<-w.wake
-	}
-}
-
-// take returns the next batch, oldest first.
-func (w *writer) take() (batch []*settlement, closed bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	n := min(len(w.queue), maxBatch)
-	batch = w.queue[:n:n]
-	w.queue = w.queue[n:]
-	if len(w.queue) == 0 {
-		w.queue = nil
-	}
-	return batch, w.closed
-}
-
-// flush writes a batch. Where Postgres refuses a value, each task is written
+// write writes a batch. Where Postgres refuses a value, each task is written
 // alone, so that one cannot hold up the others, and without what can be missed,
 // so that its verdict is not lost.
-func (w *writer) flush(batch []*settlement) {
+func (w *writer) write(batch []*settlement) {
 	applied, err := write(context.Background(), w.Pool, batch)
 	if err != nil && refusedValue(err) {
 		if len(batch) > 1 {
 			for _, s := range batch {
-				w.flush([]*settlement{s})
+				w.write([]*settlement{s})
 			}
 			return
 		}
