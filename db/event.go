@@ -18,7 +18,8 @@ type NewEvent struct {
 }
 
 // AddEvents writes events and one delivery for each receiver that wants them:
-// the callback_url of a task that is terminal, endpoints by their event types.
+// the callback_url of a task that is terminal, endpoints by their event types
+// and actions.
 // A disabled endpoint's delivery waits until it is enabled. Jobs come by
 // trigger.
 func AddEvents(ctx context.Context, q Querier, events []NewEvent) error {
@@ -45,8 +46,27 @@ func AddEvents(ctx context.Context, q Querier, events []NewEvent) error {
 		union all
 		select n.id, w.id, w.url, case when w.disabled_at is null then now() end
 		from news n
-		join klingwatch.webhook_endpoints w on n.type = any (w.event_types)`,
+		join klingwatch.webhook_endpoints w on n.type = any (w.event_types)
+		join klingwatch.tasks t on t.id = n.task
+		where w.actions = '{}' or w.actions && array[t.action, t.action || '/' || t.action2]`,
 		pgx.StrictNamedArgs{"events": input})
+	return err
+}
+
+// AddEndpointEvent writes an event about a receiver, with a delivery for each
+// other receiver that asked for such.
+func AddEndpointEvent(ctx context.Context, q Querier, endpoint int64, eventID, eventType string, payload json.RawMessage) error {
+	_, err := q.Exec(ctx, `
+		with news as (
+			insert into klingwatch.events (event_id, type, payload)
+			values (@event_id, @type, @payload)
+			returning id, type
+		)
+		insert into klingwatch.deliveries (event, endpoint, url, next_attempt_at)
+		select n.id, w.id, w.url, case when w.disabled_at is null then now() end
+		from news n
+		join klingwatch.webhook_endpoints w on n.type = any (w.event_types) and w.id <> @endpoint`,
+		pgx.StrictNamedArgs{"event_id": eventID, "type": eventType, "payload": payload, "endpoint": endpoint})
 	return err
 }
 

@@ -9,35 +9,79 @@ import (
 
 // SigningKey is a row of klingwatch.signing_keys.
 type SigningKey struct {
-	Endpoint  *int64     `json:"endpoint"` // nil: the deployment's key, for callback_url
+	ID        int64      `json:"-"`
+	Endpoint  *int64     `json:"endpoint"` // nil: the deployment's key
 	URL       *string    `json:"url"`      // of the endpoint
-	Secret    string     `json:"secret"`
+	Version   string     `json:"version"`  // v1 (HMAC-SHA256) or v1a (ed25519)
+	Secret    string     `json:"secret"`   // as stored
 	CreatedAt time.Time  `json:"created_at"`
-	ExpiresAt *time.Time `json:"expires_at"` // nil: the current key
+	ExpiresAt *time.Time `json:"expires_at"` // nil: the current key; else an old one that signs as well until then
 }
 
-// EnsureDeploymentKey makes the given secret the deployment's key unless there
-// is one already.
-func EnsureDeploymentKey(ctx context.Context, q Querier, secret string) error {
+// The versions of signing keys.
+const (
+	KeyV1  = "v1"
+	KeyV1a = "v1a"
+)
+
+// EnsureDeploymentKeys makes the given keys the deployment's unless there are
+// some already.
+func EnsureDeploymentKeys(ctx context.Context, q Querier, v1, v1a string) error {
 	_, err := q.Exec(ctx, `
-		insert into klingwatch.signing_keys (endpoint, secret)
-		values (null, @secret)
+		insert into klingwatch.signing_keys (endpoint, version, secret)
+		values (null, 'v1', @v1),
+		       (null, 'v1a', @v1a)
 		on conflict do nothing`,
-		pgx.StrictNamedArgs{"secret": secret})
+		pgx.StrictNamedArgs{"v1": v1, "v1a": v1a})
+	return err
+}
+
+// RetireKey lets the current key of an endpoint (nil: the deployment) sign only
+// until the grace has passed. AddKey, in the same transaction, makes the next.
+func RetireKey(ctx context.Context, q Querier, endpoint *int64, version string, grace time.Duration) error {
+	_, err := q.Exec(ctx, `
+		update klingwatch.signing_keys
+		set expires_at = now() + @grace::interval
+		where endpoint is not distinct from @endpoint and version = @version and expires_at is null`,
+		pgx.StrictNamedArgs{"endpoint": endpoint, "version": version, "grace": grace})
+	return err
+}
+
+// AddKey makes a secret the current key.
+func AddKey(ctx context.Context, q Querier, endpoint *int64, version, secret string) error {
+	_, err := q.Exec(ctx, `
+		insert into klingwatch.signing_keys (endpoint, version, secret)
+		values (@endpoint, @version, @secret)`,
+		pgx.StrictNamedArgs{"endpoint": endpoint, "version": version, "secret": secret})
 	return err
 }
 
 // SigningKeys returns all keys that sign now, the deployment's first, newest
-// first within their owner.
+// first within their owner and version.
 func SigningKeys(ctx context.Context, q Querier) ([]SigningKey, error) {
 	return all[SigningKey](ctx, q, `
-		select k.endpoint,
+		select k.id,
+		       k.endpoint,
 		       w.url,
+		       k.version,
 		       k.secret,
 		       k.created_at,
 		       k.expires_at
 		from klingwatch.signing_keys k
 		left join klingwatch.webhook_endpoints w on w.id = k.endpoint
 		where k.expires_at is null or k.expires_at > now()
-		order by k.endpoint nulls first, k.expires_at is not null, k.created_at desc`)
+		order by k.endpoint nulls first, k.version, k.expires_at is not null, k.created_at desc`)
+}
+
+// StoreKey replaces the stored form of a key, unless it has changed meanwhile.
+func StoreKey(ctx context.Context, q Querier, id int64, before, after string) error {
+	_, err := q.Exec(ctx, `update klingwatch.signing_keys set secret = @after where id = @id and secret = @before`,
+		pgx.StrictNamedArgs{"id": id, "before": before, "after": after})
+	return err
+}
+
+// PruneKeys deletes the keys whose grace has passed.
+func PruneKeys(ctx context.Context, q Querier) error {
+	_, err := q.Exec(ctx, `delete from klingwatch.signing_keys where expires_at <= now()`)
+	return err
 }

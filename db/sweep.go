@@ -6,9 +6,10 @@ import (
 )
 
 // GiveMissingJobs gives a job to every open task, every expired task with late
-// checks to come and every planned delivery that has none: river_job is
+// checks to come, every planned delivery and every bulk redelivery that has none: river_job is
 // disposable, the tasks are not. A task that was reopened while its job was on
-// the way to a long sleep is woken, too. It returns how many jobs were missing.
+// the way to a long sleep is woken, too; so is a delivery that was made due then.
+// It returns how many jobs were missing.
 func GiveMissingJobs(ctx context.Context, q Querier) (given int, err error) {
 	err = q.QueryRow(ctx, `
 		select coalesce(klingwatch.give_jobs('poll', (
@@ -26,26 +27,19 @@ func GiveMissingJobs(ctx context.Context, q Querier) (given int, err error) {
 			where d.state = 'pending' and d.next_attempt_at is not null
 			  and not exists (select from klingwatch.river_job j
 			                  where j.unique_key = klingwatch.job_key('deliver', d.id) and j.unique_states is not null
+			                    and klingwatch.river_job_state_in_bitmask(j.unique_states, j.state)
+			                    and not (d.next_attempt_at < now() and j.scheduled_at > now() + interval '15 s')))), 0)
+		     + coalesce(klingwatch.give_jobs('redeliver', (
+			select array_agg(r.id)
+			from klingwatch.redeliveries r
+			where r.finished_at is null
+			  and not exists (select from klingwatch.river_job j
+			                  where j.unique_key = klingwatch.job_key('redeliver', r.id) and j.unique_states is not null
 			                    and klingwatch.river_job_state_in_bitmask(j.unique_states, j.state)))), 0)`).Scan(&given)
 	if err != nil {
 		return 0, fmt.Errorf("giving jobs to tasks that have none: %w", err)
 	}
 	return given, nil
-}
-
-// ReleaseParked plans the deliveries that were parked for an endpoint that is
-// enabled by now: it may have been enabled while their event was written, or by
-// plain SQL. GiveMissingJobs gives them their jobs.
-func ReleaseParked(ctx context.Context, q Querier) error {
-	_, err := q.Exec(ctx, `
-		update klingwatch.deliveries d
-		set next_attempt_at = now()
-		from klingwatch.webhook_endpoints w
-		where d.state = 'pending' and d.next_attempt_at is null and w.id = d.endpoint and w.disabled_at is null`)
-	if err != nil {
-		return fmt.Errorf("releasing parked deliveries: %w", err)
-	}
-	return nil
 }
 
 // Counts are the sizes that the metrics show.

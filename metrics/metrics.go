@@ -14,18 +14,23 @@ import (
 type Metrics struct {
 	registry *prometheus.Registry
 
-	Polls          *prometheus.CounterVec // by outcome: finished, changed, unchanged, not_found, refused, throttled, unreachable, unreadable
-	PollSeconds    prometheus.Histogram   // one upstream exchange
-	UnknownWords   prometheus.Counter     // replies with a status word that is not in the table
-	PollingPaused  prometheus.Gauge       // 1 while the credential is refused
-	StatusChanges  *prometheus.CounterVec // by status
-	Attempts       *prometheus.CounterVec // webhook requests by result: delivered, or the class of the failure
-	AttemptSeconds prometheus.Histogram   // one webhook request
-	Exhausted      prometheus.Counter     // deliveries given up
-	MissingJobs    prometheus.Counter     // jobs that the sweep had to give
-	ReturnedJobs   prometheus.Counter     // jobs taken over from instances that are gone
-	OpenTasks      *prometheus.GaugeVec   // by status, as the sweep counted them
-	Build          *prometheus.GaugeVec   // version
+	Polls             *prometheus.CounterVec // by outcome: finished, changed, unchanged, not_found, refused, throttled, unreachable, unreadable
+	PollSeconds       prometheus.Histogram   // one upstream exchange
+	UnknownWords      prometheus.Counter     // replies with a status word that is not in the table
+	PollingPaused     prometheus.Gauge       // 1 while the credential is refused
+	StatusChanges     *prometheus.CounterVec // by status
+	Attempts          *prometheus.CounterVec // webhook requests by result: delivered, or the class of the failure
+	AttemptSeconds    prometheus.Histogram   // one webhook request
+	DeliveryLag       prometheus.Histogram   // from an event to its first request
+	Exhausted         prometheus.Counter     // deliveries given up
+	BreakersOpen      prometheus.Gauge       // webhook receivers that are held back
+	WebhooksSending   prometheus.Gauge       // webhook requests on their way
+	EndpointsDisabled prometheus.Counter     // by receivers, or because they failed for days
+	Pruned            prometheus.Counter     // old deliveries deleted
+	MissingJobs       prometheus.Counter     // jobs that the sweep had to give
+	ReturnedJobs      prometheus.Counter     // jobs taken over from instances that are gone
+	OpenTasks         *prometheus.GaugeVec   // by status, as the sweep counted them
+	Build             *prometheus.GaugeVec   // version
 }
 
 // New returns the metrics of one process, with those of the Go runtime.
@@ -57,6 +62,21 @@ func New() *Metrics {
 		Exhausted: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "klingwatch_webhook_exhausted_total", Help: "Deliveries given up after the last attempt.",
 		}),
+		DeliveryLag: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "klingwatch_webhook_lag_seconds", Help: "Time from an event to its first webhook request.", Buckets: seconds,
+		}),
+		BreakersOpen: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "klingwatch_webhook_breakers_open", Help: "Receivers that keep failing and whose webhooks are held back by this process. A receiver's failure is not klingwatch's.",
+		}),
+		WebhooksSending: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "klingwatch_webhook_requests_in_flight", Help: "Webhook requests on their way.",
+		}),
+		EndpointsDisabled: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "klingwatch_webhook_endpoints_disabled_total", Help: "Endpoints disabled because they asked for it or failed for days.",
+		}),
+		Pruned: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "klingwatch_deliveries_pruned_total", Help: "Deliveries deleted because they ended longer ago than the retention.",
+		}),
 		MissingJobs: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "klingwatch_missing_jobs_total", Help: "River jobs that were gone and given anew to their tasks and deliveries.",
 		}),
@@ -72,6 +92,7 @@ func New() *Metrics {
 	}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		m.Polls, m.PollSeconds, m.UnknownWords, m.PollingPaused, m.StatusChanges, m.Attempts, m.AttemptSeconds, m.Exhausted,
+		m.DeliveryLag, m.BreakersOpen, m.WebhooksSending, m.EndpointsDisabled, m.Pruned,
 		m.MissingJobs, m.ReturnedJobs, m.OpenTasks, m.Build)
 	return m
 }

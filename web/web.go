@@ -3,6 +3,7 @@
 //	GET /livez    200 while the process serves
 //	GET /readyz   200 when every check passes, else 503; JSON with the reason of each
 //	GET /metrics  Prometheus
+//	GET /.well-known/jwks.json  the public keys of webhook signatures
 package web
 
 import (
@@ -24,8 +25,8 @@ type Check struct {
 	Advisory bool
 }
 
-// Handler serves health and metrics.
-func Handler(checks []Check, metrics http.Handler) http.Handler {
+// Handler serves health, metrics and public keys.
+func Handler(checks []Check, metrics http.Handler, keys Keys) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -33,6 +34,7 @@ func Handler(checks []Check, metrics http.Handler) http.Handler {
 	})
 	mux.Handle("GET /readyz", readyz(checks))
 	mux.Handle("GET /metrics", metrics)
+	mux.HandleFunc("GET /.well-known/jwks.json", jwks(keys))
 	return mux
 }
 

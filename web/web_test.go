@@ -13,12 +13,15 @@ import (
 	"github.com/klingwatch/klingwatch/web"
 )
 
+// publicKey is the one of the Standard Webhooks specification's example.
+const publicKey = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
+
 func get(t *testing.T, checks []web.Check, path string) *httptest.ResponseRecorder {
 	t.Helper()
 	m := metrics.New()
 	m.Build.WithLabelValues("v1").Set(1)
 	recorder := httptest.NewRecorder()
-	web.Handler(checks, m.Handler()).ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
+	web.Handler(checks, m.Handler(), func(context.Context) ([]string, error) { return []string{publicKey}, nil }).ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
 	return recorder
 }
 
@@ -53,6 +56,9 @@ func TestTheProcessIsAliveAndMeasured(t *testing.T) {
 	t.Parallel()
 	if r := get(t, nil, "/livez"); r.Code != 200 || r.Body.String() != "ok\n" {
 		t.Errorf("/livez: %d %s", r.Code, r.Body)
+	}
+	if r := get(t, nil, "/.well-known/jwks.json"); r.Code != 200 || !strings.Contains(r.Body.String(), `"x":"1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4"`) {
+		t.Errorf("/.well-known/jwks.json: %d %s", r.Code, r.Body)
 	}
 	if r := get(t, nil, "/metrics"); r.Code != 200 || !strings.Contains(r.Body.String(), `klingwatch_build_info{version="v1"} 1`) {
 		t.Errorf("/metrics: %d %s", r.Code, r.Body)

@@ -1,75 +1,75 @@
 package webhook
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/netip"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
-
-	"code.dny.dev/ssrf"
 )
 
 const (
-	// DefaultTimeout bounds one request: dial, TLS, body and answer.
+	// DefaultTimeout bounds one request: DNS, dial, TLS, body and answer.
 	DefaultTimeout = 20 * time.Second
-	// MaxResponse is how much of an answer is read and kept, in bytes.
-	MaxResponse = 1024
+	// MaxResponse is how much of an answer's body is read and kept, in bytes.
+	MaxResponse = 4096
+
+	// bodyPatience bounds the reading of an answer's body: the status has
+	// decided, the rest is for people.
+	bodyPatience = 2 * time.Second
 
 	maxResponseHeaders = 32 << 10
+	// A webhook leaves in one write, so that a receiver that answers before it
+	// reads the body (413, 401) is heard and does not just break the pipe.
+	writeBuffer = 32 << 10
 )
-
-// azureWireServer serves secrets to virtual machines from a public address.
-var azureWireServer = netip.MustParsePrefix("168.63.129.16/32")
 
 // Config sets up a Client; the zero value is usable.
 type Config struct {
 	Timeout       time.Duration  // of one request, everything included; 0: DefaultTimeout
 	AllowNetworks []netip.Prefix // private networks that may be reached; others are refused at dial time
 	UserAgent     string         // empty: klingwatch
+	Resolver      *net.Resolver  // of host names; nil: the system's
 }
 
 // Client sends single requests. Addresses are checked after DNS, on every
 // connection; redirects and proxies are not used, answers are not decompressed.
 // It is safe for concurrent use.
 type Client struct {
-	timeout   time.Duration
-	userAgent string
-	http      *http.Client
+	timeout      time.Duration
+	bodyPatience time.Duration
+	userAgent    string
+	http         *http.Client
 }
 
 // NewClient returns a client that may reach public addresses and the allowed networks.
 func NewClient(cfg Config) *Client {
-	var v4, v6 []netip.Prefix
-	for _, network := range cfg.AllowNetworks {
-		if network.Addr().Is4() {
-			v4 = append(v4, network)
-		} else {
-			v6 = append(v6, network)
-		}
-	}
-	guard := ssrf.New(ssrf.WithAnyPort(),
-		ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...), ssrf.WithDeniedV4Prefixes(azureWireServer))
-	dialer := &net.Dialer{Control: guard.Safe}
-	c := &Client{timeout: cfg.Timeout, userAgent: cfg.UserAgent}
+	c := &Client{timeout: cfg.Timeout, bodyPatience: bodyPatience, userAgent: cfg.UserAgent}
 	if c.timeout <= 0 {
 		c.timeout = DefaultTimeout
 	}
 	if c.userAgent == "" {
 		c.userAgent = "klingwatch"
 	}
+	// net/http lets a dial outlive its request; these two limits end it.
+	dialer := &net.Dialer{Control: guard(cfg.AllowNetworks), Resolver: cfg.Resolver, Timeout: c.timeout}
 	c.http = &http.Client{
 		Transport: &http.Transport{
+			Proxy:                  nil, // none from the environment: it would dial in our place, unguarded
 			DialContext:            dialer.DialContext,
+			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+			TLSHandshakeTimeout:    c.timeout,
 			ForceAttemptHTTP2:      true,
 			DisableCompression:     true, // no gzip bomb
 			MaxResponseHeaderBytes: maxResponseHeaders,
+			WriteBufferSize:        writeBuffer,
 			MaxIdleConns:           100,
 			MaxIdleConnsPerHost:    10,
 			IdleConnTimeout:        90 * time.Second,
@@ -87,40 +87,63 @@ type Message struct {
 	URL     string
 	ID      string   // webhook-id
 	Body    []byte   // the JSON, signed as it is
-	Secrets []string // newest first
+	Secrets []string // whsec_ and whsk_ keys, newest first
 }
 
 // Send makes one attempt. It does not return an error: what went wrong is part
 // of the Result.
 func (c *Client) Send(ctx context.Context, m Message) Result {
+	now := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	now := time.Now()
+	watch := &stopwatch{}
+	req, class, err := c.request(httptrace.WithClientTrace(ctx, watch.trace()), m, now)
+	if err != nil {
+		return Result{Error: class, Detail: err.Error()}
+	}
+	result := c.exchange(req, cancel, watch)
+	result.Timings, result.RemoteAddr, result.Reused = watch.read()
+	result.Timings.Total = time.Since(now)
+	return result
+}
+
+// request makes the signed request, or tells the class of failure and why.
+func (c *Client) request(ctx context.Context, m Message, now time.Time) (req *http.Request, class string, err error) {
 	signature, err := Sign(m.Secrets, m.ID, now, m.Body)
 	if err != nil {
-		return Result{Error: ErrorSigning, Detail: err.Error()}
+		return nil, ErrorSigning, err
 	}
 	if err := CheckURL(m.URL); err != nil {
-		return Result{Error: ErrorInvalidURL, Detail: err.Error()}
+		return nil, ErrorInvalidURL, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.URL, strings.NewReader(string(m.Body)))
+	req, err = http.NewRequestWithContext(ctx, http.MethodPost, m.URL, bytes.NewReader(m.Body))
 	if err != nil {
-		return Result{Error: ErrorInvalidURL, Detail: "the URL cannot be used"}
+		return nil, ErrorInvalidURL, errors.New("the URL cannot be used")
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", c.userAgent)
 	req.Header.Set("webhook-id", m.ID)
 	req.Header.Set("webhook-timestamp", strconv.FormatInt(now.Unix(), 10))
 	req.Header.Set("webhook-signature", signature)
+	return req, "", nil
+}
 
+// exchange sends the request and reads the answer, of the body only an excerpt:
+// one that drips, breaks or does not end changes nothing. cancel ends req.
+func (c *Client) exchange(req *http.Request, cancel context.CancelFunc, watch *stopwatch) Result {
 	res, err := c.http.Do(req)
 	if err != nil {
-		return failure(ctx, err, c.timeout)
+		late := errors.Is(req.Context().Err(), context.DeadlineExceeded)
+		return failure(err, watch.reached(), late, c.timeout)
 	}
 	defer res.Body.Close()
-	// The status has decided by now: a body that drips or breaks changes nothing.
-	excerpt, _ := io.ReadAll(io.LimitReader(res.Body, MaxResponse))
-	return answered(res, excerpt, now)
+	var excerpt []byte
+	if res.StatusCode != http.StatusSwitchingProtocols { // there the body is a bare connection, which cancel does not end
+		patience := time.AfterFunc(c.bodyPatience, cancel)
+		defer patience.Stop()
+		excerpt, _ = io.ReadAll(io.LimitReader(res.Body, MaxResponse))
+	}
+	return answered(res, excerpt, time.Now())
 }
 
 // CheckURL tells what is wrong with a receiver's URL: it must be absolute http
@@ -140,25 +163,4 @@ func CheckURL(raw string) error {
 		return errors.New("it must have no #fragment")
 	}
 	return nil
-}
-
-// ParseNetworks reads CIDRs separated by commas; a bare address is a network of one.
-func ParseNetworks(list string) ([]netip.Prefix, error) {
-	var networks []netip.Prefix
-	for item := range strings.SplitSeq(list, ",") {
-		item = strings.TrimSpace(item)
-		if item == "" {
-			continue
-		}
-		if addr, err := netip.ParseAddr(item); err == nil {
-			networks = append(networks, netip.PrefixFrom(addr, addr.BitLen()))
-			continue
-		}
-		network, err := netip.ParsePrefix(item)
-		if err != nil {
-			return nil, fmt.Errorf("%q is not a network like 10.0.0.0/8", item)
-		}
-		networks = append(networks, network.Masked())
-	}
-	return networks, nil
 }

@@ -2,6 +2,8 @@ package webhook
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"time"
 )
 
@@ -14,16 +16,28 @@ const (
 	TaskExpired    = "task.expired"
 	TaskNotFound   = "task.not_found"
 	TaskCanceled   = "task.canceled"
+
+	// About a receiver, told to other receivers that ask for it.
+	EndpointFailing  = "endpoint.failing"  // it will be disabled if it goes on failing
+	EndpointDisabled = "endpoint.disabled" // what is due waits until it is enabled
+
+	// Test is sent on request, to see whether a receiver is reached; nobody
+	// subscribes to it.
+	Test = "webhook-test"
 )
 
-// Types are all event types, in the order of a task's life.
-var Types = []string{TaskSubmitted, TaskProcessing, TaskSucceeded, TaskFailed, TaskExpired, TaskNotFound, TaskCanceled}
+// Types are all event types that can be asked for: those of tasks in the order
+// of a task's life, then those of endpoints.
+var Types = []string{
+	TaskSubmitted, TaskProcessing, TaskSucceeded, TaskFailed, TaskExpired, TaskNotFound, TaskCanceled,
+	EndpointFailing, EndpointDisabled,
+}
 
 // TerminalTypes are the types that end a task; what an endpoint gets unless it
 // asks for others.
 var TerminalTypes = []string{TaskSucceeded, TaskFailed, TaskExpired, TaskNotFound, TaskCanceled}
 
-// Event is the body of a webhook.
+// Event is the body of a webhook about a task.
 type Event struct {
 	Type      string    `json:"type"`      // task.succeeded and so on
 	Timestamp time.Time `json:"timestamp"` // of the event, not of the attempt
@@ -54,4 +68,58 @@ type Output struct {
 	DurationSeconds *json.Number `json:"duration_seconds"` // null where the provider told none
 	WatermarkURL    *string      `json:"watermark_url,omitempty"`
 	ExpiresAt       *time.Time   `json:"expires_at"` // when the provider clears the file
+}
+
+// EndpointEvent is the body of a webhook about a receiver.
+type EndpointEvent struct {
+	Type      string    `json:"type"`      // endpoint.failing, endpoint.disabled
+	Timestamp time.Time `json:"timestamp"` // of the event, not of the attempt
+	Data      Endpoint  `json:"data"`
+}
+
+// Endpoint is the state of a receiver at the time of the event.
+type Endpoint struct {
+	ID           int64      `json:"id"`            // klingwatch.webhook_endpoints.id
+	URL          string     `json:"url"`           // where its events are sent
+	FailingSince *time.Time `json:"failing_since"` // the first failure without a success since; null where it did not fail
+	DisabledAt   *time.Time `json:"disabled_at"`   // null while it is enabled
+	Reason       string     `json:"reason"`        // why, in plain words
+}
+
+// ThinTask is the data of a thin event: which task, and its status. The rest is
+// to be read from the database or the API.
+type ThinTask struct {
+	ID         int64   `json:"id"`
+	TaskID     string  `json:"task_id"`
+	Action     string  `json:"action"`
+	Action2    string  `json:"action2"`
+	Status     string  `json:"status"`
+	ExternalID *string `json:"external_id"`
+	Sequence   int     `json:"sequence"`
+}
+
+// Thin returns the body of a task event with its data cut down to a ThinTask;
+// bodies of other events are returned unchanged. It returns an error for a body
+// that is not an event.
+func Thin(body []byte) ([]byte, error) {
+	var event struct {
+		Type      string          `json:"type"`
+		Timestamp time.Time       `json:"timestamp"`
+		Data      json.RawMessage `json:"data"`
+	}
+	if err := json.Unmarshal(body, &event); err != nil {
+		return nil, fmt.Errorf("reading an event: %w", err)
+	}
+	if !strings.HasPrefix(event.Type, "task.") {
+		return body, nil
+	}
+	var task ThinTask
+	if err := json.Unmarshal(event.Data, &task); err != nil {
+		return nil, fmt.Errorf("reading the data of an event: %w", err)
+	}
+	return json.Marshal(struct {
+		Type      string    `json:"type"`
+		Timestamp time.Time `json:"timestamp"`
+		Data      ThinTask  `json:"data"`
+	}{event.Type, event.Timestamp, task})
 }

@@ -1,19 +1,13 @@
 package webhook
 
 import (
-	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
-
-	"code.dny.dev/ssrf"
 )
 
 // The classes of failures, as they stand in delivery_attempts.error.
@@ -23,7 +17,7 @@ const (
 	ErrorConnectionRefused = "connection_refused" // nothing listens there
 	ErrorTLS               = "tls_error"          // certificate or handshake
 	ErrorTimeout           = "timeout"            // no answer in time
-	ErrorNetwork           = "network_error"      // the connection broke
+	ErrorNetwork           = "network_error"      // the connection broke, or what came is not HTTP
 	ErrorRedirectRefused   = "redirect_refused"   // 3xx: the answer names another place, which is not followed
 	ErrorHTTPStatus        = "http_status"        // any other status than 2xx
 	ErrorInvalidURL        = "invalid_url"        // nothing was sent
@@ -38,8 +32,13 @@ type Result struct {
 	StatusCode int           // 0 when no answer came
 	Error      string        // class of the failure; "" for a 2xx
 	Detail     string        // the reason in plain words, one line
-	Body       string        // first MaxResponse bytes of the answer, valid UTF-8
+	Body       string        // first MaxResponse bytes of the answer, made valid UTF-8 without NUL
 	RetryAfter time.Duration // what the receiver asked for; 0 to MaxRetryAfter
+	Abort      bool          // the receiver wants no more attempts of this message; false for a 2xx
+	Disable    bool          // the receiver wants no more webhooks at all; with any status
+	RemoteAddr string        // host:port that was connected to; "" when none was
+	Reused     bool          // the connection had served an earlier attempt
+	Timings    Timings
 }
 
 // Delivered tells whether the receiver accepted the webhook.
@@ -47,6 +46,21 @@ func (r Result) Delivered() bool { return r.Error == "" }
 
 // Gone tells whether the receiver said that it wants no more webhooks (410).
 func (r Result) Gone() bool { return r.StatusCode == http.StatusGone }
+
+// BlamesReceiver tells whether a failure speaks against the receiver as a
+// whole, so that a circuit breaker counts it. It does not when the fault is this
+// message's, by the receiver's own word, or when nothing was sent.
+func (r Result) BlamesReceiver() bool {
+	switch {
+	case r.Delivered(), r.Abort, r.Error == ErrorSigning, r.Error == ErrorInvalidURL:
+		return false
+	}
+	switch r.StatusCode {
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
+		return false
+	}
+	return true
+}
 
 // Reason joins class and detail for people; "" for a 2xx.
 func (r Result) Reason() string {
@@ -56,6 +70,7 @@ func (r Result) Reason() string {
 	return r.Error + ": " + r.Detail
 }
 
+// answered judges an answer by its status and headers.
 func answered(res *http.Response, excerpt []byte, now time.Time) Result {
 	r := Result{
 		StatusCode: res.StatusCode,
@@ -66,22 +81,56 @@ func answered(res *http.Response, excerpt []byte, now time.Time) Result {
 	case res.StatusCode >= 200 && res.StatusCode < 300:
 	case res.StatusCode >= 300 && res.StatusCode < 400:
 		r.Error = ErrorRedirectRefused
-		r.Detail = fmt.Sprintf("HTTP %d to %s; give the final URL instead", res.StatusCode, place(res.Header.Get("Location")))
+		r.Detail = fmt.Sprintf("HTTP %d to %s; redirects are not followed: give the final URL instead", res.StatusCode, place(res.Header.Get("Location")))
 	default:
 		r.Error = ErrorHTTPStatus
-		r.Detail = fmt.Sprintf("HTTP %d %s%s", res.StatusCode, http.StatusText(res.StatusCode), hints[res.StatusCode])
+		r.Detail = strings.TrimSpace(fmt.Sprintf("HTTP %d %s", res.StatusCode, http.StatusText(res.StatusCode))) + hint(res.StatusCode)
 	}
+	abort, disable := wishes(res.Header.Values("webhook-delivery"))
+	r.Abort, r.Disable = abort && !r.Delivered(), disable
 	return r
 }
 
-// hints say what a receiver's status usually means to the person who reads it.
+// wishes reads the header webhook-delivery, by which a receiver controls what
+// it gets (https://docs.svix.com/receiving/delivery-control). Unknown words are
+// ignored.
+func wishes(headers []string) (abort, disable bool) {
+	for word := range strings.SplitSeq(strings.Join(headers, ","), ",") {
+		switch strings.ToLower(strings.TrimSpace(word)) {
+		case "abort-message":
+			abort = true
+		case "disable":
+			disable = true
+		}
+	}
+	return abort, disable
+}
+
+// hint says what a receiver's status usually means to the person who reads it.
+func hint(status int) string {
+	if text, ok := hints[status]; ok {
+		return text
+	}
+	if status >= 500 {
+		return ": the receiver failed; look into its own log"
+	}
+	return ""
+}
+
 var hints = map[int]string{
-	http.StatusUnauthorized:          ": the receiver wants its own authentication; klingwatch signs, it does not log in",
+	http.StatusBadRequest:            ": the receiver cannot read the request; its answer may say why",
+	http.StatusUnauthorized:          ": the receiver wants its own authentication, or its signature check failed; klingwatch signs, it does not log in",
 	http.StatusForbidden:             ": the receiver, or a firewall in front of it, refuses; check its signature check and its rules",
 	http.StatusNotFound:              ": nothing serves this path; check the URL",
 	http.StatusMethodNotAllowed:      ": the path does not accept POST; check the URL",
 	http.StatusGone:                  ": the receiver wants no more webhooks",
 	http.StatusRequestEntityTooLarge: ": the receiver's body limit is too small",
+	http.StatusUnsupportedMediaType:  ": the receiver does not accept application/json",
+	http.StatusUnprocessableEntity:   ": the receiver does not accept this content; its answer may say why",
+	http.StatusTooManyRequests:       ": the receiver limits its rate; it is asked again later",
+	http.StatusBadGateway:            ": a gateway stands there, but the receiver behind it failed",
+	http.StatusServiceUnavailable:    ": the receiver is overloaded or down for now",
+	http.StatusGatewayTimeout:        ": a gateway stands there, but the receiver behind it is too slow",
 }
 
 // place shows where a redirect leads without its query, which may hold secrets.
@@ -90,45 +139,15 @@ func place(location string) string {
 	if err != nil || location == "" {
 		return "nowhere"
 	}
-	u.User, u.RawQuery, u.Fragment = nil, "", ""
-	return strconv.QuoteToGraphic(u.String())
+	u.User, u.RawQuery, u.ForceQuery, u.Fragment = nil, "", false, ""
+	return strconv.QuoteToGraphic(oneLine(u.String()))
 }
 
-// failure classifies an exchange without an answer by the types of its errors.
-func failure(ctx context.Context, err error, timeout time.Duration) Result {
-	var (
-		dns       *net.DNSError
-		timedOut  net.Error
-		unknownCA *tls.CertificateVerificationError
-		record    tls.RecordHeaderError
-		alert     tls.AlertError
-	)
-	switch {
-	case errors.Is(err, ssrf.ErrProhibitedIP), errors.Is(err, ssrf.ErrProhibitedNetwork):
-		return Result{Error: ErrorBlockedAddress, Detail: "the host is a private or reserved address; see KLINGWATCH_WEBHOOK_ALLOW_NETWORKS"}
-	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.As(err, &timedOut) && timedOut.Timeout():
-		return Result{Error: ErrorTimeout, Detail: fmt.Sprintf("no answer within %s", timeout)}
-	case errors.As(err, &dns):
-		return Result{Error: ErrorDNS, Detail: "the host's name cannot be resolved"}
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return Result{Error: ErrorConnectionRefused, Detail: "nothing listens there"}
-	case errors.As(err, &unknownCA):
-		return Result{Error: ErrorTLS, Detail: unknownCA.Err.Error()}
-	case errors.As(err, &record):
-		return Result{Error: ErrorTLS, Detail: "the receiver does not speak TLS on this port"}
-	case errors.As(err, &alert):
-		return Result{Error: ErrorTLS, Detail: alert.Error()}
-	}
-	var urlErr *url.Error
-	if errors.As(err, &urlErr) {
-		err = urlErr.Err // the URL may hold secrets
-	}
-	return Result{Error: ErrorNetwork, Detail: err.Error()}
-}
-
+// retryAfter reads seconds or an HTTP date; 0 for anything else, MaxRetryAfter
+// for anything longer.
 func retryAfter(value string, now time.Time) time.Duration {
 	value = strings.TrimSpace(value)
-	if seconds, err := strconv.ParseFloat(value, 64); err == nil {
+	if seconds, err := strconv.ParseFloat(value, 64); err == nil || errors.Is(err, strconv.ErrRange) { // out of range: infinite
 		switch {
 		case seconds > MaxRetryAfter.Seconds():
 			return MaxRetryAfter

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -11,14 +12,18 @@ import (
 	"time"
 )
 
+// The forms of keys, by Standard Webhooks.
 const (
-	secretPrefix = "whsec_"
-	// The spec asks for 24 to 64 bytes of key.
+	secretPrefix  = "whsec_" // v1, HMAC-SHA256: 24 to 64 bytes, shared with the receiver
+	privatePrefix = "whsk_"  // v1a, ed25519: 32 bytes of seed, 32 of its public key
+	publicPrefix  = "whpk_"  // the public key alone, for receivers
+
 	minKey, newKey, maxKey = 24, 32, 64
 )
 
-// ErrSecret says that a secret has not the form whsec_ + base64 of 24 to 64 bytes.
-var ErrSecret = errors.New("a signing secret must be whsec_ followed by the base64 of 24 to 64 bytes")
+// ErrSecret says that a key has none of the forms above.
+var ErrSecret = errors.New("a signing key must be whsec_ followed by the base64 of 24 to 64 bytes, " +
+	"or whsk_ (its public half: whpk_) followed by the base64 of an ed25519 key")
 
 // NewSecret returns whsec_ and the base64 of 32 random bytes.
 func NewSecret() string {
@@ -27,39 +32,86 @@ func NewSecret() string {
 	return secretPrefix + base64.StdEncoding.EncodeToString(key)
 }
 
+// NewPrivateKey returns whsk_ and the base64 of a fresh ed25519 key, seed and
+// public half.
+func NewPrivateKey() string {
+	seed := make([]byte, ed25519.SeedSize)
+	_, _ = rand.Read(seed) // never fails, by its documentation
+	return privatePrefix + base64.StdEncoding.EncodeToString(ed25519.NewKeyFromSeed(seed))
+}
+
+// PublicKey returns whpk_ and the base64 of the public half of a whsk_ key;
+// ErrSecret for anything else.
+func PublicKey(privateKey string) (string, error) {
+	key, err := decodePrivateKey(privateKey)
+	if err != nil {
+		return "", err
+	}
+	return publicPrefix + base64.StdEncoding.EncodeToString(key[ed25519.SeedSize:]), nil
+}
+
 // NewEventID returns a fresh webhook-id: msg_ and 26 letters and digits.
 func NewEventID() string { return "msg_" + rand.Text() }
 
-// Sign returns the webhook-signature header: one v1 signature per secret, in
-// the order given (newest first while a secret is being rotated). The signed
-// bytes are {id}.{unix seconds}.{body}. It returns ErrSecret for a malformed
-// secret and for none at all.
+// Sign returns the webhook-signature header: one signature per key, v1 for
+// whsec_ and v1a for whsk_, in the order given (newest first while a key is
+// being rotated). The signed bytes are {id}.{unix seconds}.{body}. It returns
+// ErrSecret for a malformed key and for none at all.
 func Sign(secrets []string, id string, at time.Time, body []byte) (string, error) {
 	if len(secrets) == 0 {
 		return "", ErrSecret
 	}
+	signed := append([]byte(id+"."+strconv.FormatInt(at.Unix(), 10)+"."), body...)
 	signatures := make([]string, len(secrets))
 	for i, secret := range secrets {
-		key, err := decodeSecret(secret)
+		version, signature, err := sign(secret, signed)
 		if err != nil {
 			return "", err
 		}
-		mac := hmac.New(sha256.New, key)
-		mac.Write([]byte(id + "." + strconv.FormatInt(at.Unix(), 10) + "."))
-		mac.Write(body)
-		signatures[i] = "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+		signatures[i] = version + "," + base64.StdEncoding.EncodeToString(signature)
 	}
 	return strings.Join(signatures, " "), nil
 }
 
-func decodeSecret(secret string) ([]byte, error) {
-	encoded, ok := strings.CutPrefix(secret, secretPrefix)
-	if !ok {
-		return nil, ErrSecret
+func sign(secret string, signed []byte) (version string, signature []byte, err error) {
+	if strings.HasPrefix(secret, privatePrefix) {
+		key, err := decodePrivateKey(secret)
+		if err != nil {
+			return "", nil, err
+		}
+		return "v1a", ed25519.Sign(key, signed), nil
 	}
-	key, err := base64.StdEncoding.DecodeString(encoded)
-	if err != nil || len(key) < minKey || len(key) > maxKey {
+	key, err := decode(secretPrefix, secret, minKey, maxKey)
+	if err != nil {
+		return "", nil, err
+	}
+	mac := hmac.New(sha256.New, key)
+	mac.Write(signed)
+	return "v1", mac.Sum(nil), nil
+}
+
+// decodePrivateKey checks too that the public half belongs to the seed:
+// signatures made with a wrong one give the private key away.
+func decodePrivateKey(encoded string) (ed25519.PrivateKey, error) {
+	key, err := decode(privatePrefix, encoded, ed25519.PrivateKeySize, ed25519.PrivateKeySize)
+	if err != nil {
+		return nil, err
+	}
+	if !ed25519.NewKeyFromSeed(key[:ed25519.SeedSize]).Equal(ed25519.PrivateKey(key)) {
 		return nil, ErrSecret
 	}
 	return key, nil
+}
+
+// decode returns the bytes behind a prefix, from least to most of them.
+func decode(prefix, key string, least, most int) ([]byte, error) {
+	encoded, ok := strings.CutPrefix(key, prefix)
+	if !ok {
+		return nil, ErrSecret
+	}
+	decoded, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil || len(decoded) < least || len(decoded) > most {
+		return nil, ErrSecret
+	}
+	return decoded, nil
 }

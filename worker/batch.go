@@ -34,9 +34,14 @@ func newBatcher[T any](flush func([]T)) *batcher[T] {
 	return &batcher[T]{flush: flush, wake: make(chan struct{}, writers)}
 }
 
-// add hands an item over. It must not be called after close.
+// add hands an item over; after close it is flushed at once.
 func (b *batcher[T]) add(item T) {
 	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		b.flush([]T{item})
+		return
+	}
 	defer b.mu.Unlock()
 	b.queue = append(b.queue, item)
 	select {

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
 	"github.com/klingwatch/klingwatch/db"
@@ -21,143 +20,207 @@ type deliverArgs struct {
 
 func (deliverArgs) Kind() string { return "deliver" }
 
-// leaseMargin is how much longer than a request an attempt may take until it
-// counts as interrupted.
-const leaseMargin = 5 * time.Second
+const (
+	// sealedWait is how long a delivery waits that cannot be signed: an operator
+	// must give the key first.
+	sealedWait = time.Minute
+	// tellHeld is the shortest wait of a held delivery that is written down.
+	tellHeld = 5 * time.Second
+)
 
 // deliverWorker sends one webhook.
 type deliverWorker struct {
 	river.WorkerDefaults[deliverArgs]
 	*Worker
+	loader    *loader[db.DeliveryTarget]
+	receivers *receivers
+	writer    *deliveryWriter
 }
 
-// Timeout bounds one attempt: the request and two writes.
-func (d *deliverWorker) Timeout(*river.Job[deliverArgs]) time.Duration { return d.deliverJobTimeout() }
+func newDeliverWorker(w *Worker) *deliverWorker {
+	return &deliverWorker{
+		Worker:    w,
+		loader:    &loader[db.DeliveryTarget]{read: w.deliveryTargets},
+		receivers: newReceivers(),
+		writer:    newDeliveryWriter(w),
+	}
+}
 
-// Work makes one attempt and snoozes until the next is due. The attempt is
-// written before the request, so that a killed process leaves a trace.
+// deliveryTargets reads deliveries by their ids.
+func (w *Worker) deliveryTargets(ctx context.Context, ids []int64) (map[int64]db.DeliveryTarget, error) {
+	targets, err := db.DeliveryTargets(ctx, w.Pool, ids)
+	if err != nil {
+		return nil, fmt.Errorf("reading %d deliveries: %w", len(ids), err)
+	}
+	found := make(map[int64]db.DeliveryTarget, len(targets))
+	for _, t := range targets {
+		found[t.ID] = t
+	}
+	return found, nil
+}
+
+// Timeout bounds a job's stay: the wait for its turn, one request and its record.
+func (d *deliverWorker) Timeout(*river.Job[deliverArgs]) time.Duration { return deliverJobTimeout }
+
+// Work makes one attempt when it is due and its receiver has a free slot, and
+// snoozes until the next.
 func (d *deliverWorker) Work(ctx context.Context, job *river.Job[deliverArgs]) error {
-	attempt, err := db.BeginAttempt(ctx, d.Pool, job.Args.ID, d.WebhookTimeout+leaseMargin)
-	if errors.Is(err, db.ErrNotFound) {
-		return d.wait(ctx, job.Args.ID)
-	}
-	if err != nil {
-		return fmt.Errorf("beginning an attempt of delivery %d: %w", job.Args.ID, err)
-	}
-	begun := time.Now()
-	result := d.Webhooks.Send(ctx, webhook.Message{
-		URL: attempt.URL, ID: attempt.EventID, Body: []byte(attempt.Body), Secrets: attempt.Secrets,
-	})
-	took := time.Since(begun)
-	if !result.Delivered() && ctx.Err() != nil {
-		// A stop cut it off: whether the receiver got it nobody knows. The lease makes it due again.
-		return ctx.Err()
-	}
-	next, err := d.record(ctx, attempt, result)
-	if err != nil {
-		return err
-	}
-	d.tellAttempt(attempt, result, took, next)
-	if next.Wait == nil {
-		return nil
-	}
-	return river.JobSnooze(*next.Wait)
-}
-
-// wait decides what to do with a delivery that is not to be sent now.
-func (d *deliverWorker) wait(ctx context.Context, delivery int64) error {
-	due, err := db.DueIn(ctx, d.Pool, delivery)
-	switch {
-	case errors.Is(err, db.ErrNotFound):
-		return nil
-	case err != nil:
-		return fmt.Errorf("reading delivery %d: %w", delivery, err)
-	case due.State != db.DeliveryPending || due.Wait == nil:
-		return nil
-	case due.Disabled:
-		if err := db.ParkDelivery(ctx, d.Pool, delivery); err != nil {
-			return fmt.Errorf("parking delivery %d: %w", delivery, err)
+	for {
+		t, found, err := d.loader.load(ctx, job.Args.ID)
+		if err != nil {
+			return err
 		}
-		return nil
-	}
-	return river.JobSnooze(max(*due.Wait, 0))
-}
-
-// record writes what an attempt came to. A receiver that is gone (410) is
-// disabled; its deliveries wait for a person.
-func (d *deliverWorker) record(ctx context.Context, attempt db.Attempt, result webhook.Result) (db.FinishedAttempt, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
-	defer cancel()
-	finished := afterAttempt(attempt, result, rand.Float64())
-	err := pgx.BeginFunc(ctx, d.Pool, func(tx pgx.Tx) error {
-		if result.Gone() && attempt.Endpoint != nil {
-			if err := db.DisableEndpoint(ctx, tx, *attempt.Endpoint, "the receiver answered 410 Gone"); err != nil {
+		switch {
+		case !found || t.State != db.DeliveryPending || t.Wait == nil:
+			return nil
+		case t.Disabled:
+			return d.record(parked(t), nil, t, nil)
+		case *t.Wait > 0:
+			return river.JobSnooze(*t.Wait)
+		}
+		pass, err := d.receivers.enter(ctx, placeOf(t))
+		if held, ok := errors.AsType[heldError](err); ok {
+			return d.hold(t, held)
+		}
+		if err != nil {
+			return err
+		}
+		if !pass.waited {
+			return d.send(ctx, t, pass)
+		}
+		// Keys may have been rotated, the delivery canceled, its endpoint disabled meanwhile.
+		if t, found, err = d.loader.load(ctx, job.Args.ID); err != nil || !found || !sendable(t) {
+			d.receivers.cancel(pass)
+			if err != nil {
 				return err
 			}
+			continue
 		}
-		return db.FinishAttempt(ctx, tx, finished)
-	})
+		return d.send(ctx, t, pass)
+	}
+}
+
+// sendable tells whether a delivery is to be sent now.
+func sendable(t db.DeliveryTarget) bool {
+	return t.State == db.DeliveryPending && !t.Disabled && t.Wait != nil && *t.Wait <= 0
+}
+
+// hold sends a job away until its receiver may be asked.
+func (d *deliverWorker) hold(t db.DeliveryTarget, held heldError) error {
+	outcome := afterHold(t, held, rand.Float64())
+	if held.wait < tellHeld && !outcome.Skipped {
+		return river.JobSnooze(held.wait)
+	}
+	return d.record(outcome, nil, t, nil)
+}
+
+// send makes the request of a delivery.
+func (d *deliverWorker) send(ctx context.Context, t db.DeliveryTarget, p *pass) error {
+	message, err := d.message(t)
 	if err != nil {
-		return finished, fmt.Errorf("writing attempt %d of delivery %d: %w", attempt.Attempt, attempt.Delivery, err)
+		d.receivers.cancel(p)
+		d.Log.Error("a webhook cannot be signed, trying again", "delivery", t.ID, "error", err.Error(), "in", sealedWait.String())
+		return d.hold(t, heldError{wait: sealedWait, reason: webhook.ErrorSigning + ": " + err.Error()})
 	}
-	return finished, nil
+	if t.Tries == 0 {
+		d.Metrics.DeliveryLag.Observe(t.EventAge.Seconds())
+	}
+	begun := time.Now()
+	result := d.Webhooks.Send(ctx, message)
+	took := time.Since(begun)
+	if !result.Delivered() && ctx.Err() != nil {
+		// A stop cut it off: whether the receiver got it nobody knows. It is sent again.
+		d.receivers.leave(p, answerNeutral, took, 0)
+		return ctx.Err()
+	}
+	if d.receivers.leave(p, receiverAnswer(result), took, result.RetryAfter) {
+		d.tellBreaker(t, result)
+	}
+	outcome := afterAttempt(t, result, rand.Float64())
+	if result.Error == webhook.ErrorSigning {
+		outcome = afterHold(t, heldError{wait: sealedWait, reason: result.Reason()}, 0)
+	}
+	return d.record(outcome, &result, t, &begun)
 }
 
-// afterAttempt decides a delivery's state after an attempt; random is a number
-// from 0 up to 1.
-func afterAttempt(attempt db.Attempt, result webhook.Result, random float64) db.FinishedAttempt {
-	f := db.FinishedAttempt{
-		Delivery:     attempt.Delivery,
-		Attempt:      attempt.Attempt,
-		Error:        nonEmpty(result.Reason()),
-		ResponseBody: nonEmpty(result.Body),
-		State:        db.DeliveryPending,
-	}
-	if result.StatusCode != 0 {
-		f.StatusCode = &result.StatusCode
-	}
-	if result.Delivered() {
-		f.State = db.DeliveryDelivered
-		return f
-	}
-	if result.Gone() {
-		if attempt.Endpoint == nil {
-			f.State = db.DeliveryExhausted
+// message is what a delivery's receiver gets, signed with the keys of now.
+func (d *deliverWorker) message(t db.DeliveryTarget) (webhook.Message, error) {
+	m := webhook.Message{URL: t.URL, ID: t.EventID, Body: []byte(t.Body), Secrets: make([]string, len(t.Secrets))}
+	for i, stored := range t.Secrets {
+		secret, err := d.Keyring.Open(stored)
+		if err != nil {
+			return m, err
 		}
-		return f
+		m.Secrets[i] = secret
 	}
-	if result.Error == webhook.ErrorInvalidURL {
-		f.State = db.DeliveryExhausted // it can never work
-		return f
+	if !t.Thin {
+		return m, nil
 	}
-	wait, again := webhook.NextAttempt(attempt.Attempt, result.RetryAfter, random)
-	if !again {
-		f.State = db.DeliveryExhausted
-		return f
+	var err error
+	if m.Body, err = webhook.Thin(m.Body); err != nil {
+		return m, fmt.Errorf("making the thin payload: %w", err)
 	}
-	f.Wait = &wait
-	return f
+	return m, nil
 }
 
-func (d *deliverWorker) tellAttempt(attempt db.Attempt, result webhook.Result, took time.Duration, next db.FinishedAttempt) {
-	d.Metrics.AttemptSeconds.Observe(took.Seconds())
-	label := result.Error
+// record has an outcome written and tells the job what to do then. result and
+// begun are nil where nothing was sent.
+func (d *deliverWorker) record(o db.DeliveryOutcome, result *webhook.Result, t db.DeliveryTarget, begun *time.Time) error {
+	r := &deliveryRecord{target: t, outcome: o, result: result, ended: time.Now(), written: make(chan error, 1)}
+	if begun != nil {
+		r.begun = *begun
+	}
+	d.writer.add(r)
+	if err := <-r.written; err != nil {
+		return err
+	}
+	d.tellAttempt(r)
+	if o.State == db.DeliveryPending && o.Wait != nil {
+		return river.JobSnooze(time.Duration(*o.Wait * float64(time.Second)))
+	}
+	return nil
+}
+
+// tellBreaker tells that a receiver's breaker opened or closed.
+func (d *deliverWorker) tellBreaker(t db.DeliveryTarget, result webhook.Result) {
 	if result.Delivered() {
+		d.Log.Info("a webhook receiver works again", "receiver", placeOf(t))
+		return
+	}
+	d.Log.Warn("a webhook receiver keeps failing, its webhooks are held back", "receiver", placeOf(t), "error", result.Reason())
+}
+
+// tellAttempt tells metrics and log of what was written.
+func (d *deliverWorker) tellAttempt(r *deliveryRecord) {
+	o, t := r.outcome, r.target
+	if o.State == db.DeliveryExhausted {
+		d.Metrics.Exhausted.Inc()
+	}
+	if r.result == nil {
+		if o.State != db.DeliveryPending {
+			d.Log.Info("webhook ended", "delivery", t.ID, "event_id", t.EventID, "url", redact(t.URL), "state", o.State, "error", *o.Error)
+		}
+		return
+	}
+	took := r.ended.Sub(r.begun)
+	d.Metrics.AttemptSeconds.Observe(took.Seconds())
+	label := r.result.Error
+	if r.result.Delivered() {
 		label = "delivered"
 	}
 	d.Metrics.Attempts.WithLabelValues(label).Inc()
-	if next.State == db.DeliveryExhausted {
-		d.Metrics.Exhausted.Inc()
-	}
 	attrs := []any{
-		"delivery", attempt.Delivery, "task", attempt.Task, "event_id", attempt.EventID, "type", attempt.Type, "url", redact(attempt.URL),
-		"attempt", attempt.Attempt, "status_code", result.StatusCode, "state", next.State, "took", took.Round(time.Millisecond).String(),
+		"delivery", t.ID, "event_id", t.EventID, "type", t.Type, "url", redact(t.URL),
+		"attempt", t.Attempts + 1, "status_code", r.result.StatusCode, "state", o.State, "took", took.Round(time.Millisecond).String(),
 	}
-	if result.Error != "" {
-		attrs = append(attrs, "error", result.Reason())
+	if t.Task != nil {
+		attrs = append(attrs, "task", *t.Task)
 	}
-	if next.Wait != nil {
-		attrs = append(attrs, "next_attempt_in", next.Wait.Round(time.Second).String())
+	if r.result.Error != "" {
+		attrs = append(attrs, "error", r.result.Reason())
+	}
+	if o.Wait != nil {
+		attrs = append(attrs, "next_attempt_in", (time.Duration(*o.Wait) * time.Second).String())
 	}
 	d.Log.Info("webhook attempt", attrs...)
 }

@@ -4,8 +4,8 @@
 // waits: it is resident while the next poll is near, and snoozes when it is far
 // or slots run short. The poller asks the relay, judges the answer and has what
 // changed written; the job ends when the task is terminal. A delivery's job
-// (kind deliver) sends one webhook request at a time and snoozes until the next
-// attempt. The rows of tasks and deliveries are the truth and the jobs are
+// (kind deliver) waits for a slot of its receiver, sends one webhook request and
+// snoozes until the next attempt. The rows of tasks and deliveries are the truth and the jobs are
 // disposable: the sweep gives a job to every row that lost its own.
 //
 //	job ──▶ load ──▶ heap of due times ──▶ gate, pause, rate ──▶ ask ──▶ judge ──▶ write ──▶ terminal: the job ends
@@ -22,7 +22,10 @@
 //	schedule.go  the schedule that is learned; learn.go from which tasks; simulate.go how well
 //	persist.go   a change, its event and its deliveries in one transaction; writer.go many of them
 //	batch.go     rows read and written for many jobs at once
-//	deliver.go   one attempt of one webhook
+//	deliver.go   one attempt of one webhook; outcome.go what it means for the delivery, a pure function
+//	receiver.go  requests at once and a breaker for each receiver; delivery_writer.go what came of them
+//	endpoint_health.go  endpoints that fail for days; signing.go their keys
+//	redeliver.go many deliveries again; retention.go what is old
 //	operate.go   cancel and retry
 //	sweep.go     rows without a job, jobs of instances that are gone
 //	worker.go    start, stop, the instance's lock; river.go River's settings

@@ -26,6 +26,9 @@ import (
 
 func TestMain(m *testing.M) { dbtest.Main(m) }
 
+// loopback is where all receivers of the tests are.
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+
 // patience bounds waiting for something that must happen.
 const patience = 30 * time.Second
 
@@ -62,7 +65,7 @@ func config(t *testing.T, pool *pgxpool.Pool, relayURL string) Config {
 		t.Fatal(err)
 	}
 	t.Cleanup(relay.Close)
-	webhooks := webhook.NewClient(webhook.Config{Timeout: 2 * time.Second, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	webhooks := webhook.NewClient(webhook.Config{Timeout: 2 * time.Second, AllowNetworks: loopback})
 	t.Cleanup(webhooks.Close)
 	return Config{
 		Pool: pool, Relay: relay, Webhooks: webhooks, Metrics: metrics.New(),
@@ -178,7 +181,7 @@ func newConsumer(t *testing.T, secrets ...string) *consumer {
 // deploymentSecret returns the key that signs callbacks.
 func deploymentSecret(t *testing.T, pool *pgxpool.Pool) string {
 	t.Helper()
-	if err := db.EnsureDeploymentKey(t.Context(), pool, webhook.NewSecret()); err != nil {
+	if err := PrepareKeys(t.Context(), pool, nil); err != nil {
 		t.Fatal(err)
 	}
 	keys, err := db.SigningKeys(t.Context(), pool)
@@ -226,14 +229,4 @@ func (c *consumer) received() map[string][]webhook.Event {
 		copied[id] = append([]webhook.Event(nil), events...)
 	}
 	return copied
-}
-
-// resultOf spells a webhook.Result briefly.
-type resultOf struct {
-	status int
-	class  string
-}
-
-func (r resultOf) result() webhook.Result {
-	return webhook.Result{StatusCode: r.status, Error: r.class}
 }

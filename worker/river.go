@@ -19,12 +19,14 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// deliverQueue holds the jobs of deliveries. Those of tasks are spread over
+// deliverQueue holds the jobs of deliveries, redeliverQueue those of bulk
+// redeliveries. Those of tasks are spread over
 // pollQueues queues by their id, poll-0 and so on, since a queue works at most
 // 10,000 jobs at once and they are resident (migrations/003_jobs.sql).
 const (
-	deliverQueue = "deliver"
-	pollQueues   = 8
+	deliverQueue   = "deliver"
+	redeliverQueue = "redeliver"
+	pollQueues     = 8
 )
 
 // River's settings, with the reasons for each.
@@ -33,16 +35,22 @@ const (
 	// River's limit per queue: 80,000 resident tasks in all. When nine tenths are
 	// taken, jobs snooze sooner.
 	pollSlots = river.QueueNumWorkersMax
-	// A webhook may take 20 s; slow receivers must not hold up the others.
-	deliverSlots = 200
+	// Deliveries here at once, sending or waiting for a slot of their receiver
+	// (receiver.go bounds both).
+	deliverSlots = 4 * maxSending
+	// Bulk redeliveries at once; each sets its own pace.
+	redeliverSlots = 4
 	// A snoozed job that comes due sends no notification, it is found by polling;
 	// polls are on time all the same, see fetchAhead. Deliveries are retried after
 	// 5 s or more.
 	fetchPollInterval = 500 * time.Millisecond
 	// The default, 100 ms, would be the floor of the delay from insert to poll.
 	fetchCooldown = 20 * time.Millisecond
-	// What an attempt may need beside its request: two writes.
-	jobMargin = 30 * time.Second
+	// A delivery's stay: its turn, one request and its record. It must exceed the
+	// request's timeout, else a request outlives its job and is sent twice.
+	deliverJobTimeout = 10 * time.Minute
+	// MaxWebhookTimeout is what that leaves for the request.
+	MaxWebhookTimeout = 5 * time.Minute
 	// River gives up on a running job after this beyond its timeout. Jobs of dead
 	// instances are taken over much sooner, by the sweep.
 	rescueMargin = time.Minute
@@ -56,17 +64,15 @@ const (
 	maxRetryWait = 30 * time.Second
 )
 
-func (w *Worker) deliverJobTimeout() time.Duration { return w.WebhookTimeout + leaseMargin + jobMargin }
-
-func (w *Worker) newClient(id string, polls *pollWorker) (*river.Client[pgx.Tx], error) {
+func (w *Worker) newClient(id string, polls *pollWorker, deliveries *deliverWorker) (*river.Client[pgx.Tx], error) {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, polls)
-	river.AddWorker(workers, &deliverWorker{Worker: w})
-	queues := map[string]river.QueueConfig{deliverQueue: {MaxWorkers: deliverSlots}}
+	river.AddWorker(workers, deliveries)
+	river.AddWorker(workers, &redeliverWorker{Worker: w})
+	queues := map[string]river.QueueConfig{deliverQueue: {MaxWorkers: deliverSlots}, redeliverQueue: {MaxWorkers: redeliverSlots}}
 	for i := range pollQueues {
 		queues[fmt.Sprintf("poll-%d", i)] = river.QueueConfig{MaxWorkers: pollSlots}
 	}
-	jobTimeout := w.deliverJobTimeout()
 	return river.NewClient(riverpgxv5.New(w.Pool), &river.Config{
 		ID:                          id,
 		Schema:                      schema,
@@ -74,8 +80,8 @@ func (w *Worker) newClient(id string, polls *pollWorker) (*river.Client[pgx.Tx],
 		Workers:                     workers,
 		FetchCooldown:               fetchCooldown,
 		FetchPollInterval:           fetchPollInterval,
-		JobTimeout:                  jobTimeout,
-		RescueStuckJobsAfter:        jobTimeout + rescueMargin,
+		JobTimeout:                  deliverJobTimeout,
+		RescueStuckJobsAfter:        deliverJobTimeout + rescueMargin,
 		CompletedJobRetentionPeriod: finishedRetention,
 		CancelledJobRetentionPeriod: finishedRetention,
 		DiscardedJobRetentionPeriod: finishedRetention,

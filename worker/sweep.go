@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
@@ -13,14 +14,23 @@ const (
 	// lookEvery sweeps, rows without a job are looked for: that reads all open
 	// tasks, 0.1 s at 50,000.
 	lookEvery = 3
+	// pruneEvery looks, what is old is deleted.
+	pruneEvery = 4 * lookEvery
 )
 
 // sweepUntil sweeps at once and then regularly, until ctx ends.
-func (w *Worker) sweepUntil(ctx context.Context) {
+func (w *Worker) sweepUntil(ctx context.Context, r *receivers) {
 	ticker := time.NewTicker(w.SweepInterval)
 	defer ticker.Stop()
 	for n := 0; ; n++ {
-		if err := w.sweep(ctx, n%lookEvery == 0); err != nil && ctx.Err() == nil {
+		err := w.sweep(ctx, n%lookEvery == 0)
+		if err == nil && n%pruneEvery == 0 {
+			err = w.prune(ctx)
+		}
+		open, sending := r.survey()
+		w.Metrics.BreakersOpen.Set(float64(open))
+		w.Metrics.WebhooksSending.Set(float64(sending))
+		if err != nil && ctx.Err() == nil {
 			w.Log.Warn("sweeping, trying again", "error", err.Error(), "in", w.SweepInterval.String())
 		}
 		select {
@@ -46,8 +56,12 @@ func (w *Worker) sweep(ctx context.Context, look bool) error {
 	if !look {
 		return nil
 	}
-	if err := db.ReleaseParked(ctx, w.Pool); err != nil {
+	if err := w.watchEndpoints(ctx); err != nil {
 		return err
+	}
+	// an endpoint may have been enabled while an event was written, or by plain SQL
+	if _, err := db.ReleaseDeliveries(ctx, w.Pool, 0); err != nil {
+		return fmt.Errorf("releasing parked deliveries: %w", err)
 	}
 	given, err := db.GiveMissingJobs(ctx, w.Pool)
 	if err != nil {

@@ -213,27 +213,3 @@ func TestPaceKnowsHowLongToWait(t *testing.T) {
 		t.Errorf("the deadline is 3s away, the wait %s", wait)
 	}
 }
-
-func TestAnAttemptDecidesTheDelivery(t *testing.T) {
-	t.Parallel()
-	endpoint := int64(7)
-	for _, c := range []struct {
-		name    string
-		attempt db.Attempt
-		result  resultOf
-		state   string
-		again   bool
-	}{
-		{"2xx", db.Attempt{Attempt: 1}, resultOf{status: 204}, db.DeliveryDelivered, false},
-		{"500", db.Attempt{Attempt: 1}, resultOf{status: 500, class: "http_status"}, db.DeliveryPending, true},
-		{"timeout on the ninth", db.Attempt{Attempt: 9}, resultOf{class: "timeout"}, db.DeliveryPending, true},
-		{"timeout on the tenth", db.Attempt{Attempt: 10}, resultOf{class: "timeout"}, db.DeliveryExhausted, false},
-		{"410 from a callback", db.Attempt{Attempt: 1}, resultOf{status: 410, class: "http_status"}, db.DeliveryExhausted, false},
-		{"410 from an endpoint", db.Attempt{Attempt: 1, Endpoint: &endpoint}, resultOf{status: 410, class: "http_status"}, db.DeliveryPending, false},
-	} {
-		f := afterAttempt(c.attempt, c.result.result(), 0.5)
-		if f.State != c.state || (f.Wait != nil) != c.again {
-			t.Errorf("%s: %s, again %v", c.name, f.State, f.Wait)
-		}
-	}
-}

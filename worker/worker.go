@@ -31,14 +31,18 @@ type Config struct {
 	Webhooks *webhook.Client
 	Metrics  *metrics.Metrics
 	Log      *slog.Logger
+	Keyring  *webhook.Keyring // opens the stored signing keys; nil: they are stored plainly
 
 	PollInterval   time.Duration // between two polls of one task; jittered
 	PollRate       float64       // upstream requests per second
 	PollTimeout    time.Duration // of one upstream request, as in Relay
 	TaskDeadline   time.Duration // age at which a task without deadline_at becomes expired
-	WebhookTimeout time.Duration // of one webhook request, as in Webhooks
-	NotFoundGrace  time.Duration // 0: DefaultNotFoundGrace
-	SweepInterval  time.Duration // 0: DefaultSweepInterval
+	WebhookTimeout time.Duration // of one webhook request, as in Webhooks; at most MaxWebhookTimeout
+	// DeliveryRetention is how long deliveries that ended are kept, with their
+	// attempts; 0: for ever.
+	DeliveryRetention time.Duration
+	NotFoundGrace     time.Duration // 0: DefaultNotFoundGrace
+	SweepInterval     time.Duration // 0: DefaultSweepInterval
 	// OnPoll, when set, is called when a question is about to be sent; for
 	// measurements.
 	OnPoll        func(task int64, due, begun time.Time)
@@ -104,6 +108,9 @@ const (
 // Run works until ctx ends and then stops gracefully. A lost database is waited
 // for; only the first start returns an error.
 func (w *Worker) Run(ctx context.Context) error {
+	if w.WebhookTimeout > MaxWebhookTimeout {
+		return fmt.Errorf("a webhook request may take %s, but its job is given up soon after %s: it would be sent twice", w.WebhookTimeout, MaxWebhookTimeout)
+	}
 	err := w.runOnce(ctx)
 	if err != nil && !errors.Is(err, errLockLost) {
 		return err
@@ -135,8 +142,8 @@ func (w *Worker) runOnce(ctx context.Context) error {
 		return err
 	}
 	defer release(conn)
-	if err := db.EnsureDeploymentKey(ctx, w.Pool, webhook.NewSecret()); err != nil {
-		return fmt.Errorf("preparing the signing key: %w", err)
+	if err := PrepareKeys(ctx, w.Pool, w.Keyring); err != nil {
+		return err
 	}
 	returned, err := db.ReturnJobs(ctx, w.Pool, slot)
 	if err != nil {
@@ -156,7 +163,8 @@ func (w *Worker) work(ctx context.Context, conn *pgx.Conn, slot int) error {
 	p := newPoller(w, asking, wr)
 	wr.settled = p.settled
 	loader := &loader[db.PollTarget]{read: w.pollTargets}
-	client, err := w.newClient(db.InstanceID(slot), &pollWorker{loader: loader, poller: p})
+	deliveries := newDeliverWorker(w)
+	client, err := w.newClient(db.InstanceID(slot), &pollWorker{loader: loader, poller: p}, deliveries)
 	if err != nil {
 		return fmt.Errorf("preparing River: %w", err)
 	}
@@ -181,13 +189,14 @@ func (w *Worker) work(ctx context.Context, conn *pgx.Conn, slot int) error {
 	sweeping, stopSweeping := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wr.start()
+	deliveries.writer.start()
 	wg.Go(func() {
 		if instances > 1 {
 			sleep(dispatching, joinWait)
 		}
 		p.run(dispatching)
 	})
-	wg.Go(func() { w.sweepUntil(sweeping) })
+	wg.Go(func() { w.sweepUntil(sweeping, deliveries.receivers) })
 	wg.Go(func() { w.learnUntil(sweeping) })
 	err = w.holdLock(ctx, conn, slot, p)
 
@@ -203,6 +212,7 @@ func (w *Worker) work(ctx context.Context, conn *pgx.Conn, slot int) error {
 	if err := <-stopped; err != nil {
 		w.Log.Warn("stopping River", "error", err.Error())
 	}
+	deliveries.writer.close()
 	return err
 }
 

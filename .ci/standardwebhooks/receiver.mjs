@@ -1,27 +1,51 @@
-// A receiver outside of our code: it trusts what npm standardwebhooks accepts.
+// A receiver outside of our code: it trusts what npm standardwebhooks and npm
+// svix both accept, and of v1a what Node's own crypto does.
 //
-//   node receiver.mjs PORT SECRET COUNT     PORT 0 picks a free one
+//   node receiver.mjs PORT SECRET COUNT [PUBLIC_KEY]     PORT 0 picks a free one
 //
+// With PUBLIC_KEY (whpk_...) a webhook must have a v1a signature by it too.
 // Prints "listening PORT", then "verified TYPE TASK_ID" or "refused WHY" for
 // each POST. After COUNT verified webhooks it stays for two seconds: exit code
 // 0 if no more came, 1 if one did.
+import { createPublicKey, verify as verifySignature } from "node:crypto";
 import { createServer } from "node:http";
 import { Webhook } from "standardwebhooks";
+import { Webhook as SvixWebhook } from "svix";
 
-const [port, secret, count] = process.argv.slice(2);
+const [port, secret, count, publicKey] = process.argv.slice(2);
 if (!port || !secret || !(Number(count) > 0)) {
-  console.error("usage: node receiver.mjs PORT SECRET COUNT");
+  console.error("usage: node receiver.mjs PORT SECRET COUNT [PUBLIC_KEY]");
   process.exit(2);
 }
-const webhook = new Webhook(secret);
+const libraries = [new Webhook(secret), new SvixWebhook(secret)];
+const ed25519 = publicKey && createPublicKey({ format: "jwk", key: { kty: "OKP", crv: "Ed25519", x: keyBytes(publicKey) } });
 let verified = 0;
+
+function keyBytes(key) {
+  if (!key.startsWith("whpk_")) throw new Error("PUBLIC_KEY must begin with whpk_");
+  return Buffer.from(key.slice("whpk_".length), "base64").toString("base64url");
+}
+
+// By the specification one signature of the list is enough.
+function verifyV1a(body, headers) {
+  const signed = Buffer.from(`${headers["webhook-id"]}.${headers["webhook-timestamp"]}.${body}`);
+  const signatures = headers["webhook-signature"].split(" ").filter((one) => one.startsWith("v1a,"));
+  const fits = (one) => verifySignature(null, signed, ed25519, Buffer.from(one.slice("v1a,".length), "base64"));
+  if (!signatures.some(fits)) throw new Error(`none of ${signatures.length} v1a signatures fits`);
+}
+
+function verify(body, headers) {
+  const [event] = libraries.map((library) => library.verify(body, headers));
+  if (ed25519) verifyV1a(body, headers);
+  return event;
+}
 
 const server = createServer((req, res) => {
   const chunks = [];
   req.on("data", (chunk) => chunks.push(chunk));
   req.on("end", () => {
     try {
-      const event = webhook.verify(Buffer.concat(chunks).toString("utf8"), req.headers);
+      const event = verify(Buffer.concat(chunks).toString("utf8"), req.headers);
       console.log(`verified ${event.type} ${event.data.task_id}`);
     } catch (error) {
       console.log(`refused ${error.message}`);

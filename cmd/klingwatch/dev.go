@@ -172,10 +172,13 @@ func dataDir() (dir string, remove func() error, err error) {
 // subscribe adds the receiver as an endpoint for all events and learns the secrets.
 func (d *devStack) subscribe(ctx context.Context) error {
 	pool := d.database.Pool
-	if err := db.EnsureDeploymentKey(ctx, pool, webhook.NewSecret()); err != nil {
+	if err := worker.PrepareKeys(ctx, pool, nil); err != nil {
 		return err
 	}
-	if _, err := db.AddEndpoint(ctx, pool, d.receives.URL+endpointPath, webhook.Types, "demo receiver", webhook.NewSecret()); err != nil {
+	_, err := db.AddEndpoint(ctx, pool, db.NewEndpoint{
+		URL: d.receives.URL + endpointPath, EventTypes: webhook.Types, Description: "demo receiver", Secret: webhook.NewSecret(),
+	})
+	if err != nil {
 		return err
 	}
 	keys, err := db.SigningKeys(ctx, pool)
@@ -199,7 +202,7 @@ func (d *devStack) serve(ctx context.Context) error {
 	webhooks := webhook.NewClient(webhook.Config{AllowNetworks: networks})
 	defer webhooks.Close()
 	m := metrics.New()
-	return serve(ctx, d.listener, d.database, m, d.log, worker.New(worker.Config{
+	return serve(ctx, settings{}, d.listener, d.database, m, d.log, worker.New(worker.Config{
 		Pool: d.database.Pool, Relay: relay, Webhooks: webhooks, Metrics: m, Log: d.log,
 		PollInterval: devPollInterval, PollRate: devPollRate, PollTimeout: klingapi.DefaultTimeout,
 		TaskDeadline: time.Hour, WebhookTimeout: webhook.DefaultTimeout, NotFoundGrace: devNotFoundGrace,

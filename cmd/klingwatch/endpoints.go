@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -18,6 +20,9 @@ import (
 type endpointsCommand struct {
 	Add     endpointsAdd     `cmd:"" help:"Add a receiver; prints its signing secret."`
 	List    endpointsList    `cmd:"" help:"List the receivers."`
+	Edit    endpointsEdit    `cmd:"" help:"Change what a receiver gets, or where."`
+	Ping    endpointsPing    `cmd:"" help:"Send a test webhook and tell how it went, with a snippet that verifies it."`
+	Rotate  endpointsRotate  `cmd:"" help:"Give a receiver a new secret; the old one signs as well for a while."`
 	Disable endpointsDisable `cmd:"" help:"Stop sending to a receiver; its deliveries wait."`
 	Enable  endpointsEnable  `cmd:"" help:"Send again, what waited first."`
 }
@@ -25,6 +30,8 @@ type endpointsCommand struct {
 type endpointsAdd struct {
 	URL         string   `arg:"" help:"Absolute http(s) URL."`
 	Events      []string `help:"Event types, comma separated, or all; default: the terminal ones." placeholder:"TYPE,..."`
+	Actions     []string `help:"Only tasks of these, like videos or images/generations; default: all." placeholder:"PATH,..."`
+	Thin        bool     `help:"Send ids and status only."`
 	Description string   `help:"A note for people." placeholder:"TEXT"`
 }
 
@@ -36,32 +43,58 @@ func (e endpointsAdd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	return withDatabase(ctx, c, func(_ settings, d *database) error {
+	if len(types) == 0 {
+		types = webhook.TerminalTypes
+	}
+	actions, err := actionPaths(e.Actions)
+	if err != nil {
+		return err
+	}
+	return withDatabase(ctx, c, func(s settings, d *database) error {
 		secret := webhook.NewSecret()
-		id, err := db.AddEndpoint(ctx, d.Pool, e.URL, types, e.Description, secret)
-		var pgErr *pgconn.PgError
-		if errors.As(err, &pgErr) && pgErr.Code == "23505" {
-			return fmt.Errorf("%s is a receiver already; see klingwatch endpoints list", e.URL)
-		}
+		id, err := db.AddEndpoint(ctx, d.Pool, db.NewEndpoint{
+			URL: e.URL, EventTypes: types, Actions: actions, Thin: e.Thin, Description: e.Description, Secret: s.keyring().Seal(secret),
+		})
 		if err != nil {
-			return fmt.Errorf("adding the receiver: %w", err)
+			return urlTaken(e.URL, fmt.Errorf("adding the receiver: %w", err))
 		}
-		fmt.Fprintf(c.out, "endpoint %d gets %s\nsigning secret: %s\n", id, strings.Join(types, ", "), secret)
+		fmt.Fprintf(c.out, "endpoint %d gets %s\nsigning secret: %s\ntry it: klingwatch endpoints ping %d\n", id, strings.Join(types, ", "), secret, id)
 		return nil
 	})
 }
 
-// eventTypes completes and checks a choice of event types.
-func eventTypes(chosen []string) ([]string, error) {
-	if len(chosen) == 0 {
-		return webhook.TerminalTypes, nil
+// urlTaken says so where that is what went wrong.
+func urlTaken(url string, err error) error {
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) && pgErr.Code == "23505" {
+		return fmt.Errorf("%s is a receiver already; see klingwatch endpoints list", url)
 	}
+	return err
+}
+
+// eventTypes checks a choice of event types; nil for none.
+func eventTypes(chosen []string) ([]string, error) {
 	if slices.Equal(chosen, []string{"all"}) {
 		return webhook.Types, nil
 	}
 	for _, t := range chosen {
 		if !slices.Contains(webhook.Types, t) {
 			return nil, fmt.Errorf("--events: %q is not one of %s", t, strings.Join(webhook.Types, ", "))
+		}
+	}
+	return chosen, nil
+}
+
+var actionPath = regexp.MustCompile(`^[a-z0-9-]+(/[a-z0-9-]+){0,2}$`)
+
+// actionPaths checks a choice of tasks; "all" is the empty choice, nil none.
+func actionPaths(chosen []string) ([]string, error) {
+	if slices.Equal(chosen, []string{"all"}) {
+		return []string{}, nil
+	}
+	for _, path := range chosen {
+		if !actionPath.MatchString(path) {
+			return nil, fmt.Errorf("--actions: %q is neither an action like videos nor a path like videos/text2video", path)
 		}
 	}
 	return chosen, nil
@@ -85,17 +118,69 @@ func (e endpointsList) Run(ctx context.Context, c *console) error {
 				}
 				continue
 			}
-			state := "enabled"
-			if w.DisabledAt != nil {
-				state = "disabled"
+			state, why := "enabled", ""
+			switch {
+			case w.DisabledAt != nil:
+				state, why = "disabled", deref(w.DisabledReason)
+			case w.FailingSince != nil:
+				state, why = "failing", fmt.Sprintf("for %s: %s", ago(*w.FailingSince), deref(w.LastError))
 			}
-			rows = append(rows, []string{strconv.FormatInt(w.ID, 10), state, strconv.Itoa(w.Waiting), w.URL, strings.Join(w.EventTypes, ","), deref(w.DisabledReason)})
+			gets := strings.Join(w.EventTypes, ",")
+			if len(w.Actions) > 0 {
+				gets += " of " + strings.Join(w.Actions, ",")
+			}
+			if w.Thin {
+				gets += " (thin)"
+			}
+			rows = append(rows, []string{strconv.FormatInt(w.ID, 10), state, strconv.Itoa(w.Waiting), w.URL, gets, why})
 		}
 		if !e.JSON {
-			c.printTable([]string{"ID", "STATE", "WAITING", "URL", "EVENTS", "WHY"}, rows)
+			c.printTable([]string{"ID", "STATE", "WAITING", "URL", "GETS", "WHY"}, rows)
 		}
 		return nil
 	})
+}
+
+type endpointsEdit struct {
+	ID          int64    `arg:"" help:"Number of the receiver."`
+	URL         *string  `help:"Where to send from now on, what waits included." placeholder:"URL"`
+	Events      []string `help:"Event types, comma separated, or all." placeholder:"TYPE,..."`
+	Actions     []string `help:"Only tasks of these, or all." placeholder:"PATH,..."`
+	Thin        *bool    `help:"Send ids and status only." negatable:""`
+	Description *string  `help:"A note for people." placeholder:"TEXT"`
+}
+
+func (e endpointsEdit) Run(ctx context.Context, c *console) error {
+	if e.URL != nil {
+		if err := webhook.CheckURL(*e.URL); err != nil {
+			return fmt.Errorf("%q: %w", *e.URL, err)
+		}
+	}
+	types, err := eventTypes(e.Events)
+	if err != nil {
+		return err
+	}
+	actions, err := actionPaths(e.Actions)
+	if err != nil {
+		return err
+	}
+	return withDatabase(ctx, c, func(_ settings, d *database) error {
+		err := db.ChangeEndpoint(ctx, d.Pool, e.ID, db.EndpointChange{URL: e.URL, EventTypes: types, Actions: actions, Thin: e.Thin, Description: e.Description})
+		if err != nil {
+			return urlTaken(deref(e.URL), endpointError(e.ID, err))
+		}
+		fmt.Fprintf(c.out, "endpoint %d is changed\n", e.ID)
+		return nil
+	})
+}
+
+type endpointsRotate struct {
+	ID    int64         `arg:"" help:"Number of the receiver."`
+	Grace time.Duration `default:"24h" help:"How long the old secret signs as well."`
+}
+
+func (e endpointsRotate) Run(ctx context.Context, c *console) error {
+	return rotate(ctx, c, &e.ID, e.Grace)
 }
 
 type endpointsDisable struct {
@@ -104,7 +189,10 @@ type endpointsDisable struct {
 
 func (e endpointsDisable) Run(ctx context.Context, c *console) error {
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
-		if err := db.DisableEndpoint(ctx, d.Pool, e.ID, "disabled by a person"); err != nil {
+		if _, err := db.GetEndpoint(ctx, d.Pool, e.ID); err != nil {
+			return endpointError(e.ID, err)
+		}
+		if _, err := db.DisableEndpoint(ctx, d.Pool, e.ID, "disabled by a person"); err != nil {
 			return endpointError(e.ID, err)
 		}
 		fmt.Fprintf(c.out, "endpoint %d is disabled; its deliveries wait\n", e.ID)

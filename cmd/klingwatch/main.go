@@ -40,6 +40,7 @@ type commands struct {
 	Retry       retryCommand       `cmd:"" help:"Ask again at once about a task that has ended."`
 	Cancel      cancelCommand      `cmd:"" help:"Stop tracking a task."`
 	Endpoints   endpointsCommand   `cmd:"" help:"Receivers of every task's events."`
+	Deliveries  deliveriesCommand  `cmd:"" help:"Webhooks on their way and those that ended."`
 	Keys        keysCommand        `cmd:"" help:"Secrets that sign webhooks."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running service whether it is ready; exit code 0 if so."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`

@@ -25,6 +25,7 @@ import (
 	"github.com/klingwatch/klingwatch/klingapi/klingsim"
 	"github.com/klingwatch/klingwatch/web"
 	"github.com/klingwatch/klingwatch/webhook"
+	"github.com/klingwatch/klingwatch/worker"
 )
 
 // patience bounds waiting for something that must happen.
@@ -169,7 +170,7 @@ type inbox struct {
 
 func newInbox(t *testing.T, pool *pgxpool.Pool) *inbox {
 	t.Helper()
-	if err := db.EnsureDeploymentKey(t.Context(), pool, webhook.NewSecret()); err != nil {
+	if err := worker.PrepareKeys(t.Context(), pool, nil); err != nil {
 		t.Fatal(err)
 	}
 	keys, err := db.SigningKeys(t.Context(), pool)

@@ -38,6 +38,9 @@ func (r *receiver) trust(keys []db.SigningKey) error {
 	defer r.mu.Unlock()
 	r.verify, r.arrived = map[string]*standardwebhooks.Webhook{}, map[string][]webhook.Event{}
 	for _, key := range keys {
+		if key.Version != db.KeyV1 {
+			continue // the library verifies v1 and ignores the others, as the specification asks
+		}
 		path := callbackPath
 		if key.Endpoint != nil {
 			path = endpointPath

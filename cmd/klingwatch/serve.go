@@ -61,10 +61,10 @@ func (cmd serveCommand) Run(ctx context.Context, c *console) (err error) {
 	m.Build.WithLabelValues(version()).Set(1)
 	webhooks := s.webhooks()
 	defer webhooks.Close()
-	return serve(ctx, listener, d, m, log, worker.New(worker.Config{
+	return serve(ctx, s, listener, d, m, log, worker.New(worker.Config{
 		Pool: d.Pool, Relay: relay, Webhooks: webhooks, Metrics: m, Log: log,
 		PollInterval: s.PollInterval, PollRate: s.PollRate, PollTimeout: s.PollTimeout,
-		TaskDeadline: s.TaskDeadline, WebhookTimeout: s.WebhookTimeout,
+		TaskDeadline: s.TaskDeadline, WebhookTimeout: s.WebhookTimeout, Keyring: s.keyring(), DeliveryRetention: s.Retention,
 	}))
 }
 
@@ -83,10 +83,10 @@ func listen(ctx context.Context, setting, addr string) (net.Listener, error) {
 
 // serve runs the worker and the HTTP side until ctx ends. While it drains,
 // /readyz says no and the rest still answers.
-func serve(ctx context.Context, listener net.Listener, d *database, m *metrics.Metrics, log *slog.Logger, w *worker.Worker) error {
+func serve(ctx context.Context, s settings, listener net.Listener, d *database, m *metrics.Metrics, log *slog.Logger, w *worker.Worker) error {
 	var draining atomic.Bool
 	server := &http.Server{
-		Handler:           web.Handler(readiness(d, w, &draining), m.Handler()),
+		Handler:           web.Handler(readiness(d, w, &draining), m.Handler(), func(ctx context.Context) ([]string, error) { return publicKeys(ctx, s, d) }),
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/klingapi"
 	"github.com/klingwatch/klingwatch/webhook"
+	"github.com/klingwatch/klingwatch/worker"
 )
 
 // settings are the environment variables. The desc tags are the documentation:
@@ -34,6 +35,8 @@ type settings struct {
 	TaskDeadline   time.Duration `envconfig:"KLINGWATCH_TASK_DEADLINE" default:"24h" desc:"age at which a task that has not ended becomes expired"`
 	WebhookTimeout time.Duration `envconfig:"KLINGWATCH_WEBHOOK_TIMEOUT" default:"20s" desc:"one webhook request, body included"`
 	AllowNetworks  string        `envconfig:"KLINGWATCH_WEBHOOK_ALLOW_NETWORKS" desc:"CIDRs of private networks that webhooks may reach, comma separated"`
+	EncryptionKey  string        `envconfig:"KLINGWATCH_ENCRYPTION_KEY" desc:"encrypts the stored signing secrets: base64 of 32 random bytes; after a comma old ones, which only decrypt"`
+	Retention      time.Duration `envconfig:"KLINGWATCH_DELIVERY_RETENTION" default:"720h" desc:"how long deliveries that ended are kept, with their attempts; 0 = for ever"`
 	LogLevel       string        `envconfig:"KLINGWATCH_LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`
 	LogFormat      string        `envconfig:"KLINGWATCH_LOG_FORMAT" desc:"json or text; empty = text on a terminal, else json"`
 }
@@ -136,6 +139,18 @@ func (s settings) check() error {
 	if !(s.PollRate > 0 && s.PollRate <= 1e6) {
 		return fmt.Errorf("KLINGWATCH_POLL_RATE must be more than 0 and at most a million, not %v", s.PollRate)
 	}
+	if s.WebhookTimeout > worker.MaxWebhookTimeout {
+		return fmt.Errorf("KLINGWATCH_WEBHOOK_TIMEOUT must be at most %s, not %s: the job of a delivery is given up soon after, and a request that outlives it is sent twice", worker.MaxWebhookTimeout, s.WebhookTimeout)
+	}
+	if s.PollTimeout >= s.TaskDeadline {
+		return fmt.Errorf("KLINGWATCH_POLL_TIMEOUT (%s) must be shorter than KLINGWATCH_TASK_DEADLINE (%s): a task could not be asked about in time", s.PollTimeout, s.TaskDeadline)
+	}
+	if s.Retention < 0 {
+		return fmt.Errorf("KLINGWATCH_DELIVERY_RETENTION must not be negative, it is %s; 0 keeps everything", s.Retention)
+	}
+	if _, err := webhook.ParseKeyring(s.EncryptionKey); err != nil {
+		return fmt.Errorf("KLINGWATCH_ENCRYPTION_KEY: %w", err)
+	}
 	if s.APIKey != "" && s.APIKeyFile != "" {
 		return errors.New("KLING_API_KEY and KLING_API_KEY_FILE are both set: keep one")
 	}
@@ -195,6 +210,12 @@ func (s settings) credential() (klingapi.Credential, error) {
 func (s settings) webhooks() *webhook.Client {
 	networks, _ := webhook.ParseNetworks(s.AllowNetworks) // check has parsed it
 	return webhook.NewClient(webhook.Config{Timeout: s.WebhookTimeout, AllowNetworks: networks, UserAgent: "klingwatch/" + version()})
+}
+
+// keyring opens and seals the stored signing secrets.
+func (s settings) keyring() *webhook.Keyring {
+	keyring, _ := webhook.ParseKeyring(s.EncryptionKey) // check has parsed it
+	return keyring
 }
 
 // settingsCommand prints the README's table.

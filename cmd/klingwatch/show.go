@@ -21,10 +21,16 @@ type showCommand struct {
 // shownTask is a task with everything that belongs to it.
 type shownTask struct {
 	db.Task
-	Expected   *expected     `json:"expected"` // null for a task that has ended, and where too few are known
-	Outputs    []db.Output   `json:"outputs"`
-	Events     []db.Event    `json:"events"`
-	Deliveries []db.Delivery `json:"deliveries"`
+	Expected   *expected      `json:"expected"` // null for a task that has ended, and where too few are known
+	Outputs    []db.Output    `json:"outputs"`
+	Events     []db.Event     `json:"events"`
+	Deliveries []taskDelivery `json:"deliveries"`
+}
+
+// taskDelivery is a delivery with its attempts.
+type taskDelivery struct {
+	db.Delivery
+	AttemptLog []db.Attempt `json:"attempt_log"`
 }
 
 // expected is when a running task ends, going by recent ones of its kind.
@@ -93,8 +99,27 @@ func load(ctx context.Context, d *database, task db.Task) (shown shownTask, err 
 	if shown.Events, err = db.EventsOfTask(ctx, d.Pool, task.ID); err != nil {
 		return shown, err
 	}
-	shown.Deliveries, err = db.DeliveriesOfTask(ctx, d.Pool, task.ID)
+	shown.Deliveries, err = loadDeliveries(ctx, d, task.ID)
 	return shown, err
+}
+
+// loadDeliveries reads a task's deliveries with their attempts.
+func loadDeliveries(ctx context.Context, d *database, task int64) ([]taskDelivery, error) {
+	deliveries, err := db.DeliveriesOfTask(ctx, d.Pool, task)
+	if err != nil {
+		return nil, err
+	}
+	ids, loaded := make([]int64, len(deliveries)), make([]taskDelivery, len(deliveries))
+	place := map[int64]int{}
+	for i, delivery := range deliveries {
+		ids[i], loaded[i], place[delivery.ID] = delivery.ID, taskDelivery{delivery, []db.Attempt{}}, i
+	}
+	attempts, err := db.AttemptsOf(ctx, d.Pool, ids)
+	for _, a := range attempts {
+		at := &loaded[place[a.Delivery]]
+		at.AttemptLog = append(at.AttemptLog, a)
+	}
+	return loaded, err
 }
 
 // printTask prints what is known, for people; empty fields are left out.
@@ -121,13 +146,7 @@ func (c *console) printTask(t shownTask) {
 		{"request id", deref(t.RequestID)},
 		{"units", string(deref(t.UnitDeduction))},
 	} {
-		if field.value != "" {
-			value := clean(field.value)
-			if field.name == "status" {
-				value = styleOf(value).Render(value)
-			}
-			_, _ = lipgloss.Fprintln(c.out, fmt.Sprintf("%-14s %s", field.name, value))
-		}
+		c.printField(field.name, field.value)
 	}
 	for _, o := range t.Outputs {
 		fmt.Fprintf(c.out, "\n%s %d\n  %s\n", o.Kind, o.Position, clean(o.URL))
@@ -157,36 +176,30 @@ func (e *expected) String() string {
 	return fmt.Sprintf("half of such tasks end by %s, nine tenths by %s", when(&e.P50), when(&e.P90))
 }
 
-// attemptRow is one entry of a delivery's attempt log.
-type attemptRow struct {
-	Attempt    int        `json:"attempt"`
-	StartedAt  time.Time  `json:"started_at"`
-	FinishedAt *time.Time `json:"finished_at"`
-	StatusCode *int       `json:"status_code"`
-	Error      *string    `json:"error"`
-}
-
-func (c *console) printDeliveries(deliveries []db.Delivery) {
+func (c *console) printDeliveries(deliveries []taskDelivery) {
 	var rows [][]string
 	for _, d := range deliveries {
 		rows = append(rows, []string{strconv.FormatInt(d.ID, 10), d.Type, d.State, when(d.NextAttemptAt), d.URL})
-		var attempts []attemptRow
-		_ = json.Unmarshal(d.AttemptLog, &attempts) // made by the query
-		for _, a := range attempts {
-			rows = append(rows, []string{"", fmt.Sprintf("attempt %d", a.Attempt), a.result(), when(&a.StartedAt), deref(a.Error)})
+		for _, a := range d.AttemptLog {
+			rows = append(rows, []string{"", fmt.Sprintf("attempt %d", a.Attempt), resultOf(a), when(&a.StartedAt), deref(a.Error)})
+		}
+		if d.State != db.DeliveryDelivered && d.LastError != nil && (len(d.AttemptLog) == 0 || deref(d.AttemptLog[len(d.AttemptLog)-1].Error) != *d.LastError) {
+			rows = append(rows, []string{"", "", "", "", *d.LastError})
 		}
 	}
 	c.printTable([]string{"DELIVERY", "TYPE", "STATE", "NEXT / AT", "RECEIVER / WHY"}, rows)
 }
 
-func (a attemptRow) result() string {
-	switch {
-	case a.FinishedAt == nil:
-		return "under way or interrupted"
-	case a.StatusCode != nil:
-		return "HTTP " + strconv.Itoa(*a.StatusCode)
+// printField prints a name and a value; nothing for an empty one.
+func (c *console) printField(name, value string) {
+	if value == "" {
+		return
 	}
-	return "no answer"
+	value = clean(value)
+	if name == "status" || name == "state" {
+		value = styleOf(value).Render(value)
+	}
+	_, _ = lipgloss.Fprintln(c.out, fmt.Sprintf("%-14s %s", name, value))
 }
 
 // when shows a time with its distance; nothing for none.

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/webhook"
+)
+
+type deliveriesCommand struct {
+	List      deliveriesList      `cmd:"" help:"List deliveries, newest first."`
+	Show      deliveriesShow      `cmd:"" help:"Show a delivery: what was sent, what came back, how long each step took."`
+	Redeliver deliveriesRedeliver `cmd:"" help:"Send again: one delivery, or all that the flags choose."`
+	Progress  deliveriesProgress  `cmd:"" help:"List bulk redeliveries, newest first."`
+	Cancel    deliveriesCancel    `cmd:"" help:"Stop a delivery that has not arrived yet."`
+}
+
+type deliveriesList struct {
+	State    string `help:"Only deliveries in this state: pending, delivered, exhausted, canceled." placeholder:"STATE"`
+	Endpoint *int64 `help:"Only those to this endpoint." placeholder:"ID"`
+	Since    moment `help:"Only those of events since then: 2h, 2026-11-23, or a time like 2026-11-23T08:00:00Z." placeholder:"WHEN"`
+	Limit    int    `help:"At most so many." default:"50"`
+	JSON     bool   `help:"One JSON object per line."`
+}
+
+func (l deliveriesList) Run(ctx context.Context, c *console) error {
+	if l.State != "" && !slices.Contains(db.DeliveryStates, l.State) {
+		return fmt.Errorf("--state must be one of %s, not %q", strings.Join(db.DeliveryStates, ", "), l.State)
+	}
+	if l.Limit < 1 {
+		return fmt.Errorf("--limit must be at least 1, not %d", l.Limit)
+	}
+	return withDatabase(ctx, c, func(_ settings, d *database) error {
+		deliveries, err := db.ListDeliveries(ctx, d.Pool, db.DeliveryFilter{State: l.State, Endpoint: l.Endpoint, Since: l.Since.Time, Limit: l.Limit})
+		if err != nil {
+			return fmt.Errorf("reading the deliveries: %w", err)
+		}
+		var rows [][]string
+		for _, x := range deliveries {
+			if l.JSON {
+				if err := printJSON(c.out, x); err != nil {
+					return err
+				}
+				continue
+			}
+			rows = append(rows, []string{
+				strconv.FormatInt(x.ID, 10), x.Type, taskOf(x), x.State, strconv.Itoa(x.Attempts), ago(x.CreatedAt), when(x.NextAttemptAt), receiverOf(x),
+				cut(deref(x.LastError), 60),
+			})
+		}
+		if !l.JSON {
+			c.printTable([]string{"ID", "TYPE", "TASK", "STATE", "TRIES", "AGE", "NEXT", "RECEIVER", "WHY"}, rows)
+		}
+		return nil
+	})
+}
+
+func taskOf(d db.Delivery) string {
+	if d.Task == nil {
+		return ""
+	}
+	return strconv.FormatInt(*d.Task, 10)
+}
+
+func receiverOf(d db.Delivery) string {
+	if d.Endpoint == nil {
+		return d.URL
+	}
+	return fmt.Sprintf("endpoint %d %s", *d.Endpoint, d.URL)
+}
+
+type deliveriesShow struct {
+	ID   int64 `arg:"" help:"Number of the delivery."`
+	JSON bool  `help:"One JSON object."`
+}
+
+// shownDelivery is a delivery with all that is known of it.
+type shownDelivery struct {
+	db.Delivery
+	Body       any          `json:"body"` // as it is sent
+	AttemptLog []db.Attempt `json:"attempt_log"`
+}
+
+func (s deliveriesShow) Run(ctx context.Context, c *console) error {
+	return withDatabase(ctx, c, func(_ settings, d *database) error {
+		shown, body, err := loadDelivery(ctx, d, s.ID)
+		if err != nil {
+			return deliveryError(s.ID, err)
+		}
+		if s.JSON {
+			return printJSON(c.out, shown)
+		}
+		c.printDelivery(shown, body)
+		return nil
+	})
+}
+
+func loadDelivery(ctx context.Context, d *database, id int64) (shown shownDelivery, body []byte, err error) {
+	if shown.Delivery, err = db.GetDelivery(ctx, d.Pool, id); err != nil {
+		return shown, nil, err
+	}
+	payload, thin, err := db.EventPayload(ctx, d.Pool, id)
+	if err != nil {
+		return shown, nil, err
+	}
+	if thin {
+		if payload, err = webhook.Thin(payload); err != nil {
+			return shown, nil, err
+		}
+	}
+	shown.Body = payload
+	shown.AttemptLog, err = db.AttemptsOf(ctx, d.Pool, []int64{id})
+	return shown, payload, err
+}
+
+// printDelivery prints the request without its signature, and each attempt.
+func (c *console) printDelivery(d shownDelivery, body []byte) {
+	for _, field := range []struct{ name, value string }{
+		{"delivery", fmt.Sprintf("%d  %s", d.ID, d.Type)},
+		{"task", taskOf(d.Delivery)},
+		{"receiver", receiverOf(d.Delivery)},
+		{"state", d.State},
+		{"why", deref(d.LastError)},
+		{"event", when(&d.CreatedAt)},
+		{"delivered", when(d.DeliveredAt)},
+		{"next attempt", when(d.NextAttemptAt)},
+	} {
+		c.printField(field.name, field.value)
+	}
+	timestamp := "(unix seconds of the attempt)"
+	if n := len(d.AttemptLog); n > 0 {
+		timestamp = strconv.FormatInt(d.AttemptLog[n-1].StartedAt.Unix(), 10)
+	}
+	fmt.Fprintf(c.out, "\nPOST %s\ncontent-type: application/json\nwebhook-id: %s\nwebhook-timestamp: %s\nwebhook-signature: v1,(hidden) v1a,(hidden)\n\n%s\n",
+		clean(d.URL), d.EventID, timestamp, clean(string(body)))
+	for _, a := range d.AttemptLog {
+		fmt.Fprintf(c.out, "\nattempt %d, %s: %s\n", a.Attempt, when(&a.StartedAt), resultOf(a))
+		c.printField("  why", deref(a.Error))
+		c.printField("  address", deref(a.RemoteAddr))
+		c.printField("  took", stepsOf(a))
+		c.printField("  answer", strings.TrimSpace(deref(a.ResponseBody)))
+	}
+}
+
+// resultOf tells what came back.
+func resultOf(a db.Attempt) string {
+	if a.StatusCode != nil {
+		return "HTTP " + strconv.Itoa(*a.StatusCode)
+	}
+	return "no answer"
+}
+
+// stepsOf tells how long the steps of an attempt took.
+func stepsOf(a db.Attempt) string {
+	text := milliseconds(a.FinishedAt.Sub(a.StartedAt).Seconds())
+	var steps []string
+	for _, step := range []struct {
+		name    string
+		seconds *float64
+	}{{"DNS", a.DNSSeconds}, {"connect", a.ConnectSeconds}, {"TLS", a.TLSSeconds}, {"first byte after", a.FirstByteSeconds}} {
+		if step.seconds != nil {
+			steps = append(steps, step.name+" "+milliseconds(*step.seconds))
+		}
+	}
+	if len(steps) > 0 {
+		text += " (" + strings.Join(steps, ", ") + ")"
+	}
+	return text
+}
+
+func milliseconds(seconds float64) string {
+	return strconv.FormatFloat(seconds*1000, 'f', 1, 64) + " ms"
+}
+
+type deliveriesCancel struct {
+	ID int64 `arg:"" help:"Number of the delivery."`
+}
+
+func (x deliveriesCancel) Run(ctx context.Context, c *console) error {
+	return withDatabase(ctx, c, func(_ settings, d *database) error {
+		canceled, err := db.CancelDelivery(ctx, d.Pool, x.ID)
+		if err != nil {
+			return deliveryError(x.ID, err)
+		}
+		if !canceled {
+			delivery, err := db.GetDelivery(ctx, d.Pool, x.ID)
+			if err != nil {
+				return deliveryError(x.ID, err)
+			}
+			return fmt.Errorf("delivery %d has ended already: %s", x.ID, delivery.State)
+		}
+		fmt.Fprintf(c.out, "delivery %d is canceled; a request that is on its way may still arrive\n", x.ID)
+		return nil
+	})
+}
+
+func deliveryError(id int64, err error) error {
+	if errors.Is(err, db.ErrNotFound) {
+		return fmt.Errorf("there is no delivery %d; see klingwatch deliveries list", id)
+	}
+	return fmt.Errorf("delivery %d: %w", id, err)
+}
+
+// moment is a time on the command line: a date, a time, or a distance to now.
+type moment struct{ time.Time }
+
+// UnmarshalText reads it.
+func (m *moment) UnmarshalText(text []byte) error {
+	if d, err := time.ParseDuration(string(text)); err == nil {
+		m.Time = time.Now().Add(-d.Abs())
+		return nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
+		if t, err := time.ParseInLocation(layout, string(text), time.Local); err == nil {
+			m.Time = t
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is neither a distance like 2h nor a time like 2026-11-23 or 2026-11-23T08:00:00Z", text)
+}

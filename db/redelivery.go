@@ -1,0 +1,142 @@
+package db
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// redeliver is the part of an update that makes a delivery begin anew; one of a
+// disabled endpoint waits until that is enabled.
+const redeliver = `
+			state = 'pending',
+			tries_before = attempts,
+			held_since = null,
+			tries_since = now(),
+			delivered_at = null,
+			last_error = null,
+			url = coalesce((select w.url from klingwatch.webhook_endpoints w where w.id = d.endpoint), d.url),
+			next_attempt_at = case when exists (select from klingwatch.webhook_endpoints w where w.id = d.endpoint and w.disabled_at is not null)
+			                  then null else now() end`
+
+// Redeliver makes a delivery in whatever state due now, with all its attempts
+// before it, and its job. It returns ErrNotFound for an unknown id.
+func Redeliver(ctx context.Context, q Querier, id int64) (DeliveryState, error) {
+	return one[DeliveryState](ctx, q, `
+		with again as (
+			update klingwatch.deliveries d
+			set`+redeliver+`
+			where id = @id
+			returning id, url, endpoint, next_attempt_at
+		)
+		select a.url,
+		       a.endpoint,
+		       a.next_attempt_at is null as waits,
+		       klingwatch.give_jobs('deliver', array[a.id]) as jobs
+		from again a`,
+		pgx.StrictNamedArgs{"id": id})
+}
+
+// DeliveryState is what Redeliver brought about.
+type DeliveryState struct {
+	URL      string
+	Endpoint *int64
+	Waits    bool // its endpoint is disabled
+	Jobs     int64
+}
+
+// Redelivery is a row of klingwatch.redeliveries: many deliveries made again,
+// some per second, by a job.
+type Redelivery struct {
+	ID          int64      `json:"id"`
+	Endpoint    *int64     `json:"endpoint"` // nil: all
+	Since       time.Time  `json:"since"`
+	Until       time.Time  `json:"until"`
+	States      []string   `json:"states"`
+	PerSecond   int        `json:"per_second"`
+	Matched     int64      `json:"matched"`
+	Redelivered int64      `json:"redelivered"`
+	CreatedAt   time.Time  `json:"created_at"`
+	FinishedAt  *time.Time `json:"finished_at"` // nil while under way
+}
+
+// NewRedelivery chooses deliveries by receiver, time and state.
+type NewRedelivery struct {
+	Endpoint  *int64     // nil: all
+	Since     time.Time  // created then or later
+	Until     *time.Time // created before; nil: before now
+	States    []string   // delivered, exhausted, canceled
+	PerSecond int        // 1 to 500
+}
+
+const redeliveryColumns = `
+		       id,
+		       endpoint,
+		       since,
+		       until,
+		       states,
+		       per_second,
+		       matched,
+		       redelivered,
+		       created_at,
+		       finished_at`
+
+// AddRedelivery begins a bulk redelivery.
+func AddRedelivery(ctx context.Context, q Querier, r NewRedelivery) (Redelivery, error) {
+	return one[Redelivery](ctx, q, `
+		insert into klingwatch.redeliveries (endpoint, since, until, states, per_second, matched)
+		values (@endpoint, @since, coalesce(@until, now()), @states, @per_second,
+		        (select count(*)
+		         from klingwatch.deliveries
+		         where (@endpoint::bigint is null or endpoint = @endpoint) and state = any (@states)
+		           and created_at >= @since and created_at < coalesce(@until, now())))
+		returning`+redeliveryColumns,
+		pgx.StrictNamedArgs{"endpoint": r.Endpoint, "since": r.Since, "until": r.Until, "states": r.States, "per_second": r.PerSecond})
+}
+
+// ListRedeliveries returns the newest bulk redeliveries first; id 0 chooses all.
+func ListRedeliveries(ctx context.Context, q Querier, id int64, limit int) ([]Redelivery, error) {
+	return all[Redelivery](ctx, q, `
+		select`+redeliveryColumns+`
+		from klingwatch.redeliveries
+		where @id = 0 or id = @id
+		order by redeliveries.id desc
+		limit @limit`,
+		pgx.StrictNamedArgs{"id": id, "limit": limit})
+}
+
+// RedeliverSome makes the next deliveries of a bulk redelivery due, as many as
+// it may in a second, with its progress; done when there are no more, or there
+// is no such row.
+func RedeliverSome(ctx context.Context, q Querier, id int64) (done bool, err error) {
+	err = q.QueryRow(ctx, `
+		with bulk as (
+			select * from klingwatch.redeliveries where id = @id and finished_at is null for update
+		), chosen as (
+			select d.id
+			from klingwatch.deliveries d
+			join bulk b on (b.endpoint is null or d.endpoint = b.endpoint)
+			where d.id > b.position and d.state = any (b.states) and d.created_at >= b.since and d.created_at < b.until
+			order by d.id
+			limit (select per_second from bulk)
+		), again as (
+			update klingwatch.deliveries d
+			set`+redeliver+`
+			from chosen c
+			where d.id = c.id
+			returning d.id, d.next_attempt_at
+		), progress as (
+			update klingwatch.redeliveries r
+			set redelivered = r.redelivered + (select count(*) from again),
+			    position = coalesce((select max(c.id) from chosen c), r.position),
+			    finished_at = case when (select count(*) from chosen) < r.per_second then now() end
+			from bulk b
+			where r.id = b.id
+			returning r.finished_at
+		)
+		select coalesce((select finished_at is not null from progress), true) as done
+		from (select klingwatch.give_jobs('deliver', (select array_agg(id) from again where next_attempt_at is not null))) as given`,
+		pgx.StrictNamedArgs{"id": id}).Scan(&done)
+	return done, err
+}

@@ -1,0 +1,28 @@
+package webhook
+
+import (
+	"crypto/x509"
+	"net/http"
+	"net/http/httptrace"
+	"time"
+)
+
+// What the tests need to see or to set, and callers do not.
+
+// Guard is the check of addresses at dial time.
+var Guard = guard
+
+// SetBodyPatience bounds the reading of an answer's body.
+func (c *Client) SetBodyPatience(d time.Duration) { c.bodyPatience = d }
+
+// Trust replaces the certificate authorities of the system.
+func (c *Client) Trust(roots *x509.CertPool) { c.Transport().TLSClientConfig.RootCAs = roots }
+
+// Transport is what sends.
+func (c *Client) Transport() *http.Transport { return c.http.Transport.(*http.Transport) }
+
+// Stopwatch returns the hooks that net/http calls, and what ends the measurement.
+func Stopwatch() (*httptrace.ClientTrace, func() (timings Timings, remote string, reused bool)) {
+	watch := &stopwatch{}
+	return watch.trace(), watch.read
+}

@@ -1,0 +1,160 @@
+package webhook
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+	"unicode"
+
+	"code.dny.dev/ssrf"
+)
+
+// maxDetail bounds a reason, in characters: parts of it come from receivers.
+const maxDetail = 300
+
+// failure judges an exchange without an answer by the types of its errors and
+// by the stage that it reached; late says that the deadline of timeout is over.
+func failure(err error, reached stage, late bool, timeout time.Duration) Result {
+	class, detail := classify(err, reached, late, timeout)
+	return Result{Error: class, Detail: oneLine(detail)}
+}
+
+func classify(err error, reached stage, late bool, timeout time.Duration) (class, detail string) {
+	var (
+		dns      *net.DNSError
+		timedOut net.Error
+	)
+	switch {
+	case errors.Is(err, ssrf.ErrProhibitedIP), errors.Is(err, ssrf.ErrProhibitedNetwork):
+		return ErrorBlockedAddress, "the host is a private or reserved address; see KLINGWATCH_WEBHOOK_ALLOW_NETWORKS"
+	case errors.As(err, &dns):
+		return ErrorDNS, dnsFault(dns)
+	case late && reached == resolving:
+		return ErrorDNS, dnsFault(&net.DNSError{IsTimeout: true})
+	case late, errors.As(err, &timedOut) && timedOut.Timeout():
+		return ErrorTimeout, fmt.Sprintf("no answer within %s%s", timeout, stuck[reached])
+	case errors.Is(err, context.Canceled):
+		return ErrorNetwork, "the attempt was called off"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return ErrorConnectionRefused, "nothing listens there"
+	case reached == handshaking:
+		return ErrorTLS, tlsFault(err)
+	}
+	return ErrorNetwork, networkFault(err)
+}
+
+// stuck says what a timeout was spent on.
+var stuck = map[stage]string{
+	connecting:  ": no connection came about; a firewall may drop the packets",
+	handshaking: ": it connected, but the TLS handshake did not end",
+	waiting:     ": it connected, but sent no answer in full",
+}
+
+func dnsFault(err *net.DNSError) string {
+	switch {
+	case err.IsNotFound:
+		return "the host's name does not exist; check the URL"
+	case err.IsTimeout:
+		return "the resolver does not answer; check the DNS of the machine that klingwatch runs on"
+	}
+	return "the resolver could not tell the host's address; this may pass"
+}
+
+func tlsFault(err error) string {
+	var (
+		invalid x509.CertificateInvalidError
+		unknown x509.UnknownAuthorityError
+		name    x509.HostnameError
+		record  tls.RecordHeaderError
+	)
+	switch {
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil:
+		return validity(invalid.Cert)
+	case errors.As(err, &unknown):
+		return "the certificate is from an unknown authority; it is self-signed or its chain is incomplete"
+	case errors.As(err, &name):
+		return fmt.Sprintf("the certificate is for %s, not for %s", names(name.Certificate), name.Host)
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
+		return "the receiver does not speak TLS on this port; check the port and https://"
+	case broken(err):
+		return "the receiver closed the connection in the TLS handshake"
+	}
+	return "the TLS handshake failed: " + cause(err).Error()
+}
+
+// validity explains x509.Expired, which stands for too early as well.
+func validity(cert *x509.Certificate) string {
+	if time.Now().Before(cert.NotBefore) {
+		return "the certificate is not valid before " + cert.NotBefore.UTC().Format(time.RFC3339)
+	}
+	return "the certificate expired at " + cert.NotAfter.UTC().Format(time.RFC3339)
+}
+
+// names lists the first names of a certificate.
+func names(cert *x509.Certificate) string {
+	const enough = 3
+	all := append([]string(nil), cert.DNSNames...)
+	for _, ip := range cert.IPAddresses {
+		all = append(all, ip.String())
+	}
+	switch {
+	case len(all) == 0:
+		return "no host"
+	case len(all) > enough:
+		return fmt.Sprintf("%s and %d more", strings.Join(all[:enough], ", "), len(all)-enough)
+	}
+	return strings.Join(all, ", ")
+}
+
+func networkFault(err error) string {
+	switch {
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return "no route leads to the host"
+	case broken(err):
+		return "the receiver closed the connection before it answered"
+	}
+	return cause(err).Error()
+}
+
+// broken tells whether the other side ended the connection.
+func broken(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// cause strips what names the URL, which may hold secrets, and our own addresses.
+func cause(err error) error {
+	var (
+		withURL       *url.Error
+		withAddresses *net.OpError
+	)
+	if errors.As(err, &withURL) {
+		err = withURL.Err
+	}
+	if errors.As(err, &withAddresses) {
+		err = withAddresses.Err
+	}
+	return err
+}
+
+// oneLine makes a text safe to print: one line, nothing invisible, not long.
+func oneLine(text string) string {
+	line := []rune(strings.Map(func(r rune) rune {
+		if !unicode.IsGraphic(r) {
+			return ' '
+		}
+		return r
+	}, text))
+	if len(line) > maxDetail {
+		return string(line[:maxDetail]) + "..."
+	}
+	return string(line)
+}

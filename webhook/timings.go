@@ -1,0 +1,126 @@
+package webhook
+
+import (
+	"crypto/tls"
+	"net/http/httptrace"
+	"sync"
+	"time"
+)
+
+// Timings tell where the time of one attempt went. A stage that was not reached
+// is 0, and so are DNS, Connect and TLS when the connection was reused.
+type Timings struct {
+	DNS       time.Duration // resolving the name; 0 also when the URL holds an address
+	Connect   time.Duration // TCP, over all addresses that were tried
+	TLS       time.Duration // handshake; 0 for http
+	FirstByte time.Duration // from having the connection to the first byte of the answer
+	Total     time.Duration // everything, up to the excerpt of the body; 0 when nothing was sent
+}
+
+// stage is how far an exchange came.
+type stage int
+
+const (
+	preparing stage = iota
+	resolving
+	connecting
+	handshaking
+	waiting // connected: the request is being written or its answer awaited
+)
+
+// stopwatch measures one exchange. net/http calls its hooks from other
+// goroutines, and some after the exchange: a dial goes on although its request
+// has ended or got another connection. What comes so late is ignored.
+type stopwatch struct {
+	mu      sync.Mutex
+	ended   bool
+	stage   stage
+	since   time.Time // when the stage began
+	timings Timings
+	remote  string // host:port; "" while not connected
+	reused  bool
+}
+
+// trace returns the hooks for httptrace.
+func (w *stopwatch) trace() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		GetConn:              func(string) { w.restart() },
+		DNSStart:             func(httptrace.DNSStartInfo) { w.enter(resolving) },
+		DNSDone:              func(httptrace.DNSDoneInfo) { w.measure(resolving, &w.timings.DNS) },
+		ConnectStart:         func(string, string) { w.enter(connecting) },
+		ConnectDone:          func(_, addr string, err error) { w.connected(addr, err) },
+		TLSHandshakeStart:    func() { w.enter(handshaking) },
+		TLSHandshakeDone:     func(tls.ConnectionState, error) { w.measure(handshaking, &w.timings.TLS) },
+		GotConn:              w.got,
+		GotFirstResponseByte: func() { w.measure(waiting, &w.timings.FirstByte) },
+	}
+}
+
+// restart forgets an earlier connection: net/http takes another one when an
+// idle one turns out to be dead.
+func (w *stopwatch) restart() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.ended {
+		w.stage, w.timings, w.remote, w.reused = preparing, Timings{}, "", false
+	}
+}
+
+// enter begins a stage; the second of two parallel connects does not begin it anew.
+func (w *stopwatch) enter(s stage) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.ended && s > w.stage {
+		w.stage, w.since = s, time.Now()
+	}
+}
+
+// measure tells how long the present stage has taken, if it is still s.
+func (w *stopwatch) measure(s stage, took *time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.ended && s == w.stage {
+		*took = time.Since(w.since)
+	}
+}
+
+// connected counts until the first connection; failed tries before it count too.
+func (w *stopwatch) connected(addr string, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended || w.stage != connecting || w.remote != "" {
+		return
+	}
+	w.timings.Connect = time.Since(w.since)
+	if err == nil {
+		w.remote = addr
+	}
+}
+
+func (w *stopwatch) got(info httptrace.GotConnInfo) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended {
+		return
+	}
+	if w.reused = info.Reused; w.reused {
+		w.timings = Timings{}
+	}
+	w.remote = info.Conn.RemoteAddr().String()
+	w.stage, w.since = waiting, time.Now()
+}
+
+// reached tells how far it came.
+func (w *stopwatch) reached() stage {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.stage
+}
+
+// read stops the watch and tells what it saw; Total is left to the caller.
+func (w *stopwatch) read() (timings Timings, remote string, reused bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
+	return w.timings, w.remote, w.reused
+}

@@ -1,0 +1,350 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+const (
+	// maxSending bounds the requests of a process on their way at once, and with
+	// them its memory (docs/benchmarks.md).
+	maxSending = 1000
+	// reserve of them is for receivers whose last answer was a 2xx: those that
+	// never answer cannot take every slot, however many they are.
+	reserve = maxSending / 4
+	// A receiver gets few requests at once, more with every 2xx, half as many
+	// with every failure.
+	firstWindow = 4
+	maxWindow   = 64
+	// maxWaiting deliveries wait in memory for a slot of their receiver, for
+	// maxWait; the others are brought back when their turn has come.
+	maxWaiting = 200
+	maxWait    = 15 * time.Second
+	// breakAfter failures in a row open a receiver's breaker: first for openFor,
+	// then twice as long each time, at most for maxOpen.
+	breakAfter = 5
+	openFor    = 10 * time.Second
+	maxOpen    = 5 * time.Minute
+	// minAway and maxAway bound how long a delivery that has no turn stays away.
+	minAway = time.Second
+	maxAway = maxOpen
+	// guessedLatency of a receiver that has not answered yet.
+	guessedLatency = 100 * time.Millisecond
+	// forgetAfter is how long an idle receiver is remembered.
+	forgetAfter = 15 * time.Minute
+)
+
+// receivers are the places that webhooks go to, with a bound of requests at once
+// and a breaker for each: one that is slow or dead delays no other.
+type receivers struct {
+	mu      sync.Mutex
+	byPlace map[string]*receiver
+	sending int
+	starved []*receiver // have a delivery to send, but no slot of the process is free
+}
+
+// receiver is one place. All of it is guarded by receivers.mu.
+type receiver struct {
+	place     string
+	sending   int
+	window    int           // bound of sending
+	proven    bool          // its last answer was a 2xx
+	latency   time.Duration // moving average of requests
+	waiting   []*turn
+	starved   bool // is in receivers.starved
+	failures  int  // in a row
+	opened    int  // times that the breaker opened in a row
+	openUntil time.Time
+	probing   bool
+	away      time.Time // until then others have taken the turns
+	used      time.Time
+}
+
+// turn is a delivery that waits for a slot.
+type turn struct {
+	granted chan *pass // one value; nil: stay away
+}
+
+// pass is the right to send one request to a receiver.
+type pass struct {
+	receiver *receiver
+	probe    bool // the one request that an open breaker lets through
+	waited   bool // so that what was read before may be old
+}
+
+// heldError says that a delivery is not sent now, and why.
+type heldError struct {
+	wait    time.Duration
+	reason  string
+	refused bool // by the receiver: it keeps failing, or asked for it
+}
+
+func (e heldError) Error() string { return e.reason }
+
+func newReceivers() *receivers { return &receivers{byPlace: map[string]*receiver{}} }
+
+// enter returns a pass, perhaps after waiting for a slot, or a heldError, or
+// ctx's error. Every pass must be given back with leave or cancel.
+func (rs *receivers) enter(ctx context.Context, place string) (*pass, error) {
+	rs.mu.Lock()
+	now := time.Now()
+	r := rs.at(place, now)
+	if now.Before(r.openUntil) || r.broken() && r.probing {
+		defer rs.mu.Unlock()
+		return nil, r.hold(now)
+	}
+	if rs.free(r) && len(r.waiting) == 0 {
+		defer rs.mu.Unlock()
+		return rs.take(r), nil
+	}
+	if len(r.waiting) >= maxWaiting || r.turnIn(len(r.waiting)) > maxWait {
+		defer rs.mu.Unlock()
+		return nil, r.hold(now)
+	}
+	t := &turn{granted: make(chan *pass, 1)}
+	r.waiting = append(r.waiting, t)
+	rs.starve(r)
+	rs.mu.Unlock()
+	return rs.await(ctx, r, t)
+}
+
+// await waits for a turn.
+func (rs *receivers) await(ctx context.Context, r *receiver, t *turn) (*pass, error) {
+	timer := time.NewTimer(maxWait)
+	defer timer.Stop()
+	var p *pass
+	decided := false
+	select {
+	case p = <-t.granted:
+		decided = true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if !decided {
+		select {
+		case p = <-t.granted: // at the last moment
+		default:
+			r.drop(t)
+		}
+	}
+	switch {
+	case ctx.Err() == nil && p != nil:
+		p.waited = true
+		return p, nil
+	case ctx.Err() == nil:
+		return nil, r.hold(time.Now())
+	case p != nil:
+		rs.giveBack(p)
+	}
+	return nil, ctx.Err()
+}
+
+// cancel gives a pass back unused.
+func (rs *receivers) cancel(p *pass) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	rs.giveBack(p)
+}
+
+// answer is what a request showed of its receiver.
+type answer int
+
+const (
+	answerGood    answer = iota // a 2xx
+	answerBad                   // speaks against the receiver
+	answerNeutral               // about this delivery alone, or cut off by us
+)
+
+// leave gives a pass back after a request that took some time. slowDown, above
+// 0, is how long the receiver wants to be left alone. It returns true when the
+// breaker opened or closed.
+func (rs *receivers) leave(p *pass, a answer, took, slowDown time.Duration) (changed bool) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	r, now := p.receiver, time.Now()
+	before := r.broken()
+	r.learn(a, took)
+	if a == answerBad {
+		r.trip(now, slowDown)
+	}
+	if now.Before(r.openUntil) {
+		for _, t := range r.waiting {
+			t.granted <- nil
+		}
+		r.waiting = nil
+	}
+	rs.giveBack(p)
+	return before != r.broken()
+}
+
+// learn takes in an answer.
+func (r *receiver) learn(a answer, took time.Duration) {
+	if a != answerNeutral {
+		r.latency += (took - r.latency) / 5
+	}
+	switch a {
+	case answerGood:
+		r.proven, r.failures, r.opened, r.openUntil = true, 0, 0, time.Time{}
+		r.window = min(r.window+1, maxWindow)
+	case answerBad:
+		r.proven = false
+		r.failures++
+		r.window = max(r.window/2, 1)
+	case answerNeutral:
+	}
+}
+
+// trip opens the breaker when there are too many failures, and closes the door
+// for as long as the receiver asked for.
+func (r *receiver) trip(now time.Time, slowDown time.Duration) {
+	var shut time.Duration
+	if r.broken() && !now.Before(r.openUntil) { // not for what was under way when it opened
+		shut = min(openFor<<min(r.opened, 10), maxOpen)
+		shut = time.Duration(float64(shut) * (0.9 + 0.2*rand.Float64()))
+		r.opened++
+	}
+	if shut = max(shut, min(slowDown, maxOpen)); shut > 0 {
+		r.openUntil = later(r.openUntil, now.Add(shut))
+		r.away = later(r.away, r.openUntil)
+	}
+}
+
+// broken tells whether the breaker is open: one request at a time probes.
+func (r *receiver) broken() bool { return r.failures >= breakAfter }
+
+// hold says how long the next delivery without a turn stays away: as long as
+// those before it need.
+func (r *receiver) hold(now time.Time) heldError {
+	reason := "held_back: the receiver is busy with earlier webhooks"
+	switch {
+	case r.broken():
+		reason = fmt.Sprintf("held_back: the receiver failed %d times in a row and is asked again carefully", r.failures)
+	case now.Before(r.openUntil):
+		reason = "held_back: the receiver asked to slow down"
+	}
+	r.away = later(later(r.away, r.openUntil), now).Add(r.turnIn(1))
+	wait := max(r.away.Sub(now), minAway)
+	if wait > maxAway {
+		wait = time.Duration(float64(maxAway) * (0.5 + 0.5*rand.Float64()))
+	}
+	return heldError{wait, reason, r.broken() || now.Before(r.openUntil)}
+}
+
+// turnIn estimates how long n requests take.
+func (r *receiver) turnIn(n int) time.Duration {
+	return time.Duration(n) * r.latency / time.Duration(max(r.window, 1))
+}
+
+// free tells whether a request may be sent now.
+func (rs *receivers) free(r *receiver) bool {
+	if r.broken() {
+		return !r.probing && rs.sending < maxSending
+	}
+	slots := maxSending
+	if !r.proven {
+		slots -= reserve
+	}
+	return r.sending < r.window && rs.sending < slots
+}
+
+func (rs *receivers) take(r *receiver) *pass {
+	r.sending++
+	rs.sending++
+	p := &pass{receiver: r, probe: r.broken()}
+	r.probing = r.probing || p.probe
+	return p
+}
+
+// giveBack frees the slot of a pass for those that wait.
+func (rs *receivers) giveBack(p *pass) {
+	r := p.receiver
+	r.probing = r.probing && !p.probe
+	r.sending--
+	rs.sending--
+	r.used = time.Now()
+	rs.advance(r)
+}
+
+// advance grants turns: the receiver's own, then of those that lack only a slot
+// of the process.
+func (rs *receivers) advance(r *receiver) {
+	rs.grant(r)
+	for range len(rs.starved) {
+		if rs.sending >= maxSending {
+			return
+		}
+		s := rs.starved[0]
+		rs.starved = rs.starved[1:]
+		s.starved = false
+		rs.grant(s)
+	}
+}
+
+// grant gives a receiver's waiting deliveries what is free.
+func (rs *receivers) grant(r *receiver) {
+	for len(r.waiting) > 0 && rs.free(r) && !time.Now().Before(r.openUntil) {
+		t := r.waiting[0]
+		r.waiting = r.waiting[1:]
+		t.granted <- rs.take(r)
+	}
+	rs.starve(r)
+}
+
+// starve notes a receiver that could send if the process had a slot.
+func (rs *receivers) starve(r *receiver) {
+	if len(r.waiting) > 0 && !r.starved && (r.broken() || r.sending < r.window) {
+		r.starved = true
+		rs.starved = append(rs.starved, r)
+	}
+}
+
+// drop takes a turn out of the line.
+func (r *receiver) drop(t *turn) {
+	for i, other := range r.waiting {
+		if other == t {
+			r.waiting = append(r.waiting[:i:i], r.waiting[i+1:]...)
+			return
+		}
+	}
+}
+
+// at returns the receiver at a place; a new one is given the benefit of the doubt.
+func (rs *receivers) at(place string, now time.Time) *receiver {
+	r := rs.byPlace[place]
+	if r == nil {
+		r = &receiver{place: place, window: firstWindow, latency: guessedLatency}
+		rs.byPlace[place] = r
+	}
+	r.used = now
+	return r
+}
+
+// survey forgets receivers that were idle for long, and counts the breakers
+// that are open.
+func (rs *receivers) survey() (open, sending int) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	now := time.Now()
+	for place, r := range rs.byPlace {
+		if r.sending == 0 && len(r.waiting) == 0 && now.Sub(r.used) > forgetAfter {
+			delete(rs.byPlace, place)
+			continue
+		}
+		if r.broken() {
+			open++
+		}
+	}
+	return open, rs.sending
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,281 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// enter takes a pass that must be there at once.
+func mustEnter(t *testing.T, rs *receivers, place string) *pass {
+	t.Helper()
+	p, err := rs.enter(t.Context(), place)
+	if err != nil {
+		t.Fatalf("%s: %v", place, err)
+	}
+	return p
+}
+
+// heldFor returns how long a delivery must stay away; 0 when it may be sent.
+func heldFor(t *testing.T, rs *receivers, place string) time.Duration {
+	t.Helper()
+	p, err := rs.enter(t.Context(), place)
+	held, ok := errors.AsType[heldError](err)
+	switch {
+	case ok:
+		return held.wait
+	case err != nil:
+		t.Fatal(err)
+	}
+	rs.cancel(p)
+	return 0
+}
+
+// breakDown lets a receiver fail until its breaker opens.
+func breakDown(t *testing.T, rs *receivers, place string) {
+	t.Helper()
+	for range breakAfter {
+		rs.leave(mustEnter(t, rs, place), answerBad, time.Millisecond, 0)
+	}
+}
+
+func TestAReceiverGetsMoreRequestsAtOnceAsItSucceeds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		rs := newReceivers()
+		atOnce := func() int {
+			var passes []*pass
+			for {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+				p, err := rs.enter(ctx, "a")
+				cancel()
+				if err != nil {
+					break
+				}
+				passes = append(passes, p)
+			}
+			for _, p := range passes {
+				rs.leave(p, answerGood, time.Millisecond, 0)
+			}
+			return len(passes)
+		}
+		if n := atOnce(); n != firstWindow {
+			t.Errorf("a new receiver gets %d at once", n)
+		}
+		for range 20 {
+			atOnce()
+		}
+		if n := atOnce(); n != maxWindow {
+			t.Errorf("a good receiver gets %d at once, want %d", n, maxWindow)
+		}
+		rs.leave(mustEnter(t, rs, "a"), answerBad, time.Millisecond, 0)
+		if n := atOnce(); n != maxWindow/2 {
+			t.Errorf("after a failure it gets %d at once, want %d", n, maxWindow/2)
+		}
+	})
+}
+
+func TestTheBreakerOpensProbesAndCloses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		rs := newReceivers()
+		breakDown(t, rs, "a")
+		if wait := heldFor(t, rs, "a"); wait < openFor*8/10 {
+			t.Errorf("held for %s after %d failures", wait, breakAfter)
+		}
+		if wait := heldFor(t, rs, "b"); wait != 0 {
+			t.Errorf("another receiver is held for %s", wait)
+		}
+		last := openFor
+		for range 8 { // every failed probe doubles the wait
+			time.Sleep(last * 12 / 10)
+			probe := mustEnter(t, rs, "a")
+			if heldFor(t, rs, "a") == 0 {
+				t.Fatal("two probes at once")
+			}
+			rs.leave(probe, answerBad, time.Millisecond, 0)
+			last = min(2*last, maxOpen)
+			if wait := heldFor(t, rs, "a"); wait < last*8/10 && wait < maxAway/2 {
+				t.Errorf("held for %s, want about %s", wait, last)
+			}
+		}
+		time.Sleep(maxOpen * 12 / 10)
+		if !rs.leave(mustEnter(t, rs, "a"), answerGood, time.Millisecond, 0) {
+			t.Error("closing was not told")
+		}
+		if wait := heldFor(t, rs, "a"); wait != 0 {
+			t.Errorf("a receiver that works again is held for %s", wait)
+		}
+	})
+}
+
+func TestAReceiverThatAsksToSlowDownIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		rs := newReceivers()
+		rs.leave(mustEnter(t, rs, "a"), answerBad, time.Millisecond, 2*time.Minute)
+		if wait := heldFor(t, rs, "a"); wait < 2*time.Minute {
+			t.Errorf("held for %s", wait)
+		}
+		time.Sleep(2 * time.Minute)
+		if wait := heldFor(t, rs, "a"); wait != 0 {
+			t.Errorf("held for %s after that", wait)
+		}
+		rs.leave(mustEnter(t, rs, "a"), answerBad, time.Millisecond, 24*time.Hour)
+		time.Sleep(maxOpen)
+		if wait := heldFor(t, rs, "a"); wait != 0 {
+			t.Errorf("one delivery's day of Retry-After holds the others for %s more than %s", wait, maxOpen)
+		}
+	})
+}
+
+func TestAWaitingDeliveryIsSentAwayWhenTheBreakerOpens(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		rs := newReceivers()
+		var passes []*pass
+		for range firstWindow {
+			passes = append(passes, mustEnter(t, rs, "a"))
+		}
+		outcome := make(chan error, 10)
+		for range cap(outcome) {
+			go func() {
+				p, err := rs.enter(t.Context(), "a")
+				if err == nil {
+					rs.leave(p, answerBad, time.Second, 0)
+				}
+				outcome <- err
+			}()
+		}
+		synctest.Wait()
+		for _, p := range passes {
+			rs.leave(p, answerBad, time.Second, 0)
+		}
+		held := 0
+		for range cap(outcome) {
+			if _, ok := errors.AsType[heldError](<-outcome); ok {
+				held++
+			}
+		}
+		if held < cap(outcome)-firstWindow {
+			t.Errorf("%d of %d were held", held, cap(outcome))
+		}
+	})
+}
+
+// As many receivers as there are slots never answer: another one that works is
+// served at once.
+func TestReceiversThatNeverAnswerLeaveRoomForTheOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		rs := newReceivers()
+		rs.leave(mustEnter(t, rs, "good"), answerGood, time.Millisecond, 0)
+		ctx, cancel := context.WithCancel(t.Context())
+		for i := range 2 * maxSending {
+			go func() {
+				if p, err := rs.enter(ctx, fmt.Sprint("silent ", i)); err == nil {
+					<-ctx.Done()
+					rs.cancel(p)
+				}
+			}()
+		}
+		synctest.Wait()
+		begun := time.Now()
+		rs.leave(mustEnter(t, rs, "good"), answerGood, time.Millisecond, 0)
+		if waited := time.Since(begun); waited != 0 {
+			t.Errorf("it waited %s", waited)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+// What is held back comes back at the speed at which the receiver works, not all
+// at once.
+func TestHeldDeliveriesComeBackOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		rs := newReceivers()
+		breakDown(t, rs, "a")
+		var waits []time.Duration
+		for range 100 {
+			waits = append(waits, heldFor(t, rs, "a"))
+		}
+		for i := 1; i < len(waits); i++ {
+			if waits[i] <= waits[i-1] {
+				t.Fatalf("delivery %d comes back after %s, the one before it after %s", i, waits[i], waits[i-1])
+			}
+		}
+	})
+}
+
+// Whatever receivers do: the bounds hold, every pass is given back, nobody waits
+// for ever.
+func TestReceiversKeepTheirBounds(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		rs := newReceivers()
+		type request struct {
+			pass  *pass
+			place string
+		}
+		var under []request
+		probing := map[string]int{}
+		for range rapid.IntRange(1, 300).Draw(rt, "steps") {
+			place := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(rt, "place")
+			if rapid.Bool().Draw(rt, "enter") {
+				ctx, cancel := context.WithCancel(context.Background())
+				cancel() // nobody waits
+				if p, err := rs.enter(ctx, place); err == nil {
+					under = append(under, request{p, place})
+					if p.probe {
+						probing[place]++
+					}
+				}
+			} else if len(under) > 0 {
+				i := rapid.IntRange(0, len(under)-1).Draw(rt, "which")
+				r := under[i]
+				under = append(under[:i:i], under[i+1:]...)
+				if r.pass.probe {
+					probing[r.place]--
+				}
+				rs.leave(r.pass, answer(rapid.IntRange(0, 2).Draw(rt, "answer")), time.Millisecond, 0)
+			}
+			if rs.sending != len(under) {
+				rt.Fatalf("%d are on their way, counted %d", len(under), rs.sending)
+			}
+			for place, r := range rs.byPlace {
+				if r.window < 1 || r.window > maxWindow || len(r.waiting) > 0 || probing[place] > 1 || r.probing != (probing[place] == 1) {
+					rt.Fatalf("%s: %+v, %d probes", place, r, probing[place])
+				}
+			}
+		}
+		for _, r := range under {
+			rs.cancel(r.pass)
+		}
+		if rs.sending != 0 {
+			rt.Fatalf("%d slots are lost", rs.sending)
+		}
+	})
+}
+
+func TestAnIdleReceiverIsForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		rs := newReceivers()
+		breakDown(t, rs, "broken")
+		rs.leave(mustEnter(t, rs, "fine"), answerGood, time.Millisecond, 0)
+		if open, sending := rs.survey(); open != 1 || sending != 0 || len(rs.byPlace) != 2 {
+			t.Errorf("%d open, %d sending, %d known", open, sending, len(rs.byPlace))
+		}
+		time.Sleep(forgetAfter + 1)
+		if open, _ := rs.survey(); open != 0 || len(rs.byPlace) != 0 {
+			t.Errorf("%d open, %d known", open, len(rs.byPlace))
+		}
+	})
+}
