@@ -41,15 +41,25 @@ func (h *httpLimit) Measure(plan LimitPlan, answered *int64) (err error) {
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(h.ctx, plan.Duration)
+	*answered, err = hammer(h.ctx, plan.Goroutines, plan.Duration, func(ctx context.Context, n int) error {
+		_, err := h.client.GetTask(ctx, refOf(n%plan.Tasks+1))
+		return err
+	})
+	return err
+}
+
+// hammer makes requests, numbered from 1, for some time and counts the good ones.
+// It ends with the first that fails.
+func hammer(ctx context.Context, goroutines int, duration time.Duration, request func(ctx context.Context, n int) error) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, duration)
 	defer cancel()
 	var next, good atomic.Int64
 	var failed atomic.Pointer[error]
 	var wg sync.WaitGroup
-	for range plan.Goroutines {
+	for range goroutines {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				_, err := h.client.GetTask(ctx, refOf(int(next.Add(1))%plan.Tasks+1))
+				err := request(ctx, int(next.Add(1)))
 				switch {
 				case err == nil:
 					good.Add(1)
@@ -62,8 +72,7 @@ func (h *httpLimit) Measure(plan LimitPlan, answered *int64) (err error) {
 	}
 	wg.Wait()
 	if err := failed.Load(); err != nil {
-		return *err
+		return 0, *err
 	}
-	*answered = good.Load()
-	return nil
+	return good.Load(), nil
 }

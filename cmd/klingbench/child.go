@@ -26,7 +26,7 @@ type none = bool
 // childCommand is a process of a measurement. It serves calls on stdin and
 // stdout and ends when stdin does, so it never outlives its parent.
 type childCommand struct {
-	Role string `arg:"" enum:"stub,http,naive,worker"`
+	Role string `arg:"" enum:"stub,http,naive,worker,receivers,post"`
 }
 
 // Run serves calls until the parent is done.
@@ -50,6 +50,10 @@ func (cmd childCommand) service(ctx context.Context) any {
 		return &httpLimit{ctx: ctx}
 	case "naive":
 		return &naive{ctx: ctx}
+	case "receivers":
+		return &receivers{ctx: ctx}
+	case "post":
+		return &poster{ctx: ctx}
 	}
 	return &workerProcess{ctx: ctx}
 }

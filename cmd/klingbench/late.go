@@ -56,10 +56,10 @@ func (f flight) measureLateness(ctx context.Context, b *bench) ([]figure, error)
 	s.add("begun_late_p50", "lateness at the start of the request, p50", "ms", percentile(late.begun, 0.50), nil)
 	s.add("begun_late_p99", "lateness at the start of the request, p99", "ms", percentile(late.begun, 0.99), nil)
 	s.add("peak_per_second", "most polls in a second", "polls", float64(seen.peak), atMost(1.1*f.rate))
-	s.add("cpu_per_poll", "CPU per poll: client", "us", seen.cpuPerPoll(seen.client), nil)
-	s.add("postgres_cpu_per_poll", "CPU per poll: Postgres", "us", seen.cpuPerPoll(seen.postgres), nil)
+	s.add("cpu_per_poll", "CPU per poll: client", "us", seen.cpuPerRequest(seen.client), nil)
+	s.add("postgres_cpu_per_poll", "CPU per poll: Postgres", "us", seen.cpuPerRequest(seen.postgres), nil)
 	s.add("others", "CPU of other work meanwhile", "%", seen.others(), nil)
-	s.add("wal_per_poll", "WAL per poll", "B", seen.walPerPoll(), nil)
+	s.add("wal_per_poll", "WAL per poll", "B", seen.walPerRequest(), nil)
 	s.add("memory_per_task", "memory per task", "KiB", seen.memoryPerTask(), nil)
 	return s.result(), nil
 }

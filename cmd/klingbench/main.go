@@ -7,6 +7,7 @@
 //	go run ./cmd/klingbench late            # how exactly polls keep their time
 //	go run ./cmd/klingbench insert          # from the row to the first poll, bulk inserts, webhooks
 //	go run ./cmd/klingbench crash           # taking over after kill -9
+//	go run ./cmd/klingbench webhook         # how soon and how many webhooks go out, beside receivers in trouble
 //	go run ./cmd/klingbench schedule        # what the learned schedule gains, a simulation
 //	go run ./cmd/klingbench poll --quick --json
 //
@@ -48,6 +49,7 @@ type commands struct {
 	Late     lateCommand     `cmd:"" help:"How late polls arrive at the relay, below saturation."`
 	Insert   insertCommand   `cmd:"" help:"From the insert to the first poll, bulk and single inserts, from the last reply to the webhook."`
 	Crash    crashCommand    `cmd:"" help:"How soon the tasks of a killed process are asked again."`
+	Webhook  webhookCommand  `cmd:"" help:"From the commit to the receiver, against the webhook client alone, beside receivers in trouble."`
 	Schedule scheduleCommand `cmd:"" help:"How soon an end is seen with the learned schedule and with the fixed interval, at the same number of polls."`
 	Child    childCommand    `cmd:"" hidden:"" help:"A process of a measurement."`
 }
@@ -70,7 +72,7 @@ func run(args []string, out, errOut io.Writer) int {
 	exit := -1
 	parser, err := kong.New(&commands{},
 		kong.Name("klingbench"),
-		kong.Description("klingbench measures klingwatch on this machine; it starts its own Postgres and relay."),
+		kong.Description("klingbench measures klingwatch on this machine; it starts its own Postgres, relay and receivers."),
 		kong.Writers(out, errOut),
 		kong.Exit(func(code int) { exit = code }),
 		kong.BindTo(ctx, (*context.Context)(nil)),

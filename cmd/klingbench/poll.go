@@ -97,9 +97,9 @@ func (p pollPlan) compare(ctx context.Context, b *bench, run int, s *series) err
 	s.add("polls_per_second", "klingwatch", "polls/s", ours.rate(), nil)
 	s.add("part_of_http_limit", "klingwatch : HTTP limit", "", ratio(ours.rate(), limit.rate()), atLeast(0.60))
 	s.add("times_naive", "klingwatch : naive River", "", ratio(ours.rate(), naive.rate()), atLeast(1.7))
-	s.add("wal_per_poll", "WAL per poll, "+number(float64(p.polls))+" polls per task", "B", ours.walPerPoll(), atMost(600))
-	s.add("wal_per_poll_longer", "WAL per poll, "+number(float64(p.morePolls))+" polls per task", "B", longer.walPerPoll(), atMost(200))
-	s.add("naive_wal_per_poll", "WAL per poll, naive River", "B", naive.walPerPoll(), nil)
+	s.add("wal_per_poll", "WAL per poll, "+number(float64(p.polls))+" polls per task", "B", ours.walPerRequest(), atMost(600))
+	s.add("wal_per_poll_longer", "WAL per poll, "+number(float64(p.morePolls))+" polls per task", "B", longer.walPerRequest(), atMost(200))
+	s.add("naive_wal_per_poll", "WAL per poll, naive River", "B", naive.walPerRequest(), nil)
 	s.addCPU("http", "HTTP limit", limit)
 	s.addCPU("naive", "naive River", naive)
 	s.addCPU("klingwatch", "klingwatch", ours)
@@ -108,9 +108,9 @@ func (p pollPlan) compare(ctx context.Context, b *bench, run int, s *series) err
 
 // addCPU adds what a poll costs: by itself, whatever the stub costs.
 func (s *series) addCPU(name, label string, u usage) {
-	s.add(name+"_cpu_per_poll", "CPU per poll, "+label+": client", "us", u.cpuPerPoll(u.client), nil)
-	s.add(name+"_postgres_cpu_per_poll", "CPU per poll, "+label+": Postgres", "us", u.cpuPerPoll(u.postgres), nil)
-	s.add(name+"_relay_cpu_per_poll", "CPU per poll, "+label+": stub of the relay", "us", u.cpuPerPoll(u.relay), nil)
+	s.add(name+"_cpu_per_poll", "CPU per poll, "+label+": client", "us", u.cpuPerRequest(u.client), nil)
+	s.add(name+"_postgres_cpu_per_poll", "CPU per poll, "+label+": Postgres", "us", u.cpuPerRequest(u.postgres), nil)
+	s.add(name+"_relay_cpu_per_poll", "CPU per poll, "+label+": stub of the relay", "us", u.cpuPerRequest(u.server), nil)
 	s.add(name+"_others", "CPU of other work meanwhile, "+label, "%", u.others(), nil)
 }
 
@@ -124,12 +124,12 @@ func (p pollPlan) compareFlights(ctx context.Context, b *bench, s *series) error
 		if err != nil {
 			return err
 		}
-		perPoll[i] = f.cpuPerPoll(f.client + f.postgres)
+		perPoll[i] = f.cpuPerRequest(f.client + f.postgres)
 		name, label := [2]string{"few", "many"}[i], number(float64(tasks))+" in flight"
 		s.add(name+"_polls_per_second", "klingwatch, "+label, "polls/s", f.rate(), nil)
-		s.add(name+"_cpu_per_poll", "CPU per poll, "+label+": client", "us", f.cpuPerPoll(f.client), nil)
-		s.add(name+"_postgres_cpu_per_poll", "CPU per poll, "+label+": Postgres", "us", f.cpuPerPoll(f.postgres), nil)
-		s.add(name+"_wal_per_poll", "WAL per poll, "+label, "B", f.walPerPoll(), nil)
+		s.add(name+"_cpu_per_poll", "CPU per poll, "+label+": client", "us", f.cpuPerRequest(f.client), nil)
+		s.add(name+"_postgres_cpu_per_poll", "CPU per poll, "+label+": Postgres", "us", f.cpuPerRequest(f.postgres), nil)
+		s.add(name+"_wal_per_poll", "WAL per poll, "+label, "B", f.walPerRequest(), nil)
 	}
 	s.add("cpu_many_to_few", "CPU per poll, "+number(float64(p.many))+" : "+number(float64(p.few))+" in flight", "", ratio(perPoll[1], perPoll[0]), atMost(1.25))
 

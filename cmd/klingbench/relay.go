@@ -40,17 +40,22 @@ const lookEvery = 10 * time.Millisecond
 
 // await waits until holds says so; what tells what for, limit how long at most.
 func (r *relay) await(ctx context.Context, what string, limit time.Duration, holds func(StubCounts) bool) (StubCounts, error) {
+	return await(ctx, what, limit, func() (StubCounts, error) { return r.counts(ctx) }, holds)
+}
+
+// await looks until holds says so, and returns what was seen then.
+func await[T any](ctx context.Context, what string, limit time.Duration, look func() (T, error), holds func(T) bool) (T, error) {
 	deadline := time.Now().Add(limit)
 	for {
-		counts, err := r.counts(ctx)
-		if err != nil || holds(counts) {
-			return counts, err
+		seen, err := look()
+		if err != nil || holds(seen) {
+			return seen, err
 		}
 		if time.Now().After(deadline) {
-			return counts, errors.New("waited " + limit.String() + " in vain: " + what)
+			return seen, errors.New("waited " + limit.String() + " in vain: " + what)
 		}
 		if err := pause(ctx, lookEvery); err != nil {
-			return counts, err
+			return seen, err
 		}
 	}
 }

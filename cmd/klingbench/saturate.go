@@ -83,7 +83,7 @@ func (b *bench) saturate(ctx context.Context, role string, tasks, polls int) (u 
 	return u, err
 }
 
-// untilNone waits until no task is open.
+// untilNone waits until no task, or delivery, is open.
 func untilNone(ctx context.Context, open func() (bool, error)) error {
 	for deadline := time.Now().Add(saturatedLimit); ; {
 		any, err := open()
@@ -91,7 +91,7 @@ func untilNone(ctx context.Context, open func() (bool, error)) error {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("the last replies were not written within %s", saturatedLimit)
+			return fmt.Errorf("the last answers were not written within %s", saturatedLimit)
 		}
 		if err := pause(ctx, lookEvery); err != nil {
 			return err

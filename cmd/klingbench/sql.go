@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// The query text of the measurements is in this file only. It is not in db
-// because klingwatch itself has no use for it.
+// The query text of the measurements is in this file and sql_webhook.go only. It
+// is not in db because klingwatch itself has no use for it.
 
 // copyAllTasks inserts tasks 1 to n.
 func copyAllTasks(ctx context.Context, pool *pgxpool.Pool, n int) error {

@@ -11,30 +11,35 @@ import (
 type usage struct {
 	at       time.Time
 	elapsed  time.Duration // between two
-	polls    float64
-	client   time.Duration // CPU of the process that asks
+	requests float64
+	client   time.Duration // CPU of the process that sends them
 	postgres time.Duration // CPU of all processes of the server
-	relay    time.Duration // CPU of the stub
+	server   time.Duration // CPU of the process that answers them: the stub of the relay, or the receivers
 	own      time.Duration // CPU of the measuring process
 	machine  time.Duration // CPU of the whole machine, others' work included
 	wal      float64       // bytes
 }
 
-// usage reads all counters; client is the process that asks.
-func (b *bench) usage(ctx context.Context, client *child) (u usage, err error) {
+// usage reads all counters; client is the process that asks the relay.
+func (b *bench) usage(ctx context.Context, client *child) (usage, error) {
 	counts, err := b.relay.counts(ctx)
 	if err != nil {
-		return u, err
+		return usage{}, err
 	}
+	return b.usageOf(ctx, client, b.relay.child, counts.Polls)
+}
+
+// usageOf reads the other counters; server has answered so many requests.
+func (b *bench) usageOf(ctx context.Context, client, server *child, requests int64) (u usage, err error) {
 	wal, err := walPosition(ctx, b.admin)
 	if err != nil {
 		return u, err
 	}
-	u = usage{at: time.Now(), polls: float64(counts.Polls), wal: float64(wal)}
+	u = usage{at: time.Now(), requests: float64(requests), wal: float64(wal)}
 	if u.client, err = cpuOf(client.pid()); err != nil {
 		return u, err
 	}
-	if u.relay, err = cpuOf(b.relay.pid()); err != nil {
+	if u.server, err = cpuOf(server.pid()); err != nil {
 		return u, err
 	}
 	if u.postgres, err = cpuOfFamily(b.postmaster); err != nil {
@@ -50,24 +55,26 @@ func (b *bench) usage(ctx context.Context, client *child) (u usage, err error) {
 // since is what was used after another moment.
 func (u usage) since(v usage) usage {
 	return usage{
-		at: u.at, elapsed: u.at.Sub(v.at), polls: u.polls - v.polls, client: u.client - v.client,
-		postgres: u.postgres - v.postgres, relay: u.relay - v.relay,
+		at: u.at, elapsed: u.at.Sub(v.at), requests: u.requests - v.requests, client: u.client - v.client,
+		postgres: u.postgres - v.postgres, server: u.server - v.server,
 		own: u.own - v.own, machine: u.machine - v.machine, wal: u.wal - v.wal,
 	}
 }
 
-// rate is in polls per second.
-func (u usage) rate() float64 { return ratio(u.polls, u.elapsed.Seconds()) }
+// rate is in requests per second.
+func (u usage) rate() float64 { return ratio(u.requests, u.elapsed.Seconds()) }
 
 // others is the part of the machine's CPU that other work took meanwhile, in
 // percent: figures are of little worth when it is large.
 func (u usage) others() float64 {
-	theirs := u.machine - u.client - u.postgres - u.relay - u.own
+	theirs := u.machine - u.client - u.postgres - u.server - u.own
 	return max(0, 100*ratio(theirs.Seconds(), u.elapsed.Seconds()*float64(runtime.NumCPU())))
 }
 
-// cpuPerPoll of a part, in microseconds.
-func (u usage) cpuPerPoll(part time.Duration) float64 { return ratio(microseconds(part), u.polls) }
+// cpuPerRequest of a part, in microseconds.
+func (u usage) cpuPerRequest(part time.Duration) float64 {
+	return ratio(microseconds(part), u.requests)
+}
 
-// walPerPoll is in bytes.
-func (u usage) walPerPoll() float64 { return ratio(u.wal, u.polls) }
+// walPerRequest is in bytes.
+func (u usage) walPerRequest() float64 { return ratio(u.wal, u.requests) }

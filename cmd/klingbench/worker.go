@@ -70,7 +70,7 @@ func (p *workerProcess) Run(plan WorkerPlan, _ *none) error {
 	cfg := worker.Config{
 		Pool:         pool,
 		Relay:        relay,
-		Webhooks:     webhook.NewClient(webhook.Config{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}),
+		Webhooks:     newWebhookClient(),
 		Metrics:      metrics.New(),
 		Log:          slog.New(slog.NewJSONHandler(os.Stderr, nil)), // the service's default: its cost is part of the service
 		PollInterval: plan.PollInterval, PollRate: plan.PollRate, PollTimeout: klingapi.DefaultTimeout,
@@ -91,6 +91,11 @@ func (p *workerProcess) Run(plan WorkerPlan, _ *none) error {
 		}
 	}
 	return nil
+}
+
+// newWebhookClient may reach receivers on this machine.
+func newWebhookClient() *webhook.Client {
+	return webhook.NewClient(webhook.Config{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 }
 
 // note keeps one poll.
