@@ -28,19 +28,44 @@ var pollFigures = []string{
 	"memory_per_task", "memory_idle",
 }
 
+var webhookFigures = []string{
+	"completions_per_second", "webhook_latency_p50", "webhook_latency_p99", "isolation_p99", "isolation", "isolation_trouble",
+	"bare_deliveries_per_second", "deliveries_per_second", "part_of_bare", "attempts_per_delivery", "wal_per_delivery",
+	"bare_cpu_per_delivery", "klingwatch_cpu_per_delivery", "klingwatch_postgres_cpu_per_delivery",
+	"drip_idle", "drip_memory", "drip_memory_per_receiver", "drip_in_flight",
+}
+
 func TestPollTellsAllFigures(t *testing.T) {
+	t.Parallel()
+	table := checkFigures(t, pollFigures, "poll", "--tasks=100", "--polls=3")
+	if !strings.Contains(table, "klingwatch : naive River") || !strings.Contains(table, ">= 1.7") {
+		t.Errorf("the table lacks something:\n%s", table)
+	}
+}
+
+func TestWebhookTellsAllFigures(t *testing.T) {
+	t.Parallel()
+	table := checkFigures(t, webhookFigures, "webhook")
+	if !strings.Contains(table, "klingwatch : webhook client alone") || !strings.Contains(table, ">= 0.25") {
+		t.Errorf("the table lacks something:\n%s", table)
+	}
+}
+
+// checkFigures measures quickly, looks for figures and returns the table.
+func checkFigures(t *testing.T, names []string, command string, args ...string) string {
+	t.Helper()
 	var out, errOut bytes.Buffer
-	if code := run([]string{"poll", "--quick", "--json", "--fsync=off", "--tasks=100", "--polls=3"}, &out, &errOut); code != exitOK {
+	if code := run(append([]string{command, "--quick", "--json", "--fsync=off"}, args...), &out, &errOut); code != exitOK {
 		t.Fatalf("exit code %d: %s", code, &errOut)
 	}
 	var d document
 	if err := json.Unmarshal(out.Bytes(), &d); err != nil {
 		t.Fatalf("%s in %q", err, &out)
 	}
-	if d.Command != "poll" || !d.Quick || d.Date.IsZero() || d.Machine.Cores < 1 || d.Machine.Go == "" || d.Machine.Postgres == "" || d.Postgres["fsync"] != "off" {
+	if d.Command != command || !d.Quick || d.Date.IsZero() || d.Machine.Cores < 1 || d.Machine.Go == "" || d.Machine.Postgres == "" || d.Postgres["fsync"] != "off" {
 		t.Errorf("the head of the document is incomplete: %+v", d)
 	}
-	for _, name := range pollFigures {
+	for _, name := range names {
 		i := slices.IndexFunc(d.Figures, func(f figure) bool { return f.Name == name })
 		switch {
 		case i < 0:
@@ -51,9 +76,7 @@ func TestPollTellsAllFigures(t *testing.T) {
 			t.Errorf("%s has a target or a verdict, but not both", name)
 		}
 	}
-	if table := errOut.String(); !strings.Contains(table, "klingwatch : naive River") || !strings.Contains(table, ">= 1.7") {
-		t.Errorf("the table lacks something:\n%s", table)
-	}
+	return errOut.String()
 }
 
 func TestScheduleTellsEverySpread(t *testing.T) {
@@ -98,6 +121,18 @@ func TestLatenessJoinsTheNthQuestionWithTheNthArrival(t *testing.T) {
 	f.arrivals[2].At = at(5 * ms)
 	if _, err := f.lateness(); err == nil {
 		t.Error("an arrival before its question was accepted")
+	}
+}
+
+func TestLatencyCountsFromTheCommitsReturnUnlessTheWebhookWasQuicker(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	begun := time.Now()
+	c := completion{committing: begun, committed: begun.Add(5 * ms)}
+	for arrived, want := range map[time.Duration]time.Duration{9 * ms: 4 * ms, 3 * ms: 3 * ms} {
+		if got := c.latency(begun.Add(arrived).UnixNano()); got != want {
+			t.Errorf("an arrival %s after the commit was sent counts as %s, want %s", arrived, got, want)
+		}
 	}
 }
 

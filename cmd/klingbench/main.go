@@ -1,7 +1,7 @@
 // Command klingbench measures klingwatch on this machine. It starts everything
-// that it needs itself: a Postgres of its own, a stub of the relay and the
-// workers, each a process of its own, so that their CPU and memory are told
-// apart. It stops by itself and leaves nothing behind.
+// that it needs itself: a Postgres of its own, a stub of the relay, receivers of
+// webhooks and the workers, each a process of its own, so that their CPU and
+// memory are told apart. It stops by itself and leaves nothing behind.
 //
 //	go run ./cmd/klingbench poll            # throughput, WAL, CPU, memory
 //	go run ./cmd/klingbench late            # how exactly polls keep their time
@@ -15,7 +15,8 @@
 // target is a ratio within one run where that is possible. poll therefore always
 // measures three contenders one after the other: the HTTP client alone without a
 // database (the limit), a naive River job per task that asks and snoozes, and
-// klingwatch's worker.
+// klingwatch's worker. webhook compares the worker with its webhook client alone,
+// and healthy receivers alone with the same beside others in trouble.
 package main
 
 import (
