@@ -25,6 +25,12 @@ const (
 	// decided, the rest is for people.
 	bodyPatience = 2 * time.Second
 
+	// MaxConcurrent is how many requests one receiver can be sent at once without
+	// connections being opened anew each time.
+	MaxConcurrent = 64
+	// idleTimeout closes connections that nobody needs, and with it bounds them.
+	idleTimeout = 30 * time.Second
+
 	maxResponseHeaders = 32 << 10
 	// A webhook leaves in one write, so that a receiver that answers before it
 	// reads the body (413, 401) is heard and does not just break the pipe.
@@ -70,9 +76,11 @@ func NewClient(cfg Config) *Client {
 			DisableCompression:     true, // no gzip bomb
 			MaxResponseHeaderBytes: maxResponseHeaders,
 			WriteBufferSize:        writeBuffer,
-			MaxIdleConns:           100,
-			MaxIdleConnsPerHost:    10,
-			IdleConnTimeout:        90 * time.Second,
+			// No bound for all hosts together: a connection that has to go for it may have
+			// been answered just now, and net/http then reports that request as failed.
+			MaxIdleConns:        0,
+			MaxIdleConnsPerHost: MaxConcurrent,
+			IdleConnTimeout:     idleTimeout,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

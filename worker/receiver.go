@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/klingwatch/klingwatch/webhook"
 )
 
 const (
@@ -18,11 +20,15 @@ const (
 	// A receiver gets few requests at once, more with every 2xx, half as many
 	// with every failure.
 	firstWindow = 4
-	maxWindow   = 64
+	maxWindow   = webhook.MaxConcurrent
 	// maxWaiting deliveries wait in memory for a slot of their receiver, for
 	// maxWait; the others are brought back when their turn has come.
 	maxWaiting = 200
 	maxWait    = 15 * time.Second
+	// Those that wait keep jobs resident, whose number is bounded, too: receivers
+	// without a 2xx must leave some to the others.
+	maxWaitingInAll    = 5 * maxSending / 2
+	maxWaitingUnproven = maxSending
 	// breakAfter failures in a row open a receiver's breaker: first for openFor,
 	// then twice as long each time, at most for maxOpen.
 	breakAfter = 5
@@ -43,6 +49,7 @@ type receivers struct {
 	mu      sync.Mutex
 	byPlace map[string]*receiver
 	sending int
+	waiting int
 	starved []*receiver // have a delivery to send, but no slot of the process is free
 }
 
@@ -52,6 +59,7 @@ type receiver struct {
 	sending   int
 	window    int           // bound of sending
 	proven    bool          // its last answer was a 2xx
+	known     bool          // it has answered, or failed to
 	latency   time.Duration // moving average of requests
 	waiting   []*turn
 	starved   bool // is in receivers.starved
@@ -100,12 +108,13 @@ func (rs *receivers) enter(ctx context.Context, place string) (*pass, error) {
 		defer rs.mu.Unlock()
 		return rs.take(r), nil
 	}
-	if len(r.waiting) >= maxWaiting || r.turnIn(len(r.waiting)) > maxWait {
+	if !rs.room(r) {
 		defer rs.mu.Unlock()
 		return nil, r.hold(now)
 	}
 	t := &turn{granted: make(chan *pass, 1)}
 	r.waiting = append(r.waiting, t)
+	rs.waiting++
 	rs.starve(r)
 	rs.mu.Unlock()
 	return rs.await(ctx, r, t)
@@ -129,7 +138,7 @@ func (rs *receivers) await(ctx context.Context, r *receiver, t *turn) (*pass, er
 		select {
 		case p = <-t.granted: // at the last moment
 		default:
-			r.drop(t)
+			rs.drop(r, t)
 		}
 	}
 	switch {
@@ -176,6 +185,7 @@ func (rs *receivers) leave(p *pass, a answer, took, slowDown time.Duration) (cha
 		for _, t := range r.waiting {
 			t.granted <- nil
 		}
+		rs.waiting -= len(r.waiting)
 		r.waiting = nil
 	}
 	rs.giveBack(p)
@@ -185,6 +195,7 @@ func (rs *receivers) leave(p *pass, a answer, took, slowDown time.Duration) (cha
 // learn takes in an answer.
 func (r *receiver) learn(a answer, took time.Duration) {
 	if a != answerNeutral {
+		r.known = true
 		r.latency += (took - r.latency) / 5
 	}
 	switch a {
@@ -227,6 +238,9 @@ func (r *receiver) hold(now time.Time) heldError {
 	case now.Before(r.openUntil):
 		reason = "held_back: the receiver asked to slow down"
 	}
+	if !r.known { // soon it will be
+		return heldError{wait: time.Duration(float64(minAway) * (1 + rand.Float64())), reason: reason}
+	}
 	r.away = later(later(r.away, r.openUntil), now).Add(r.turnIn(1))
 	wait := max(r.away.Sub(now), minAway)
 	if wait > maxAway {
@@ -238,6 +252,15 @@ func (r *receiver) hold(now time.Time) heldError {
 // turnIn estimates how long n requests take.
 func (r *receiver) turnIn(n int) time.Duration {
 	return time.Duration(n) * r.latency / time.Duration(max(r.window, 1))
+}
+
+// room tells whether one more delivery may wait here.
+func (rs *receivers) room(r *receiver) bool {
+	inAll := maxWaitingInAll
+	if !r.proven {
+		inAll = maxWaitingUnproven
+	}
+	return rs.waiting < inAll && len(r.waiting) < maxWaiting && r.turnIn(len(r.waiting)) <= maxWait
 }
 
 // free tells whether a request may be sent now.
@@ -290,6 +313,7 @@ func (rs *receivers) grant(r *receiver) {
 	for len(r.waiting) > 0 && rs.free(r) && !time.Now().Before(r.openUntil) {
 		t := r.waiting[0]
 		r.waiting = r.waiting[1:]
+		rs.waiting--
 		t.granted <- rs.take(r)
 	}
 	rs.starve(r)
@@ -304,9 +328,10 @@ func (rs *receivers) starve(r *receiver) {
 }
 
 // drop takes a turn out of the line.
-func (r *receiver) drop(t *turn) {
+func (rs *receivers) drop(r *receiver, t *turn) {
 	for i, other := range r.waiting {
 		if other == t {
+			rs.waiting--
 			r.waiting = append(r.waiting[:i:i], r.waiting[i+1:]...)
 			return
 		}

@@ -176,15 +176,18 @@ func TestReceiversThatNeverAnswerLeaveRoomForTheOthers(t *testing.T) {
 		rs := newReceivers()
 		rs.leave(mustEnter(t, rs, "good"), answerGood, time.Millisecond, 0)
 		ctx, cancel := context.WithCancel(t.Context())
-		for i := range 2 * maxSending {
+		for i := range 4 * maxSending {
 			go func() {
-				if p, err := rs.enter(ctx, fmt.Sprint("silent ", i)); err == nil {
+				if p, err := rs.enter(ctx, fmt.Sprint("silent ", i/8)); err == nil {
 					<-ctx.Done()
 					rs.cancel(p)
 				}
 			}()
 		}
 		synctest.Wait()
+		if rs.waiting > maxWaitingUnproven {
+			t.Errorf("%d wait and keep their jobs", rs.waiting)
+		}
 		begun := time.Now()
 		rs.leave(mustEnter(t, rs, "good"), answerGood, time.Millisecond, 0)
 		if waited := time.Since(begun); waited != 0 {
@@ -192,6 +195,9 @@ func TestReceiversThatNeverAnswerLeaveRoomForTheOthers(t *testing.T) {
 		}
 		cancel()
 		synctest.Wait()
+		if rs.waiting != 0 || rs.sending != 0 {
+			t.Errorf("at the end %d wait, %d are on their way", rs.waiting, rs.sending)
+		}
 	})
 }
 
