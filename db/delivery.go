@@ -171,21 +171,6 @@ func PendingDeliveries(ctx context.Context, q Querier) (n int, err error) {
 	return n, err
 }
 
-// PruneDeliveries deletes up to a number of deliveries that ended and began
-// longer ago than a time, with their attempts. Fewer than limit: none are left.
-func PruneDeliveries(ctx context.Context, q Querier, older time.Duration, limit int) (pruned int64, err error) {
-	tag, err := q.Exec(ctx, `
-		delete from klingwatch.deliveries
-		where id in (select id
-		             from klingwatch.deliveries
-		             where state <> 'pending' and greatest(created_at, tries_since, delivered_at) < now() - @older::interval
-		             order by id
-		             limit @limit
-		             for update skip locked)`,
-		pgx.StrictNamedArgs{"older": older, "limit": limit})
-	return tag.RowsAffected(), err
-}
-
 // existing turns "no row was changed" into ErrNotFound.
 func existing(tag pgconn.CommandTag, err error) error {
 	if err == nil && tag.RowsAffected() == 0 {

@@ -26,7 +26,7 @@ type Metrics struct {
 	BreakersOpen      prometheus.Gauge       // webhook receivers that are held back
 	WebhooksSending   prometheus.Gauge       // webhook requests on their way
 	EndpointsDisabled prometheus.Counter     // by receivers, or because they failed for days
-	Pruned            prometheus.Counter     // old deliveries deleted
+	Pruned            *prometheus.CounterVec // old rows deleted, by what: deliveries, tasks
 	MissingJobs       prometheus.Counter     // jobs that the sweep had to give
 	ReturnedJobs      prometheus.Counter     // jobs taken over from instances that are gone
 	OpenTasks         *prometheus.GaugeVec   // by status, as the sweep counted them
@@ -74,9 +74,9 @@ func New() *Metrics {
 		EndpointsDisabled: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "klingwatch_webhook_endpoints_disabled_total", Help: "Endpoints disabled because they asked for it or failed for days.",
 		}),
-		Pruned: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "klingwatch_deliveries_pruned_total", Help: "Deliveries deleted because they ended longer ago than the retention.",
-		}),
+		Pruned: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "klingwatch_pruned_total", Help: "Deliveries and tasks deleted because they ended longer ago than their retention.",
+		}, []string{"what"}),
 		MissingJobs: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "klingwatch_missing_jobs_total", Help: "River jobs that were gone and given anew to their tasks and deliveries.",
 		}),

@@ -233,51 +233,6 @@ func TestEveryWayOfInsertingGivesEachTaskOneJobAndWakesAWorker(t *testing.T) {
 	}
 }
 
-func TestAProducerMayInsertTasksAndNothingElse(t *testing.T) {
-	t.Parallel()
-	pool := dbtest.New(t)
-	as := func(role, sql string) error {
-		return pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(t.Context(), `set local role `+role); err != nil {
-				return err
-			}
-			_, err := tx.Exec(t.Context(), sql)
-			return err
-		})
-	}
-	const insert = `insert into klingwatch.tasks (task_id, action, action2, external_id, metadata) values ('p1', 'videos', 'text2video', 'order-7', '{"a":1}') returning id`
-	if err := as("klingwatch_producer", insert); err != nil {
-		t.Fatalf("a producer's insert: %v", err)
-	}
-	if got := jobs(t, pool, "poll"); got != 1 {
-		t.Errorf("%d jobs, want 1", got)
-	}
-	for role, statements := range map[string][]string{
-		"klingwatch_producer": {
-			`insert into klingwatch.tasks (task_id, action, action2, status) values ('p2', 'videos', 'text2video', 'succeeded')`,
-			`update klingwatch.tasks set status = 'succeeded'`,
-			`delete from klingwatch.tasks`,
-			`select * from klingwatch.river_job`,
-			`select * from klingwatch.signing_keys`,
-			`select klingwatch.give_jobs('poll', array[1]::bigint[])`,
-		},
-		"klingwatch_reader": {
-			`select * from klingwatch.signing_keys`,
-			`insert into klingwatch.tasks (task_id, action, action2) values ('r1', 'videos', 'text2video')`,
-		},
-	} {
-		for _, statement := range statements {
-			var pgErr *pgconn.PgError
-			if err := as(role, statement); !errors.As(err, &pgErr) || pgErr.Code != "42501" {
-				t.Errorf("%s: %s: want permission denied, got %v", role, statement, err)
-			}
-		}
-	}
-	if err := as("klingwatch_reader", `select * from klingwatch.tasks, klingwatch.outputs, klingwatch.events, klingwatch.deliveries, klingwatch.delivery_attempts`); err != nil {
-		t.Errorf("a reader's select: %v", err)
-	}
-}
-
 func TestAnInsertThatIsRolledBackLeavesNoJob(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)

@@ -458,7 +458,7 @@ func TestOldDeliveriesArePruned(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := w.prune(t.Context()); err != nil {
+	if err := w.keepHouse(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if n := number(t, pool, `select sum(id) from klingwatch.deliveries`); n != 1+3 {

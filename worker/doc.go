@@ -25,7 +25,7 @@
 //	deliver.go   one attempt of one webhook; outcome.go what it means for the delivery, a pure function
 //	receiver.go  requests at once and a breaker for each receiver; delivery_writer.go what came of them
 //	endpoint_health.go  endpoints that fail for days; signing.go their keys
-//	redeliver.go many deliveries again; retention.go what is old
+//	redeliver.go many deliveries again; housekeeping.go reports, and what is old
 //	operate.go   cancel and retry
 //	sweep.go     rows without a job, jobs of instances that are gone
 //	worker.go    start, stop, the instance's lock; river.go River's settings

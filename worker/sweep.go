@@ -14,8 +14,6 @@ const (
 	// lookEvery sweeps, rows without a job are looked for: that reads all open
 	// tasks, 0.1 s at 50,000.
 	lookEvery = 3
-	// pruneEvery looks, what is old is deleted.
-	pruneEvery = 4 * lookEvery
 )
 
 // sweepUntil sweeps at once and then regularly, until ctx ends.
@@ -24,9 +22,6 @@ func (w *Worker) sweepUntil(ctx context.Context, r *receivers) {
 	defer ticker.Stop()
 	for n := 0; ; n++ {
 		err := w.sweep(ctx, n%lookEvery == 0)
-		if err == nil && n%pruneEvery == 0 {
-			err = w.prune(ctx)
-		}
 		open, sending := r.survey()
 		w.Metrics.BreakersOpen.Set(float64(open))
 		w.Metrics.WebhooksSending.Set(float64(sending))

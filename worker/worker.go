@@ -41,8 +41,11 @@ type Config struct {
 	// DeliveryRetention is how long deliveries that ended are kept, with their
 	// attempts; 0: for ever.
 	DeliveryRetention time.Duration
-	NotFoundGrace     time.Duration // 0: DefaultNotFoundGrace
-	SweepInterval     time.Duration // 0: DefaultSweepInterval
+	// Retention is how long tasks that ended are kept, with all that hangs on them;
+	// 0: for ever.
+	Retention     time.Duration
+	NotFoundGrace time.Duration // 0: DefaultNotFoundGrace
+	SweepInterval time.Duration // 0: DefaultSweepInterval
 	// OnPoll, when set, is called when a question is about to be sent; for
 	// measurements.
 	OnPoll        func(task int64, due, begun time.Time)
@@ -197,6 +200,7 @@ func (w *Worker) work(ctx context.Context, conn *pgx.Conn, slot int) error {
 		p.run(dispatching)
 	})
 	wg.Go(func() { w.sweepUntil(sweeping, deliveries.receivers) })
+	wg.Go(func() { w.keepHouseUntil(sweeping) })
 	wg.Go(func() { w.learnUntil(sweeping) })
 	err = w.holdLock(ctx, conn, slot, p)
 

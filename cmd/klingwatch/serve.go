@@ -64,7 +64,7 @@ func (cmd serveCommand) Run(ctx context.Context, c *console) (err error) {
 	return serve(ctx, s, listener, d, m, log, worker.New(worker.Config{
 		Pool: d.Pool, Relay: relay, Webhooks: webhooks, Metrics: m, Log: log,
 		PollInterval: s.PollInterval, PollRate: s.PollRate, PollTimeout: s.PollTimeout,
-		TaskDeadline: s.TaskDeadline, WebhookTimeout: s.WebhookTimeout, Keyring: s.keyring(), DeliveryRetention: s.Retention,
+		TaskDeadline: s.TaskDeadline, WebhookTimeout: s.WebhookTimeout, Keyring: s.keyring(), DeliveryRetention: s.DeliveryRetention, Retention: s.Retention,
 	}))
 }
 

@@ -16,29 +16,33 @@ import (
 	"github.com/klingwatch/klingwatch/worker"
 )
 
+// minRetention of tasks is longer than any late verdict and its webhooks take.
+const minRetention = 7 * 24 * time.Hour
+
 // settings are the environment variables. The desc tags are the documentation:
 // the table of the README is made of them.
 type settings struct {
-	DatabaseURL    string        `envconfig:"DATABASE_URL" desc:"Postgres to use; empty = start the embedded one"`
-	DataDir        string        `envconfig:"KLINGWATCH_DATA_DIR" desc:"where the embedded Postgres keeps its data; empty = the user's data directory"`
-	PostgresBinDir string        `envconfig:"KLINGWATCH_POSTGRES_BIN_DIR" desc:"directory of initdb and postgres for the embedded one; empty = search, else download once"`
-	BaseURL        string        `envconfig:"KLING_BASE_URL" desc:"scheme and host of the relay; required by serve"`
-	PathPrefix     string        `envconfig:"KLING_PATH_PREFIX" default:"/kling/v1" desc:"path in front of /{action}/{action2}/{task_id}; /v1 for Kling itself"`
-	APIKey         string        `envconfig:"KLING_API_KEY" desc:"bearer key; serve requires this, the file or the pair below"`
-	APIKeyFile     string        `envconfig:"KLING_API_KEY_FILE" desc:"file with the bearer key; read again when it changes"`
-	AccessKey      string        `envconfig:"KLING_ACCESS_KEY" desc:"official JWT authentication instead of a bearer key"`
-	SecretKey      string        `envconfig:"KLING_SECRET_KEY" desc:"secret of the access key"`
-	ListenAddr     string        `envconfig:"KLINGWATCH_LISTEN_ADDR" default:"127.0.0.1:8080" desc:"HTTP: health, metrics; port 0 picks a free one and the log tells it"`
-	PollInterval   time.Duration `envconfig:"KLINGWATCH_POLL_INTERVAL" default:"5s" desc:"wait between two polls of one task; jittered"`
-	PollRate       float64       `envconfig:"KLINGWATCH_POLL_RATE" default:"50" desc:"upper bound on upstream requests per second of this deployment; its processes share it"`
-	PollTimeout    time.Duration `envconfig:"KLINGWATCH_POLL_TIMEOUT" default:"15s" desc:"one upstream request, body included"`
-	TaskDeadline   time.Duration `envconfig:"KLINGWATCH_TASK_DEADLINE" default:"24h" desc:"age at which a task that has not ended becomes expired"`
-	WebhookTimeout time.Duration `envconfig:"KLINGWATCH_WEBHOOK_TIMEOUT" default:"20s" desc:"one webhook request, body included"`
-	AllowNetworks  string        `envconfig:"KLINGWATCH_WEBHOOK_ALLOW_NETWORKS" desc:"CIDRs of private networks that webhooks may reach, comma separated"`
-	EncryptionKey  string        `envconfig:"KLINGWATCH_ENCRYPTION_KEY" desc:"encrypts the stored signing secrets: base64 of 32 random bytes; after a comma old ones, which only decrypt"`
-	Retention      time.Duration `envconfig:"KLINGWATCH_DELIVERY_RETENTION" default:"720h" desc:"how long deliveries that ended are kept, with their attempts; 0 = for ever"`
-	LogLevel       string        `envconfig:"KLINGWATCH_LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`
-	LogFormat      string        `envconfig:"KLINGWATCH_LOG_FORMAT" desc:"json or text; empty = text on a terminal, else json"`
+	DatabaseURL       string        `envconfig:"DATABASE_URL" desc:"Postgres to use; empty = start the embedded one"`
+	DataDir           string        `envconfig:"KLINGWATCH_DATA_DIR" desc:"where the embedded Postgres keeps its data; empty = the user's data directory"`
+	PostgresBinDir    string        `envconfig:"KLINGWATCH_POSTGRES_BIN_DIR" desc:"directory of initdb and postgres for the embedded one; empty = search, else download once"`
+	BaseURL           string        `envconfig:"KLING_BASE_URL" desc:"scheme and host of the relay; required by serve"`
+	PathPrefix        string        `envconfig:"KLING_PATH_PREFIX" default:"/kling/v1" desc:"path in front of /{action}/{action2}/{task_id}; /v1 for Kling itself"`
+	APIKey            string        `envconfig:"KLING_API_KEY" desc:"bearer key; serve requires this, the file or the pair below"`
+	APIKeyFile        string        `envconfig:"KLING_API_KEY_FILE" desc:"file with the bearer key; read again when it changes"`
+	AccessKey         string        `envconfig:"KLING_ACCESS_KEY" desc:"official JWT authentication instead of a bearer key"`
+	SecretKey         string        `envconfig:"KLING_SECRET_KEY" desc:"secret of the access key"`
+	ListenAddr        string        `envconfig:"KLINGWATCH_LISTEN_ADDR" default:"127.0.0.1:8080" desc:"HTTP: health, metrics; port 0 picks a free one and the log tells it"`
+	PollInterval      time.Duration `envconfig:"KLINGWATCH_POLL_INTERVAL" default:"5s" desc:"wait between two polls of one task; jittered"`
+	PollRate          float64       `envconfig:"KLINGWATCH_POLL_RATE" default:"50" desc:"upper bound on upstream requests per second of this deployment; its processes share it"`
+	PollTimeout       time.Duration `envconfig:"KLINGWATCH_POLL_TIMEOUT" default:"15s" desc:"one upstream request, body included"`
+	TaskDeadline      time.Duration `envconfig:"KLINGWATCH_TASK_DEADLINE" default:"24h" desc:"age at which a task that has not ended becomes expired"`
+	WebhookTimeout    time.Duration `envconfig:"KLINGWATCH_WEBHOOK_TIMEOUT" default:"20s" desc:"one webhook request, body included"`
+	AllowNetworks     string        `envconfig:"KLINGWATCH_WEBHOOK_ALLOW_NETWORKS" desc:"CIDRs of private networks that webhooks may reach, comma separated"`
+	EncryptionKey     string        `envconfig:"KLINGWATCH_ENCRYPTION_KEY" desc:"encrypts the stored signing secrets: base64 of 32 random bytes; after a comma old ones, which only decrypt"`
+	Retention         time.Duration `envconfig:"KLINGWATCH_RETENTION" default:"0" desc:"how long tasks that ended are kept, with all that hangs on them, at least 168h; 0 = for ever. Reports keep their days"`
+	DeliveryRetention time.Duration `envconfig:"KLINGWATCH_DELIVERY_RETENTION" default:"720h" desc:"how long deliveries that ended are kept, with their attempts; 0 = for ever"`
+	LogLevel          string        `envconfig:"KLINGWATCH_LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`
+	LogFormat         string        `envconfig:"KLINGWATCH_LOG_FORMAT" desc:"json or text; empty = text on a terminal, else json"`
 }
 
 // fieldOf returns the struct field of each setting, in order.
@@ -145,8 +149,11 @@ func (s settings) check() error {
 	if s.PollTimeout >= s.TaskDeadline {
 		return fmt.Errorf("KLINGWATCH_POLL_TIMEOUT (%s) must be shorter than KLINGWATCH_TASK_DEADLINE (%s): a task could not be asked about in time", s.PollTimeout, s.TaskDeadline)
 	}
-	if s.Retention < 0 {
-		return fmt.Errorf("KLINGWATCH_DELIVERY_RETENTION must not be negative, it is %s; 0 keeps everything", s.Retention)
+	if s.DeliveryRetention < 0 {
+		return fmt.Errorf("KLINGWATCH_DELIVERY_RETENTION must not be negative, it is %s; 0 keeps everything", s.DeliveryRetention)
+	}
+	if s.Retention != 0 && s.Retention < minRetention {
+		return fmt.Errorf("KLINGWATCH_RETENTION must be 0, which keeps everything, or at least %s, not %s: expired tasks are asked again for days", minRetention, s.Retention)
 	}
 	if _, err := webhook.ParseKeyring(s.EncryptionKey); err != nil {
 		return fmt.Errorf("KLINGWATCH_ENCRYPTION_KEY: %w", err)

@@ -1,0 +1,62 @@
+package db
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// PruneTasks deletes up to a number of tasks that ended longer ago than a time,
+// with outputs, events and deliveries. Their days stay in the reports: only
+// summarized days lose tasks, and are not summarized again. A task with a
+// delivery under way, or with late checks to come, is left. Fewer than limit:
+// none are left.
+func PruneTasks(ctx context.Context, q Querier, older time.Duration, limit int) (pruned int, err error) {
+	err = q.QueryRow(ctx, `
+		with old as (
+			select t.id, t.created_at
+			from klingwatch.tasks t
+			where t.finished_at < now() - @older::interval
+			  and t.created_at < now() - @older::interval
+			  and t.created_at < klingwatch.utc_midnight((select summarized_until from klingwatch.report_state))
+			  and (t.late_checks_until is null or t.late_checks_until < now())
+			  and not exists (select from klingwatch.events e
+			                  join klingwatch.deliveries d on d.event = e.id
+			                  where e.task = t.id and d.state = 'pending')
+			limit @limit
+			for update of t skip locked
+		), frozen as (
+			update klingwatch.report_state
+			set frozen_until = greatest(frozen_until, (select klingwatch.utc_day(max(created_at)) + 1 from old))
+			where exists (select from old)
+		), gone as (
+			delete from klingwatch.tasks where id in (select id from old)
+		)
+		select count(*) from old`,
+		pgx.StrictNamedArgs{"older": older, "limit": limit}).Scan(&pruned)
+	return pruned, err
+}
+
+// PruneDeliveries deletes up to a number of deliveries that ended and began
+// longer ago than a time, with their attempts. Fewer than limit: none are left.
+func PruneDeliveries(ctx context.Context, q Querier, older time.Duration, limit int) (pruned int, err error) {
+	tag, err := q.Exec(ctx, `
+		delete from klingwatch.deliveries
+		where id in (select id
+		             from klingwatch.deliveries
+		             where state <> 'pending' and created_at < now() - @older::interval
+		               and greatest(tries_since, delivered_at) < now() - @older::interval
+		             limit @limit
+		             for update skip locked)`,
+		pgx.StrictNamedArgs{"older": older, "limit": limit})
+	return int(tag.RowsAffected()), err
+}
+
+// RefreshReports brings the summaries behind the report views up to date and
+// returns how many days were written. Another process that is at it is not
+// waited for.
+func RefreshReports(ctx context.Context, q Querier) (days int, err error) {
+	err = q.QueryRow(ctx, `select klingwatch.refresh_reports()`).Scan(&days)
+	return days, err
+}
