@@ -4,6 +4,9 @@
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
+# What make generate writes.
+GENERATED := README.md docs/replies.md docs/sql.md
+
 .PHONY: help build dev test race lint fmt generate check-generated compose-check end-to-end ci clean
 
 help: ## List the targets
@@ -28,7 +31,7 @@ fmt: ## Format the Go files
 	$(GOLANGCI) fmt
 
 # The new README.md replaces the old one only when all went well.
-generate: ## Write the table of settings into README.md and docs/replies.md
+generate: ## Write the table of settings into README.md, and the pages of docs that come from the code
 	@set -e; table=$$(mktemp); page=$$(mktemp); trap 'rm -f "$$table" "$$page"' EXIT; \
 	go run ./cmd/klingwatch settings > "$$table"; \
 	awk -v table="$$table" ' \
@@ -42,13 +45,14 @@ generate: ## Write the table of settings into README.md and docs/replies.md
 		}' README.md > "$$page"; \
 	cat "$$page" > README.md
 	@go test -count=1 ./worker -run '^TestTheTableOfRepliesIsWhatHappens$$' -update > /dev/null
+	@go test -count=1 ./migrations -run '^TestTheSQLPageIsWhatTheCommentsSay$$' -update > /dev/null
 
 # Compared with the file as it was, so that it works before a commit as well.
-check-generated: ## Fail when README.md or docs/replies.md differ from what make generate writes
+check-generated: ## Fail when a generated page differs from what make generate writes
 	@set -e; before=$$(mktemp -d); trap 'rm -rf "$$before"' EXIT; \
-	cp README.md docs/replies.md "$$before"; \
+	cp $(GENERATED) "$$before"; \
 	$(MAKE) --no-print-directory generate; \
-	for page in README.md docs/replies.md; do \
+	for page in $(GENERATED); do \
 		if ! diff -u "$$before/$$(basename $$page)" $$page; then \
 			echo "$$page was out of date: commit what make generate wrote" >&2; exit 1; \
 		fi; \
