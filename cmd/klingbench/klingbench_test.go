@@ -51,6 +51,16 @@ func TestWebhookTellsAllFigures(t *testing.T) {
 	}
 }
 
+func TestReportTellsAllFigures(t *testing.T) {
+	t.Parallel()
+	checkFigures(t, []string{"summarize", "refresh", "report_daily", "report_failures", "report_in_flight", "report_outputs", "report_webhooks", "report_throughput"}, "report")
+}
+
+func TestSoakTellsAllFigures(t *testing.T) {
+	t.Parallel()
+	checkFigures(t, []string{"tasks_ended", "tasks_size", "tasks_growth", "river_job_growth", "deliveries_growth"}, "soak", "--half=1s")
+}
+
 // checkFigures measures quickly, looks for figures and returns the table.
 func checkFigures(t *testing.T, names []string, command string, args ...string) string {
 	t.Helper()

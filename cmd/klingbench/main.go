@@ -9,6 +9,7 @@
 //	go run ./cmd/klingbench crash           # taking over after kill -9
 //	go run ./cmd/klingbench webhook         # how soon and how many webhooks go out, beside receivers in trouble
 //	go run ./cmd/klingbench report          # the report views on a million tasks
+//	go run ./cmd/klingbench soak            # sizes while everything runs at once for minutes
 //	go run ./cmd/klingbench schedule        # what the learned schedule gains, a simulation
 //	go run ./cmd/klingbench poll --quick --json
 //
@@ -53,6 +54,7 @@ type commands struct {
 	Crash    crashCommand    `cmd:"" help:"How soon the tasks of a killed process are asked again."`
 	Webhook  webhookCommand  `cmd:"" help:"From the commit to the receiver, against the webhook client alone, beside receivers in trouble."`
 	Report   reportCommand   `cmd:"" help:"How soon the report views answer on a million tasks."`
+	Soak     soakCommand     `cmd:"" help:"Whether the database stays small while tasks come, end, are told, read and deleted."`
 	Schedule scheduleCommand `cmd:"" help:"How soon an end is seen with the learned schedule and with the fixed interval, at the same number of polls."`
 	Child    childCommand    `cmd:"" hidden:"" help:"A process of a measurement."`
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -56,4 +57,55 @@ func insertHistory(ctx context.Context, pool *pgxpool.Pool, n, days int) error {
 	}
 	_, err = pool.Exec(ctx, `update klingwatch.report_state set summarized_until = (select klingwatch.utc_day(min(created_at)) from klingwatch.tasks)`)
 	return err
+}
+
+// insertSteadily inserts tasks with a callback until ctx ends. They are born a
+// week ago, so that retention may delete them as soon as they are done.
+func (d *database) insertSteadily(ctx context.Context, rate int, hook string) error {
+	each := max(rate*int(soakStep)/int(time.Second), 1)
+	for next := 1; ; next += each {
+		_, err := d.Pool.Exec(ctx, `
+			insert into klingwatch.tasks (task_id, action, action2, callback_url, created_at, deadline_at)
+			select @prefix || i, @action, @action2, @hook || i, now() - interval '7 days', now() + interval '1 day'
+			from generate_series(@first::int, @last::int) i`,
+			pgx.StrictNamedArgs{"prefix": taskPrefix, "action": action, "action2": action2, "hook": hook, "first": next, "last": next + each - 1})
+		if err != nil {
+			return fmt.Errorf("inserting: %w", err)
+		}
+		if pause(ctx, soakStep) != nil {
+			return nil
+		}
+	}
+}
+
+// readSteadily asks all reports, each time in a snapshot that it keeps for a
+// while, until ctx ends.
+func (d *database) readSteadily(ctx context.Context) error {
+	for ctx.Err() == nil {
+		err := pgx.BeginTxFunc(ctx, d.Pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead}, func(tx pgx.Tx) error {
+			for _, q := range reportQueries {
+				if _, err := tx.Exec(ctx, q.sql); err != nil {
+					return fmt.Errorf("%s: %w", q.name, err)
+				}
+			}
+			return pause(ctx, soakSnapshot)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tableSizes returns the bytes of tables with their indexes.
+func (d *database) tableSizes(ctx context.Context, tables []string) (map[string]int64, error) {
+	sizes := map[string]int64{}
+	for _, table := range tables {
+		var bytes int64
+		if err := d.Pool.QueryRow(ctx, `select pg_total_relation_size($1::regclass)`, "klingwatch."+table).Scan(&bytes); err != nil {
+			return nil, fmt.Errorf("the size of %s: %w", table, err)
+		}
+		sizes[table] = bytes
+	}
+	return sizes, nil
 }

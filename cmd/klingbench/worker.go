@@ -29,11 +29,13 @@ const (
 
 // WorkerPlan is how a service of one measurement is set up.
 type WorkerPlan struct {
-	DatabaseURL  string
-	RelayURL     string
-	PollInterval time.Duration
-	PollRate     float64 // requests per second
-	LogPolls     bool    // keep when each poll was due
+	DatabaseURL   string
+	RelayURL      string
+	PollInterval  time.Duration
+	PollRate      float64       // requests per second
+	LogPolls      bool          // keep when each poll was due
+	Retention     time.Duration // of tasks and deliveries; 0: for ever
+	SweepInterval time.Duration // 0: the service's
 }
 
 // poll is one question of the worker, unix nanoseconds.
@@ -75,6 +77,7 @@ func (p *workerProcess) Run(plan WorkerPlan, _ *none) error {
 		Log:          slog.New(slog.NewJSONHandler(os.Stderr, nil)), // the service's default: its cost is part of the service
 		PollInterval: plan.PollInterval, PollRate: plan.PollRate, PollTimeout: klingapi.DefaultTimeout,
 		TaskDeadline: 24 * time.Hour, WebhookTimeout: webhook.DefaultTimeout,
+		Retention: plan.Retention, DeliveryRetention: plan.Retention, SweepInterval: plan.SweepInterval,
 	}
 	if plan.LogPolls {
 		cfg.OnPoll = p.note
