@@ -1,8 +1,6 @@
 package worker
 
 import (
-	"crypto/ed25519"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -205,118 +203,6 @@ func either(stop chan struct{}, r *http.Request) <-chan struct{} {
 	return ended
 }
 
-func TestARotatedKeySignsAtOnceAndTheOldOneForAWhile(t *testing.T) {
-	t.Parallel()
-	pool := dbtest.New(t)
-	_, relayURL := simulator(t)
-	old := deploymentSecret(t, pool)
-	trusting, strict := newConsumer(t, old), newConsumer(t)
-	startWorker(t, config(t, pool, relayURL))
-	track(t, pool, "images/generations", trusting.URL, "quick-before")
-	await(t, "the first webhook arrives", func() bool { return len(trusting.received()) == 1 })
-
-	fresh, err := RotateKeys(t.Context(), pool, nil, nil, time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	strict.secrets = fresh[:1]
-	track(t, pool, "images/generations", trusting.URL, "quick-after")
-	track(t, pool, "images/generations", strict.URL, "quick-strict")
-	await(t, "both receivers accept", func() bool { return len(trusting.received()) == 2 && len(strict.received()) == 1 })
-
-	if _, err := RotateKeys(t.Context(), pool, nil, nil, 0); err != nil {
-		t.Fatal(err)
-	}
-	track(t, pool, "videos/text2video", strict.URL, "quick-late")
-	await(t, "a receiver that still has the key that ended refuses", func() bool {
-		return number(t, pool, `select count(*) from klingwatch.delivery_attempts where status_code = 403`) == 1
-	})
-	if strict.forged != 1 || trusting.forged != 0 {
-		t.Errorf("refused: %d and %d", strict.forged, trusting.forged)
-	}
-}
-
-func TestEveryWebhookIsSignedByThePublishedKeyToo(t *testing.T) {
-	t.Parallel()
-	pool := dbtest.New(t)
-	_, relayURL := simulator(t)
-	receiver := newDeliveryLog(t, nil)
-	addEndpoint(t, pool, db.NewEndpoint{URL: receiver.URL})
-	startWorker(t, config(t, pool, relayURL))
-	track(t, pool, "images/generations", receiver.URL+"/callback", "quick-1")
-	await(t, "callback and endpoint are told", func() bool { return len(receiver.all()) == 2 })
-	var stored string
-	if err := pool.QueryRow(t.Context(), `select secret from klingwatch.signing_keys where version = 'v1a'`).Scan(&stored); err != nil {
-		t.Fatal(err)
-	}
-	public, err := webhook.PublicKey(stored)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(public, "whpk_"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range receiver.all() {
-		signatures := strings.Fields(p.header.Get("webhook-signature"))
-		if len(signatures) != 2 || !strings.HasPrefix(signatures[0], "v1,") {
-			t.Fatalf("signatures %q", signatures)
-		}
-		signature, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(signatures[1], "v1a,"))
-		signed := p.header.Get("webhook-id") + "." + p.header.Get("webhook-timestamp") + "." + string(p.body)
-		if err != nil || !ed25519.Verify(key, []byte(signed), signature) {
-			t.Errorf("%q is not the signature of %s (%v)", signatures[1], signed, err)
-		}
-	}
-}
-
-func TestStoredKeysAreEncryptedAndAMissingKeyLosesNothing(t *testing.T) {
-	t.Parallel()
-	pool := dbtest.New(t)
-	_, relayURL := simulator(t)
-	plain := deploymentSecret(t, pool)
-	keyring := func(fill string) *webhook.Keyring {
-		k, err := webhook.ParseKeyring(base64.StdEncoding.EncodeToString([]byte(strings.Repeat(fill, 32))))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return k
-	}
-	if err := PrepareKeys(t.Context(), pool, keyring("a")); err != nil {
-		t.Fatal(err)
-	}
-	if n := number(t, pool, `select count(*) from klingwatch.signing_keys where secret not like 'enc\_%'`); n > 0 {
-		t.Errorf("%d keys are stored plainly", n)
-	}
-	if err := PrepareKeys(t.Context(), pool, keyring("b")); err == nil || !strings.Contains(err.Error(), "KLINGWATCH_ENCRYPTION_KEY") {
-		t.Errorf("with another key: %v", err)
-	}
-	consumer := newConsumer(t, plain)
-	cfg := config(t, pool, relayURL)
-	cfg.Keyring = keyring("a")
-	stop := startWorker(t, cfg)
-	track(t, pool, "images/generations", consumer.URL, "quick-1")
-	await(t, "the encrypted key signs", func() bool { return len(consumer.received()) == 1 })
-	// another deployment's key comes into the table while we run
-	if _, err := RotateKeys(t.Context(), pool, keyring("b"), nil, 0); err != nil {
-		t.Fatal(err)
-	}
-	track(t, pool, "images/generations", consumer.URL, "quick-2")
-	await(t, "the webhook waits, with the reason", func() bool {
-		return number(t, pool, `select count(*) from klingwatch.deliveries where state = 'pending' and attempts = 0 and last_error like 'signing_error: %'`) == 1
-	})
-	stop()
-	cfg.Keyring = keyring("b")
-	if _, err := pool.Exec(t.Context(), `update klingwatch.deliveries set next_attempt_at = now() where state = 'pending'`); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := pool.Exec(t.Context(), `select klingwatch.give_jobs('deliver', array_agg(id)) from klingwatch.deliveries where state = 'pending'`); err != nil {
-		t.Fatal(err)
-	}
-	startWorker(t, cfg)
-	await(t, "it goes out", func() bool { consumer.mu.Lock(); defer consumer.mu.Unlock(); return consumer.forged == 1 })
-}
-
 func TestAnEndpointChoosesTasksAndAThinPayload(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
@@ -376,42 +262,6 @@ func TestAFailingEndpointIsToldOfAndDisabled(t *testing.T) {
 	}
 }
 
-func TestABulkRedeliveryGoesOnAfterAStop(t *testing.T) {
-	t.Parallel()
-	const tasks, perSecond = 60, 20
-	pool := dbtest.New(t)
-	_, relayURL := simulator(t)
-	consumer := newConsumer(t, deploymentSecret(t, pool))
-	cfg := config(t, pool, relayURL)
-	stop := startWorker(t, cfg)
-	track(t, pool, "images/generations", consumer.URL, quick(tasks)...)
-	await(t, "all are delivered", func() bool {
-		return number(t, pool, `select count(*) from klingwatch.deliveries where state = 'delivered'`) == tasks
-	})
-	bulk, err := db.AddRedelivery(t.Context(), pool, db.NewRedelivery{States: []string{db.DeliveryDelivered}, PerSecond: perSecond})
-	if err != nil || bulk.Matched != tasks {
-		t.Fatalf("%+v, %v", bulk, err)
-	}
-	await(t, "it begins", func() bool { return number(t, pool, `select redelivered from klingwatch.redeliveries`) > 0 })
-	stop()
-	if n := number(t, pool, `select redelivered from klingwatch.redeliveries`); n >= tasks {
-		t.Errorf("%d were redelivered within the first second", n)
-	}
-	startWorker(t, cfg)
-	await(t, "it ends", func() bool { return number(t, pool, `select count(finished_at) from klingwatch.redeliveries`) == 1 })
-	await(t, "all arrive again", func() bool {
-		return number(t, pool, `select count(*) from klingwatch.deliveries where state = 'delivered' and attempts = 2 and tries_before = 1`) == tasks
-	})
-	for id, events := range consumer.received() {
-		if len(events) != 2 {
-			t.Errorf("%s arrived %d times", id, len(events))
-		}
-	}
-	if n := number(t, pool, `select redelivered from klingwatch.redeliveries`); n != tasks {
-		t.Errorf("%d were redelivered", n)
-	}
-}
-
 func TestADatabaseThatIsLostInMidDeliveryLosesNoWebhook(t *testing.T) {
 	t.Parallel()
 	const tasks = 40
@@ -434,37 +284,5 @@ func TestADatabaseThatIsLostInMidDeliveryLosesNoWebhook(t *testing.T) {
 	})
 	if got := consumer.received(); len(got) != tasks {
 		t.Errorf("%d webhook-ids for %d events", len(got), tasks)
-	}
-}
-
-func TestOldDeliveriesArePruned(t *testing.T) {
-	t.Parallel()
-	pool := dbtest.New(t)
-	_, relayURL := simulator(t)
-	consumer := newConsumer(t, deploymentSecret(t, pool))
-	cfg := config(t, pool, relayURL)
-	cfg.DeliveryRetention = time.Hour
-	w := New(cfg)
-	startWorker(t, cfg)
-	track(t, pool, "images/generations", consumer.URL, quick(3)...)
-	await(t, "all are delivered", func() bool {
-		return number(t, pool, `select count(*) from klingwatch.deliveries where state = 'delivered'`) == 3
-	})
-	for _, sql := range []string{
-		`update klingwatch.deliveries set created_at = now() - interval '2 h', tries_since = now() - interval '2 h', delivered_at = now() - interval '61 min' where id <= 2`,
-		`update klingwatch.deliveries set state = 'pending', next_attempt_at = null where id = 1`,
-	} {
-		if _, err := pool.Exec(t.Context(), sql); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.keepHouse(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if n := number(t, pool, `select sum(id) from klingwatch.deliveries`); n != 1+3 {
-		t.Errorf("the sum of what is left is %d: a pending and a new one", n)
-	}
-	if n := number(t, pool, `select count(*) from klingwatch.delivery_attempts`); n != 2 {
-		t.Errorf("%d attempts are left", n)
 	}
 }

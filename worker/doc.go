@@ -23,7 +23,7 @@
 //	persist.go   a change, its event and its deliveries in one transaction; writer.go many of them
 //	batch.go     rows read and written for many jobs at once
 //	deliver.go   one attempt of one webhook; outcome.go what it means for the delivery, a pure function
-//	receiver.go  requests at once and a breaker for each receiver; delivery_writer.go what came of them
+//	receivers.go requests at once to all receivers, receiver.go to each, with its breaker; delivery_writer.go what came of them
 //	endpoint_health.go  endpoints that fail for days; signing.go their keys
 //	redeliver.go many deliveries again; housekeeping.go reports, and what is old
 //	operate.go   cancel and retry

@@ -1,34 +1,18 @@
 package worker
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"github.com/klingwatch/klingwatch/webhook"
 )
 
 const (
-	// maxSending bounds the requests of a process on their way at once, and with
-	// them its memory (docs/benchmarks.md).
-	maxSending = 1000
-	// reserve of them is for receivers whose last answer was a 2xx: those that
-	// never answer cannot take every slot, however many they are.
-	reserve = maxSending / 4
 	// A receiver gets few requests at once, more with every 2xx, half as many
 	// with every failure.
 	firstWindow = 4
 	maxWindow   = webhook.MaxConcurrent
-	// maxWaiting deliveries wait in memory for a slot of their receiver, for
-	// maxWait; the others are brought back when their turn has come.
-	maxWaiting = 200
-	maxWait    = 15 * time.Second
-	// Those that wait keep jobs resident, whose number is bounded, too: receivers
-	// without a 2xx must leave some to the others.
-	maxWaitingInAll    = 5 * maxSending / 2
-	maxWaitingUnproven = maxSending
 	// breakAfter failures in a row open a receiver's breaker: first for openFor,
 	// then twice as long each time, at most for maxOpen.
 	breakAfter = 5
@@ -39,19 +23,7 @@ const (
 	maxAway = maxOpen
 	// guessedLatency of a receiver that has not answered yet.
 	guessedLatency = 100 * time.Millisecond
-	// forgetAfter is how long an idle receiver is remembered.
-	forgetAfter = 15 * time.Minute
 )
-
-// receivers are the places that webhooks go to, with a bound of requests at once
-// and a breaker for each: one that is slow or dead delays no other.
-type receivers struct {
-	mu      sync.Mutex
-	byPlace map[string]*receiver
-	sending int
-	waiting int
-	starved []*receiver // have a delivery to send, but no slot of the process is free
-}
 
 // receiver is one place. All of it is guarded by receivers.mu.
 type receiver struct {
@@ -71,18 +43,6 @@ type receiver struct {
 	used      time.Time
 }
 
-// turn is a delivery that waits for a slot.
-type turn struct {
-	granted chan *pass // one value; nil: stay away
-}
-
-// pass is the right to send one request to a receiver.
-type pass struct {
-	receiver *receiver
-	probe    bool // the one request that an open breaker lets through
-	waited   bool // so that what was read before may be old
-}
-
 // heldError says that a delivery is not sent now, and why.
 type heldError struct {
 	wait    time.Duration
@@ -91,74 +51,6 @@ type heldError struct {
 }
 
 func (e heldError) Error() string { return e.reason }
-
-func newReceivers() *receivers { return &receivers{byPlace: map[string]*receiver{}} }
-
-// enter returns a pass, perhaps after waiting for a slot, or a heldError, or
-// ctx's error. Every pass must be given back with leave or cancel.
-func (rs *receivers) enter(ctx context.Context, place string) (*pass, error) {
-	rs.mu.Lock()
-	now := time.Now()
-	r := rs.at(place, now)
-	if now.Before(r.openUntil) || r.broken() && r.probing {
-		defer rs.mu.Unlock()
-		return nil, r.hold(now)
-	}
-	if rs.free(r) && len(r.waiting) == 0 {
-		defer rs.mu.Unlock()
-		return rs.take(r), nil
-	}
-	if !rs.room(r) {
-		defer rs.mu.Unlock()
-		return nil, r.hold(now)
-	}
-	t := &turn{granted: make(chan *pass, 1)}
-	r.waiting = append(r.waiting, t)
-	rs.waiting++
-	rs.starve(r)
-	rs.mu.Unlock()
-	return rs.await(ctx, r, t)
-}
-
-// await waits for a turn.
-func (rs *receivers) await(ctx context.Context, r *receiver, t *turn) (*pass, error) {
-	timer := time.NewTimer(maxWait)
-	defer timer.Stop()
-	var p *pass
-	decided := false
-	select {
-	case p = <-t.granted:
-		decided = true
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	if !decided {
-		select {
-		case p = <-t.granted: // at the last moment
-		default:
-			rs.drop(r, t)
-		}
-	}
-	switch {
-	case ctx.Err() == nil && p != nil:
-		p.waited = true
-		return p, nil
-	case ctx.Err() == nil:
-		return nil, r.hold(time.Now())
-	case p != nil:
-		rs.giveBack(p)
-	}
-	return nil, ctx.Err()
-}
-
-// cancel gives a pass back unused.
-func (rs *receivers) cancel(p *pass) {
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	rs.giveBack(p)
-}
 
 // answer is what a request showed of its receiver.
 type answer int
@@ -169,29 +61,6 @@ const (
 	answerNeutral               // about this delivery alone, or cut off by us
 )
 
-// leave gives a pass back after a request that took some time. slowDown, above
-// 0, is how long the receiver wants to be left alone. It returns true when the
-// breaker opened or closed.
-func (rs *receivers) leave(p *pass, a answer, took, slowDown time.Duration) (changed bool) {
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	r, now := p.receiver, time.Now()
-	before := r.broken()
-	r.learn(a, took)
-	if a == answerBad {
-		r.trip(now, slowDown)
-	}
-	if now.Before(r.openUntil) {
-		for _, t := range r.waiting {
-			t.granted <- nil
-		}
-		rs.waiting -= len(r.waiting)
-		r.waiting = nil
-	}
-	rs.giveBack(p)
-	return before != r.broken()
-}
-
 // learn takes in an answer.
 func (r *receiver) learn(a answer, took time.Duration) {
 	if a != answerNeutral {
@@ -200,6 +69,9 @@ func (r *receiver) learn(a answer, took time.Duration) {
 	}
 	switch a {
 	case answerGood:
+		if r.failures > 0 {
+			r.away = time.Time{} // the line of those that were held back is no measure any more
+		}
 		r.proven, r.failures, r.opened, r.openUntil = true, 0, 0, time.Time{}
 		r.window = min(r.window+1, maxWindow)
 	case answerBad:
@@ -252,119 +124,6 @@ func (r *receiver) hold(now time.Time) heldError {
 // turnIn estimates how long n requests take.
 func (r *receiver) turnIn(n int) time.Duration {
 	return time.Duration(n) * r.latency / time.Duration(max(r.window, 1))
-}
-
-// room tells whether one more delivery may wait here.
-func (rs *receivers) room(r *receiver) bool {
-	inAll := maxWaitingInAll
-	if !r.proven {
-		inAll = maxWaitingUnproven
-	}
-	return rs.waiting < inAll && len(r.waiting) < maxWaiting && r.turnIn(len(r.waiting)) <= maxWait
-}
-
-// free tells whether a request may be sent now.
-func (rs *receivers) free(r *receiver) bool {
-	if r.broken() {
-		return !r.probing && rs.sending < maxSending
-	}
-	slots := maxSending
-	if !r.proven {
-		slots -= reserve
-	}
-	return r.sending < r.window && rs.sending < slots
-}
-
-func (rs *receivers) take(r *receiver) *pass {
-	r.sending++
-	rs.sending++
-	p := &pass{receiver: r, probe: r.broken()}
-	r.probing = r.probing || p.probe
-	return p
-}
-
-// giveBack frees the slot of a pass for those that wait.
-func (rs *receivers) giveBack(p *pass) {
-	r := p.receiver
-	r.probing = r.probing && !p.probe
-	r.sending--
-	rs.sending--
-	r.used = time.Now()
-	rs.advance(r)
-}
-
-// advance grants turns: the receiver's own, then of those that lack only a slot
-// of the process.
-func (rs *receivers) advance(r *receiver) {
-	rs.grant(r)
-	for range len(rs.starved) {
-		if rs.sending >= maxSending {
-			return
-		}
-		s := rs.starved[0]
-		rs.starved = rs.starved[1:]
-		s.starved = false
-		rs.grant(s)
-	}
-}
-
-// grant gives a receiver's waiting deliveries what is free.
-func (rs *receivers) grant(r *receiver) {
-	for len(r.waiting) > 0 && rs.free(r) && !time.Now().Before(r.openUntil) {
-		t := r.waiting[0]
-		r.waiting = r.waiting[1:]
-		rs.waiting--
-		t.granted <- rs.take(r)
-	}
-	rs.starve(r)
-}
-
-// starve notes a receiver that could send if the process had a slot.
-func (rs *receivers) starve(r *receiver) {
-	if len(r.waiting) > 0 && !r.starved && (r.broken() || r.sending < r.window) {
-		r.starved = true
-		rs.starved = append(rs.starved, r)
-	}
-}
-
-// drop takes a turn out of the line.
-func (rs *receivers) drop(r *receiver, t *turn) {
-	for i, other := range r.waiting {
-		if other == t {
-			rs.waiting--
-			r.waiting = append(r.waiting[:i:i], r.waiting[i+1:]...)
-			return
-		}
-	}
-}
-
-// at returns the receiver at a place; a new one is given the benefit of the doubt.
-func (rs *receivers) at(place string, now time.Time) *receiver {
-	r := rs.byPlace[place]
-	if r == nil {
-		r = &receiver{place: place, window: firstWindow, latency: guessedLatency}
-		rs.byPlace[place] = r
-	}
-	r.used = now
-	return r
-}
-
-// survey forgets receivers that were idle for long, and counts the breakers
-// that are open.
-func (rs *receivers) survey() (open, sending int) {
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	now := time.Now()
-	for place, r := range rs.byPlace {
-		if r.sending == 0 && len(r.waiting) == 0 && now.Sub(r.used) > forgetAfter {
-			delete(rs.byPlace, place)
-			continue
-		}
-		if r.broken() {
-			open++
-		}
-	}
-	return open, rs.sending
 }
 
 func later(a, b time.Time) time.Time {
