@@ -66,6 +66,13 @@ func (b *batcher[T]) close() {
 	b.running.Wait()
 }
 
+// closing tells whether close was called: then nothing is worth waiting for.
+func (b *batcher[T]) closing() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closed
+}
+
 func (b *batcher[T]) run() {
 	for {
 		batch, closed := b.take()

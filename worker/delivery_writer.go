@@ -49,7 +49,7 @@ func (d *deliveryWriter) write(batch []*deliveryRecord) {
 	deadline := time.Now().Add(writePatience)
 	for {
 		err := d.writeOnce(batch)
-		if err == nil || !passing(err) || time.Now().After(deadline) {
+		if err == nil || !passing(err) || d.closing() || time.Now().After(deadline) {
 			for _, r := range batch {
 				r.written <- err
 			}
