@@ -5,7 +5,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # What make generate writes.
-GENERATED := README.md docs/replies.md docs/sql.md
+GENERATED := README.md docs/metrics.md docs/replies.md docs/sql.md
 
 .PHONY: help build dev test race lint fmt generate check-generated compose-check end-to-end ci clean
 
@@ -44,6 +44,7 @@ generate: ## Write the table of settings into README.md, and the pages of docs t
 			exit 1 \
 		}' README.md > "$$page"; \
 	cat "$$page" > README.md
+	@go test -count=1 ./metrics -run '^TestTheTableOfMetricsIsWhatIsServed$$' -update > /dev/null
 	@go test -count=1 ./worker -run '^TestTheTableOfRepliesIsWhatHappens$$' -update > /dev/null
 	@go test -count=1 ./migrations -run '^TestTheSQLPageIsWhatTheCommentsSay$$' -update > /dev/null
 

@@ -2,6 +2,7 @@ package klingwatch_test
 
 import (
 	"context"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -158,6 +159,55 @@ func TestComposeSettings(t *testing.T) {
 		if got := worker[name]; got == nil || *got != want {
 			t.Errorf("%s is not %s", name, want)
 		}
+	}
+}
+
+// One service that eats the machine would take the others with it.
+func TestComposeLimits(t *testing.T) {
+	t.Parallel()
+	for name, service := range loadCompose(t, "sim").Services {
+		if service.Deploy == nil || service.Deploy.Resources.Limits == nil || service.Deploy.Resources.Limits.MemoryBytes < 256<<20 {
+			t.Errorf("%s: give it a limit of memory that suffices", name)
+			continue
+		}
+		if cpus := service.Deploy.Resources.Limits.NanoCPUs; cpus > 1 {
+			t.Errorf("%s: %v CPUs: a machine with fewer would refuse to start it", name, cpus)
+		}
+		if ours := service.Build != nil; ours && (!service.ReadOnly || !slices.Contains(service.CapDrop, "ALL")) {
+			t.Errorf("%s: it writes no files and needs no privilege", name)
+		}
+	}
+}
+
+// docker compose up --scale worker=2: nothing of a worker may be there only once.
+func TestComposeScales(t *testing.T) {
+	t.Parallel()
+	worker := loadCompose(t).Services["worker"]
+	if worker.ContainerName != "" || len(worker.Ports) != 1 {
+		t.Fatalf("a name or a port of its own: %q, %+v", worker.ContainerName, worker.Ports)
+	}
+	port := worker.Ports[0]
+	var first, last int
+	if n, err := fmt.Sscanf(port.Published, "%d-%d", &first, &last); n != 2 || last-first < 1 || port.Target != 8080 {
+		t.Errorf("the port %s (%v) of this machine is for one worker: publish a range", port.Published, err)
+	}
+}
+
+func TestComposeDockerfile(t *testing.T) {
+	t.Parallel()
+	_, image, _ := strings.Cut(read(t, "Dockerfile"), "\nFROM debian")
+	for what, pattern := range map[string]string{
+		"a user by number, who is not root":         `(?m)^USER [1-9]\d*:[1-9]\d*$`,
+		"a health check by the binary, not a shell": `(?m)^HEALTHCHECK .*CMD \["klingwatch", "healthcheck"\]$`,
+		"the binary as entry point":                 `(?m)^ENTRYPOINT \["klingwatch"\]$`,
+		"serve unless told otherwise":               `(?m)^CMD \["serve"\]$`,
+	} {
+		if !regexp.MustCompile(pattern).MatchString(image) {
+			t.Errorf("the Dockerfile lacks %s", what)
+		}
+	}
+	if !strings.Contains(read(t, "Dockerfile"), "RUN CGO_ENABLED=0 go build") {
+		t.Error("the binary must be static: build it with CGO_ENABLED=0")
 	}
 }
 

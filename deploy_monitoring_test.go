@@ -1,0 +1,298 @@
+package klingwatch_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/rulefmt"
+	"github.com/prometheus/prometheus/promql/parser"
+)
+
+// metric is a row of docs/metrics.md, which the tests of metrics hold to what is
+// served.
+type metric struct {
+	name, kind string
+	label      string   // "" without
+	values     []string // of the label, closed; none: any value
+	shared     bool     // the same in every process
+}
+
+// readMetrics reads the page, and adds what every Go process serves.
+func readMetrics(t *testing.T) map[string]metric {
+	t.Helper()
+	metrics := map[string]metric{}
+	for line := range strings.Lines(read(t, "docs/metrics.md")) {
+		cells := strings.Split(strings.Trim(line, "|\n "), " | ")
+		if len(cells) != 4 || !strings.HasPrefix(cells[0], "`") {
+			continue
+		}
+		m := metric{name: strings.Trim(cells[0], "`"), kind: cells[1], shared: strings.Contains(cells[3], "the same in every process")}
+		for i, quoted := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cells[2], -1) {
+			if i == 0 {
+				m.label = quoted[1]
+			} else {
+				m.values = append(m.values, quoted[1])
+			}
+		}
+		metrics[m.name] = m
+	}
+	if len(metrics) < 30 {
+		t.Fatalf("found only %d metrics in docs/metrics.md", len(metrics))
+	}
+	for name, kind := range map[string]string{"process_cpu_seconds_total": "counter", "go_memstats_sys_bytes": "gauge", "go_goroutines": "gauge"} {
+		metrics[name] = metric{name: name, kind: kind}
+	}
+	return metrics
+}
+
+// targetLabels are given by Prometheus.
+var targetLabels = []string{"job", "instance"}
+
+// find returns the metric of a series; part is what a histogram's series is.
+func find(metrics map[string]metric, series string) (m metric, part string, found bool) {
+	if m, found = metrics[series]; found {
+		return m, "", m.kind != "histogram"
+	}
+	for _, part := range []string{"_bucket", "_sum", "_count"} {
+		if name, cut := strings.CutSuffix(series, part); cut && metrics[name].kind == "histogram" {
+			return metrics[name], part, true
+		}
+	}
+	return metric{}, "", false
+}
+
+// queryProblems lists what a query asks for that is not served, or asks in a way
+// that gives nonsense.
+func queryProblems(metrics map[string]metric, query string) (problems []string) {
+	expr, err := parser.NewParser(parser.Options{}).ParseExpr(query)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	known := slices.Clone(targetLabels)
+	complain := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	parser.Inspect(expr, func(node parser.Node, path []parser.Node) error {
+		selector, ok := node.(*parser.VectorSelector)
+		if !ok {
+			return nil
+		}
+		m, part, found := find(metrics, selector.Name)
+		if !found {
+			complain("%s is not served", selector.Name)
+			return nil
+		}
+		known = append(known, m.label)
+		if part == "_bucket" {
+			known = append(known, "le")
+		}
+		for _, matcher := range selector.LabelMatchers {
+			if problem := matcherProblem(m, matcher); problem != "" {
+				complain("%s: %s", selector.Name, problem)
+			}
+		}
+		if rated := argumentOf(path, "rate", "increase"); rated != (m.kind != "gauge") {
+			complain("%s is a %s: rate and increase are for what counts, and needed there", selector.Name, m.kind)
+		}
+		if m.shared && nearest(path) != parser.MAX {
+			complain("%s is the same in every process: take max of it", selector.Name)
+		}
+		return nil
+	})
+	parser.Inspect(expr, func(node parser.Node, _ []parser.Node) error {
+		if aggregate, ok := node.(*parser.AggregateExpr); ok {
+			for _, label := range aggregate.Grouping {
+				if !slices.Contains(known, label) {
+					complain("nothing has the label %s", label)
+				}
+			}
+		}
+		return nil
+	})
+	return problems
+}
+
+// matcherProblem wants labels and values that there are.
+func matcherProblem(m metric, matcher *labels.Matcher) string {
+	switch {
+	case matcher.Name == model.MetricNameLabel || slices.Contains(targetLabels, matcher.Name):
+		return ""
+	case matcher.Name != m.label:
+		return "it has no label " + matcher.Name
+	}
+	for value := range strings.SplitSeq(matcher.Value, "|") {
+		if !slices.Contains(m.values, value) {
+			return fmt.Sprintf("%s is never %q", m.label, value)
+		}
+	}
+	return ""
+}
+
+// argumentOf tells whether a selector is an argument of one of the functions.
+func argumentOf(path []parser.Node, functions ...string) bool {
+	return slices.ContainsFunc(path, func(node parser.Node) bool {
+		call, ok := node.(*parser.Call)
+		return ok && slices.Contains(functions, call.Func.Name)
+	})
+}
+
+// nearest is the innermost aggregation around a selector.
+func nearest(path []parser.Node) parser.ItemType {
+	for _, node := range slices.Backward(path) {
+		if aggregate, ok := node.(*parser.AggregateExpr); ok {
+			return aggregate.Op
+		}
+	}
+	return 0
+}
+
+// The check is worth nothing if it lets a wrong query pass.
+func TestQueryProblemsBite(t *testing.T) {
+	t.Parallel()
+	metrics := readMetrics(t)
+	for query, want := range map[string]string{
+		`sum(rate(klingwatch_polls_total{outcome="finished", job="x"}[5m]))`: "",
+		`max by (status) (klingwatch_open_tasks)`:                            "",
+		`sum by (le) (rate(klingwatch_poll_lateness_seconds_bucket[5m]))`:    "",
+		`sum(rate(klingwatch_pools_total[5m]))`:                              "klingwatch_pools_total is not served",
+		`rate(klingwatch_poll_lateness_seconds[5m])`:                         "klingwatch_poll_lateness_seconds is not served",
+		`rate(klingwatch_polls_total_bucket[5m])`:                            "klingwatch_polls_total_bucket is not served",
+		`rate(klingwatch_polls_total{result="x"}[5m])`:                       "it has no label result",
+		`rate(klingwatch_polls_total{outcome=~"finished|done"}[5m])`:         `outcome is never "done"`,
+		`sum by (status) (rate(klingwatch_polls_total[5m]))`:                 "nothing has the label status",
+		`klingwatch_polls_total > 5`:                                         "rate and increase are for what counts",
+		`increase(klingwatch_polling_paused[5m])`:                            "rate and increase are for what counts",
+		`sum(klingwatch_open_tasks)`:                                         "take max of it",
+		`sum(`:                                                               "unclosed left parenthesis",
+	} {
+		got := strings.Join(queryProblems(metrics, query), "; ")
+		if want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", query, got, want)
+		}
+	}
+}
+
+// dashboard is what of a Grafana dashboard the tests look at.
+type dashboard struct {
+	UID, Title    string
+	SchemaVersion int
+	Templating    struct {
+		List []struct{ Name, Type string }
+	}
+	Panels []struct {
+		ID                       int
+		Type, Title, Description string
+		GridPos                  struct{ H, W, X, Y int }
+		Datasource               struct{ Type, UID string }
+		Targets                  []struct{ RefID, Expr, LegendFormat string }
+	}
+}
+
+func readDashboard(t *testing.T) dashboard {
+	t.Helper()
+	var d dashboard
+	if err := json.Unmarshal([]byte(read(t, "deploy/grafana/klingwatch.json")), &d); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// concrete replaces the variables of Grafana.
+var concrete = strings.NewReplacer("$__rate_interval", "5m", "$job", "klingwatch")
+
+func TestDashboard(t *testing.T) {
+	t.Parallel()
+	metrics, d := readMetrics(t), readDashboard(t)
+	if d.UID == "" || d.Title == "" || d.SchemaVersion < 36 || len(d.Templating.List) != 2 || d.Templating.List[0].Type != "datasource" {
+		t.Errorf("importing needs uid, title, schemaVersion and the data source as a variable: %+v", d.Templating)
+	}
+	ids, taken, panels := map[int]bool{}, map[[2]int]string{}, 0
+	for _, p := range d.Panels {
+		if ids[p.ID] {
+			t.Errorf("%s: the id %d is another panel's", p.Title, p.ID)
+		}
+		ids[p.ID] = true
+		for x := range p.GridPos.W {
+			for y := range p.GridPos.H {
+				cell := [2]int{p.GridPos.X + x, p.GridPos.Y + y}
+				if other := taken[cell]; other != "" || cell[0] >= 24 {
+					t.Fatalf("%s lies over %q or beyond the right edge", p.Title, other)
+				}
+				taken[cell] = p.Title
+			}
+		}
+		if p.Type == "row" {
+			continue
+		}
+		panels++
+		if p.Datasource.UID != "${datasource}" || p.Description == "" || len(p.Targets) == 0 {
+			t.Errorf("%s: needs the variable data source, a description and a query", p.Title)
+		}
+		for _, target := range p.Targets {
+			if !strings.Contains(target.Expr, `job="$job"`) {
+				t.Errorf("%s: %s does not choose the job", p.Title, target.Expr)
+			}
+			for _, problem := range queryProblems(metrics, concrete.Replace(target.Expr)) {
+				t.Errorf("%s: %s: %s", p.Title, target.Expr, problem)
+			}
+			for _, name := range regexp.MustCompile(`{{(\w+)}}`).FindAllStringSubmatch(target.LegendFormat, -1) {
+				if !strings.Contains(target.Expr, name[1]) && name[1] != "instance" {
+					t.Errorf("%s: %s does not keep the label %s of its legend", p.Title, target.Expr, name[1])
+				}
+			}
+		}
+	}
+	for name := range metrics {
+		if strings.HasPrefix(name, "klingwatch_") && !strings.Contains(read(t, "deploy/grafana/klingwatch.json"), name) {
+			t.Errorf("%s is on no panel", name)
+		}
+	}
+	if panels < 20 {
+		t.Errorf("only %d panels", panels)
+	}
+}
+
+func readAlerts(t *testing.T) *rulefmt.RuleGroups {
+	t.Helper()
+	text, err := os.ReadFile("deploy/prometheus/alerts.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	groups, errs := rulefmt.Parse(text, false, model.LegacyValidation, parser.NewParser(parser.Options{}), slog.New(slog.DiscardHandler))
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	return groups
+}
+
+func TestAlerts(t *testing.T) {
+	t.Parallel()
+	metrics, names := readMetrics(t), map[string]bool{}
+	for _, group := range readAlerts(t).Groups {
+		for _, rule := range group.Rules {
+			for _, problem := range queryProblems(metrics, rule.Expr) {
+				t.Errorf("%s: %s", rule.Alert, problem)
+			}
+			if names[rule.Alert] || !strings.HasPrefix(rule.Alert, "Klingwatch") {
+				t.Errorf("the name %q is taken, or tells not whose alert it is", rule.Alert)
+			}
+			names[rule.Alert] = true
+			severity := rule.Labels["severity"]
+			if !slices.Contains([]string{"page", "ticket", "info"}, severity) || len(rule.Labels) != 1 {
+				t.Errorf("%s: the severity is %q", rule.Alert, severity)
+			}
+			if severity == "page" && (rule.For == 0 || strings.Contains(rule.Expr, "klingwatch_webhook_")) {
+				t.Errorf("%s: a page is for what lasts, and never for a receiver's failure", rule.Alert)
+			}
+			if rule.Annotations["summary"] == "" || rule.Annotations["description"] == "" {
+				t.Errorf("%s: say what is wrong (summary) and what to do (description)", rule.Alert)
+			}
+		}
+	}
+}

@@ -1,0 +1,274 @@
+package klingwatch_test
+
+import (
+	"bufio"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/compose-spec/compose-go/v2/dotenv"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"sigs.k8s.io/yaml"
+)
+
+const kubernetes = "deploy/kubernetes/"
+
+// drain is how long serve takes to stop; who stops it must wait longer.
+const drain = 10 * time.Second
+
+// manifest reads a file of deploy/kubernetes; names that Kubernetes does not
+// know are errors.
+func manifest[T any](t *testing.T, name string) T {
+	t.Helper()
+	var object T
+	if err := yaml.UnmarshalStrict([]byte(read(t, kubernetes+name)), &object); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return object
+}
+
+func TestKubernetesListsEveryManifest(t *testing.T) {
+	t.Parallel()
+	k := manifest[struct {
+		APIVersion, Kind, Namespace string
+		Resources                   []string
+		Labels                      []struct{ Pairs map[string]string }
+		Images                      []struct{ Name, NewName, NewTag string }
+	}](t, "kustomization.yaml")
+	files, err := filepath.Glob(kubernetes + "*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		name := filepath.Base(file)
+		// the example would overwrite the real secret
+		listed, wanted := slices.Contains(k.Resources, name), name != "kustomization.yaml" && name != "secret.example.yaml"
+		if listed != wanted {
+			t.Errorf("kustomization.yaml lists %s: %v, want %v", name, listed, wanted)
+		}
+		text := read(t, file)
+		if wanted && (strings.Contains(text, "\n---") || strings.Contains(text, "namespace:")) {
+			t.Errorf("%s: one object for each file, and its namespace comes from kustomization.yaml", name)
+		}
+	}
+	for _, name := range k.Resources {
+		if _, err := os.Stat(kubernetes + name); err != nil {
+			t.Error(err)
+		}
+	}
+	worker := manifest[appsv1.Deployment](t, "worker.yaml")
+	image, tag, _ := strings.Cut(worker.Spec.Template.Spec.Containers[0].Image, ":")
+	if len(k.Images) != 1 || k.Images[0].Name != image || k.Images[0].NewTag != tag {
+		t.Errorf("kustomization.yaml sets the images %v, the worker's is %s:%s", k.Images, image, tag)
+	}
+}
+
+func TestKubernetesPodsNeedNoPrivilege(t *testing.T) {
+	t.Parallel()
+	compose := loadCompose(t).Services["worker"]
+	for name, pod := range map[string]corev1.PodSpec{
+		"worker.yaml":  manifest[appsv1.Deployment](t, "worker.yaml").Spec.Template.Spec,
+		"migrate.yaml": manifest[batchv1.Job](t, "migrate.yaml").Spec.Template.Spec,
+	} {
+		checkPod(t, name, pod)
+		if image := pod.Containers[0].Image; image != compose.Image {
+			t.Errorf("%s: the image is %s, in docker-compose.yml %s", name, image, compose.Image)
+		}
+	}
+}
+
+func checkPod(t *testing.T, name string, pod corev1.PodSpec) {
+	t.Helper()
+	if pod.EnableServiceLinks == nil || *pod.EnableServiceLinks {
+		t.Errorf("%s: enableServiceLinks must be false: KLINGWATCH_PORT and the like are no settings, and stop the start", name)
+	}
+	if pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken {
+		t.Errorf("%s: it asks nothing of Kubernetes, so it needs no token", name)
+	}
+	security := pod.SecurityContext
+	if security == nil || security.RunAsNonRoot == nil || !*security.RunAsNonRoot || security.RunAsUser == nil || *security.RunAsUser == 0 ||
+		security.SeccompProfile == nil || security.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+		t.Errorf("%s: not a user without privileges: %+v", name, security)
+	}
+	if len(pod.Containers) != 1 {
+		t.Fatalf("%s: %d containers", name, len(pod.Containers))
+	}
+	c := pod.Containers[0]
+	checkPinned(t, name, c.Image)
+	if s := c.SecurityContext; s == nil || s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem ||
+		s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation || s.Capabilities == nil || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
+		t.Errorf("%s: the container may do more than it needs: %+v", name, s)
+	}
+	for _, amount := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		if q, ok := c.Resources.Requests[amount]; !ok || q.IsZero() {
+			t.Errorf("%s: requests no %s", name, amount)
+		}
+	}
+	if limit := c.Resources.Limits.Memory(); limit.Cmp(*c.Resources.Requests.Memory()) < 0 || limit.IsZero() {
+		t.Errorf("%s: the memory's limit is %s", name, limit)
+	}
+}
+
+func TestKubernetesSettings(t *testing.T) {
+	t.Parallel()
+	config, secret := manifest[corev1.ConfigMap](t, "configmap.yaml"), manifest[corev1.Secret](t, "secret.example.yaml")
+	for name, values := range map[string]map[string]string{"configmap.yaml": config.Data, "secret.example.yaml": secret.StringData} {
+		checkSettings(t, name, maps.Keys(values))
+	}
+	for name := range config.Data {
+		if _, both := secret.StringData[name]; both || regexp.MustCompile(`KEY|SECRET|DATABASE`).MatchString(name) {
+			t.Errorf("configmap.yaml: %s belongs in the secret, and nowhere else", name)
+		}
+	}
+	job := manifest[batchv1.Job](t, "migrate.yaml").Spec.Template.Spec.Containers[0]
+	worker := manifest[appsv1.Deployment](t, "worker.yaml").Spec.Template.Spec.Containers[0]
+	for who, container := range map[string]corev1.Container{"migrate.yaml": job, "worker.yaml": worker} {
+		for _, from := range container.EnvFrom {
+			if from.ConfigMapRef != nil && from.ConfigMapRef.Name != config.Name || from.SecretRef != nil && from.SecretRef.Name != secret.Name {
+				t.Errorf("%s: the environment comes from what is not here: %+v", who, from)
+			}
+		}
+		if len(container.Env) > 0 {
+			t.Errorf("%s: settings belong in configmap.yaml or the secret", who)
+		}
+	}
+	if len(job.EnvFrom) != 1 || len(worker.EnvFrom) != 2 || !slices.Equal(job.Args, []string{"migrate"}) || !slices.Equal(worker.Args, []string{"serve"}) {
+		t.Errorf("migrate needs the secret, serve both: %+v, %+v", job, worker)
+	}
+}
+
+// checkSettings wants names that klingwatch reads.
+func checkSettings(t *testing.T, who string, names func(func(string) bool)) {
+	t.Helper()
+	known := settingNames(t)
+	for name := range names {
+		if !slices.Contains(known, name) {
+			t.Errorf("%s: %s is not a setting of klingwatch", who, name)
+		}
+	}
+}
+
+func TestKubernetesFindsTheWorkers(t *testing.T) {
+	t.Parallel()
+	worker, service := manifest[appsv1.Deployment](t, "worker.yaml").Spec, manifest[corev1.Service](t, "service.yaml")
+	budget, job := manifest[policyv1.PodDisruptionBudget](t, "disruption.yaml").Spec, manifest[batchv1.Job](t, "migrate.yaml").Spec
+	selectors := map[string]map[string]string{
+		"worker.yaml": worker.Selector.MatchLabels, "service.yaml": service.Spec.Selector, "disruption.yaml": budget.Selector.MatchLabels,
+		"topologySpreadConstraints": worker.Template.Spec.TopologySpreadConstraints[0].LabelSelector.MatchLabels,
+	}
+	for name, selector := range selectors {
+		if !maps.Equal(selector, worker.Template.Labels) || maps.Equal(selector, job.Template.Labels) {
+			t.Errorf("%s selects %v: not the workers, or not them alone", name, selector)
+		}
+	}
+	if worker.Replicas == nil || *worker.Replicas < 2 || budget.MinAvailable.IntValue() >= int(*worker.Replicas) || budget.MinAvailable.IntValue() < 1 {
+		t.Errorf("%v replicas, of which %v must stay: one must stay, and one be free to go", worker.Replicas, budget.MinAvailable)
+	}
+	if grace := worker.Template.Spec.TerminationGracePeriodSeconds; grace == nil || time.Duration(*grace)*time.Second <= drain {
+		t.Errorf("the workers get %v s to stop, they need %s", grace, drain)
+	}
+	container := worker.Template.Spec.Containers[0]
+	port := container.Ports[0]
+	_, listens, err := net.SplitHostPort(manifest[corev1.ConfigMap](t, "configmap.yaml").Data["KLINGWATCH_LISTEN_ADDR"])
+	if err != nil || listens != strconv.Itoa(int(port.ContainerPort)) || service.Annotations["prometheus.io/port"] != listens {
+		t.Errorf("it listens on %q (%v), the pod's port is %d, Prometheus asks %s", listens, err, port.ContainerPort, service.Annotations["prometheus.io/port"])
+	}
+	served := servedPaths(t)
+	for path, target := range map[string]string{
+		container.LivenessProbe.HTTPGet.Path:      container.LivenessProbe.HTTPGet.Port.String(),
+		container.ReadinessProbe.HTTPGet.Path:     container.ReadinessProbe.HTTPGet.Port.String(),
+		service.Annotations["prometheus.io/path"]: service.Spec.Ports[0].TargetPort.String(),
+	} {
+		if !slices.Contains(served, path) || target != port.Name {
+			t.Errorf("nothing serves %s at port %s; there are %v at %s", path, target, served, port.Name)
+		}
+	}
+	if container.LivenessProbe.HTTPGet.Path != "/livez" || container.ReadinessProbe.HTTPGet.Path != "/readyz" {
+		t.Error("readiness depends on the database, which no restart mends: alive is /livez")
+	}
+}
+
+// servedPaths reads the routes from their source.
+func servedPaths(t *testing.T) []string {
+	t.Helper()
+	var paths []string
+	for _, route := range regexp.MustCompile(`mux\.Handle(?:Func)?\("GET (/[^"]*)"`).FindAllStringSubmatch(read(t, "web/web.go"), -1) {
+		paths = append(paths, route[1])
+	}
+	return paths
+}
+
+// What systemd does not know it ignores, so a misspelt name would do harm.
+var systemdKeys = map[string]string{
+	"Unit": "Description Wants After StartLimitIntervalSec",
+	"Service": `Type DynamicUser EnvironmentFile ExecStartPre ExecStart TimeoutStartSec TimeoutStopSec Restart RestartSec LimitNOFILE
+		CapabilityBoundingSet LockPersonality MemoryDenyWriteExecute NoNewPrivileges PrivateDevices PrivateTmp ProtectClock ProtectControlGroups
+		ProtectHome ProtectHostname ProtectKernelLogs ProtectKernelModules ProtectKernelTunables ProtectProc ProtectSystem RemoveIPC
+		RestrictAddressFamilies RestrictNamespaces RestrictRealtime RestrictSUIDSGID SystemCallArchitectures SystemCallErrorNumber
+		SystemCallFilter UMask`,
+	"Install": "WantedBy",
+}
+
+func TestSystemdUnit(t *testing.T) {
+	t.Parallel()
+	unit := systemdUnit(t, "deploy/systemd/klingwatch.service")
+	for key, want := range map[string]string{
+		"Service/DynamicUser":     "yes",
+		"Service/NoNewPrivileges": "yes",
+		"Service/ProtectSystem":   "strict",
+		"Service/Restart":         "always",
+		"Service/EnvironmentFile": "/etc/klingwatch/klingwatch.env",
+		"Service/ExecStartPre":    "/usr/local/bin/klingwatch migrate",
+		"Service/ExecStart":       "/usr/local/bin/klingwatch serve",
+		"Install/WantedBy":        "multi-user.target",
+	} {
+		if got := strings.Join(unit[key], " "); got != want {
+			t.Errorf("%s is %q, want %q", key, got, want)
+		}
+	}
+	stop, err := time.ParseDuration(strings.Join(unit["Service/TimeoutStopSec"], ""))
+	if err != nil || stop <= drain {
+		t.Errorf("the service gets %s to stop (%v), it needs %s", stop, err, drain)
+	}
+	env, err := dotenv.Parse(strings.NewReader(strings.ReplaceAll(read(t, "deploy/systemd/klingwatch.env"), "\n#KLING", "\nKLING")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkSettings(t, "klingwatch.env", maps.Keys(env))
+	for _, needed := range []string{"DATABASE_URL", "KLING_BASE_URL", "KLING_API_KEY"} {
+		if _, ok := env[needed]; !ok {
+			t.Errorf("klingwatch.env does not tell of %s", needed)
+		}
+	}
+}
+
+// systemdUnit reads the values of a unit by section/key.
+func systemdUnit(t *testing.T, name string) map[string][]string {
+	t.Helper()
+	unit, section := map[string][]string{}, ""
+	lines := bufio.NewScanner(strings.NewReader(read(t, name)))
+	for lines.Scan() {
+		line := strings.TrimSpace(lines.Text())
+		key, value, pair := strings.Cut(line, "=")
+		switch {
+		case line == "" || strings.HasPrefix(line, "#"):
+		case strings.HasPrefix(line, "["):
+			section = strings.Trim(line, "[]")
+		case !pair || !slices.Contains(strings.Fields(systemdKeys[section]), key):
+			t.Errorf("%s: %q in the section %q is nothing that the test knows of", name, line, section)
+		default:
+			unit[section+"/"+key] = append(unit[section+"/"+key], value)
+		}
+	}
+	return unit
+}

@@ -1,0 +1,42 @@
+package metrics
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// PollOutcomes are what a poll can come to.
+var PollOutcomes = []string{"finished", "changed", "unchanged", "not_found", "refused", "throttled", "unreachable", "unreadable"}
+
+// ChangeStatuses are the statuses that a change can lead to.
+var ChangeStatuses = []string{"submitted", "processing", "succeeded", "failed", "expired", "not_found", "canceled"}
+
+// Polling tells of the questions of this process to the relay.
+type Polling struct {
+	Polls           *prometheus.CounterVec // by outcome: PollOutcomes
+	PollSeconds     prometheus.Histogram   // one upstream exchange
+	PollLateness    prometheus.Histogram   // from the due time to the question
+	RateWaitSeconds prometheus.Histogram   // for the rate limit, before one question
+	UnknownWords    prometheus.Counter     // replies with a status word that is not in the table
+	PollingPaused   prometheus.Gauge       // 1 while the credential is refused
+	StatusChanges   *prometheus.CounterVec // by status: ChangeStatuses
+}
+
+func newPolling(auto promauto.Factory) Polling {
+	return Polling{
+		Polls: counters(auto, "klingwatch_polls_total",
+			"Questions to the relay by outcome.", "outcome", PollOutcomes),
+		PollSeconds: histogram(auto, "klingwatch_poll_duration_seconds",
+			"Duration of one question to the relay.", exchangeBuckets),
+		PollLateness: histogram(auto, "klingwatch_poll_lateness_seconds",
+			"Time from when a poll was due to its question: rate limit, pauses and trouble of the relay make polls late.", waitBuckets),
+		RateWaitSeconds: histogram(auto, "klingwatch_poll_rate_wait_seconds",
+			"Wait of one due poll for the rate limit. Its sum grows by nearly 1 per second where KLINGWATCH_POLL_RATE is what holds polls up.", exchangeBuckets),
+		UnknownWords: counter(auto, "klingwatch_unknown_status_words_total",
+			"Replies with a status word that klingwatch does not know; they count as still running."),
+		PollingPaused: gauge(auto, "klingwatch_polling_paused",
+			"1 while polling is paused because the relay refuses the credential, else 0."),
+		StatusChanges: counters(auto, "klingwatch_status_changes_total",
+			"Status changes of tasks by the new status, as this process wrote them.", "status", ChangeStatuses),
+	}
+}

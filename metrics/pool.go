@@ -1,0 +1,55 @@
+package metrics
+
+import (
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// WatchPool makes the metrics tell of the process's database connections.
+func (m *Metrics) WatchPool(pool *pgxpool.Pool) { m.pool.pool.Store(pool) }
+
+// poolCollector asks the pool when it is scraped; before the pool is known it
+// has nothing to tell.
+type poolCollector struct {
+	pool                             atomic.Pointer[pgxpool.Pool]
+	connections, limit, count, waits *prometheus.Desc
+}
+
+func newPoolCollector() *poolCollector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("klingwatch_db_"+name, help, labels, nil)
+	}
+	return &poolCollector{
+		connections: desc("connections", "Database connections of this process's pool by state; one more, which holds its lock, is not in the pool.", "state"),
+		limit:       desc("connections_max", "Database connections that this process's pool may open."),
+		count:       desc("acquires_total", "Connections taken from the pool."),
+		waits:       desc("acquire_wait_seconds_total", "Time waited for a connection because none in the pool was idle."),
+	}
+}
+
+// Describe is for prometheus.Collector.
+func (c *poolCollector) Describe(descs chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{c.connections, c.limit, c.count, c.waits} {
+		descs <- desc
+	}
+}
+
+// Collect is for prometheus.Collector.
+func (c *poolCollector) Collect(metrics chan<- prometheus.Metric) {
+	pool := c.pool.Load()
+	if pool == nil {
+		return
+	}
+	s := pool.Stat()
+	send := func(desc *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
+		metrics <- prometheus.MustNewConstMetric(desc, kind, value, labels...)
+	}
+	send(c.connections, prometheus.GaugeValue, float64(s.AcquiredConns()), "acquired")
+	send(c.connections, prometheus.GaugeValue, float64(s.IdleConns()), "idle")
+	send(c.connections, prometheus.GaugeValue, float64(s.ConstructingConns()), "constructing")
+	send(c.limit, prometheus.GaugeValue, float64(s.MaxConns()))
+	send(c.count, prometheus.CounterValue, float64(s.AcquireCount()))
+	send(c.waits, prometheus.CounterValue, s.EmptyAcquireWaitTime().Seconds())
+}

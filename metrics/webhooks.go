@@ -1,0 +1,43 @@
+package metrics
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// AttemptResults are what a webhook request can come to.
+var AttemptResults = []string{
+	"delivered", "blocked_address", "dns_error", "connection_refused", "tls_error", "timeout", "network_error",
+	"redirect_refused", "http_status", "invalid_url", "signing_error",
+}
+
+// Webhooks tells of the requests of this process to receivers. A receiver's
+// failure is not klingwatch's.
+type Webhooks struct {
+	Attempts          *prometheus.CounterVec // by result: AttemptResults
+	AttemptSeconds    prometheus.Histogram   // one webhook request
+	DeliveryLag       prometheus.Histogram   // from an event to its first request
+	Exhausted         prometheus.Counter     // deliveries given up
+	BreakersOpen      prometheus.Gauge       // webhook receivers that are held back
+	WebhooksSending   prometheus.Gauge       // webhook requests on their way
+	EndpointsDisabled prometheus.Counter     // by receivers, or because they failed for days
+}
+
+func newWebhooks(auto promauto.Factory) Webhooks {
+	return Webhooks{
+		Attempts: counters(auto, "klingwatch_webhook_attempts_total",
+			"Webhook requests by result: delivered, or the class of the failure. A receiver's failure is not klingwatch's.", "result", AttemptResults),
+		AttemptSeconds: histogram(auto, "klingwatch_webhook_duration_seconds",
+			"Duration of one webhook request.", exchangeBuckets),
+		DeliveryLag: histogram(auto, "klingwatch_webhook_lag_seconds",
+			"Time from an event to its first webhook request.", waitBuckets),
+		Exhausted: counter(auto, "klingwatch_webhook_exhausted_total",
+			"Deliveries given up after the last attempt."),
+		BreakersOpen: gauge(auto, "klingwatch_webhook_breakers_open",
+			"Receivers that keep failing and whose webhooks are held back by this process. A receiver's failure is not klingwatch's."),
+		WebhooksSending: gauge(auto, "klingwatch_webhook_requests_in_flight",
+			"Webhook requests on their way."),
+		EndpointsDisabled: counter(auto, "klingwatch_webhook_endpoints_disabled_total",
+			"Endpoints disabled because they asked for it or failed for days."),
+	}
+}
