@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"time"
 
@@ -33,6 +34,11 @@ const idleInTransaction = "3s"
 // Open returns a pool of at most maxConns connections and checks that the
 // database answers. Errors are one line and hold no password.
 func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error) {
+	return open(ctx, url, maxConns, nil)
+}
+
+// open is Open with further parameters of the sessions.
+func open(ctx context.Context, url string, maxConns int32, parameters map[string]string) (*pgxpool.Pool, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, errors.New("DATABASE_URL is not a Postgres URL like postgres://user:password@host:5432/database")
@@ -47,6 +53,7 @@ func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error
 	// A process that is stopped in the middle of a transaction must not hold its
 	// rows: the others could write none of those tasks.
 	cfg.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = idleInTransaction
+	maps.Copy(cfg.ConnConfig.RuntimeParams, parameters)
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, connectError(cfg, err)
@@ -76,6 +83,13 @@ func connectError(cfg *pgxpool.Config, err error) error {
 		return fmt.Errorf("connecting to %s: the host's name cannot be resolved", place)
 	}
 	return fmt.Errorf("connecting to %s: %w", place, errors.Unwrap(err))
+}
+
+// LimitLockWait bounds, for the rest of a transaction, how long a statement waits
+// for a row that somebody else has locked.
+func LimitLockWait(ctx context.Context, tx pgx.Tx, limit time.Duration) error {
+	_, err := tx.Exec(ctx, `select set_config('lock_timeout', $1, true)`, fmt.Sprintf("%dms", limit.Milliseconds()))
+	return err
 }
 
 // one reads exactly one row into T; none gives ErrNotFound.

@@ -41,14 +41,23 @@ func openDatabase(ctx context.Context, s settings, conns int32, notify func(stri
 		}
 		return &database{Pool: pool, url: s.DatabaseURL}, nil
 	}
-	dir := s.DataDir
-	if dir == "" {
-		var err error
-		if dir, err = embeddedpg.DefaultDataDir(); err != nil {
-			return nil, fmt.Errorf("%w (KLINGWATCH_DATA_DIR)", err)
-		}
+	dir, err := s.dataDir()
+	if err != nil {
+		return nil, err
 	}
 	return openEmbedded(ctx, embeddedpg.Config{DataDir: dir, BinDir: s.PostgresBinDir, Notify: notify}, conns)
+}
+
+// dataDir is where the embedded Postgres keeps its data.
+func (s settings) dataDir() (string, error) {
+	if s.DataDir != "" {
+		return s.DataDir, nil
+	}
+	dir, err := embeddedpg.DefaultDataDir()
+	if err != nil {
+		return "", fmt.Errorf("%w (KLINGWATCH_DATA_DIR)", err)
+	}
+	return dir, nil
 }
 
 func openEmbedded(ctx context.Context, cfg embeddedpg.Config, conns int32) (*database, error) {

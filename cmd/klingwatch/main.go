@@ -42,6 +42,7 @@ type commands struct {
 	Endpoints   endpointsCommand   `cmd:"" help:"Receivers of every task's events."`
 	Deliveries  deliveriesCommand  `cmd:"" help:"Webhooks on their way and those that ended."`
 	Keys        keysCommand        `cmd:"" help:"Secrets that sign webhooks."`
+	Doctor      doctorCommand      `cmd:"" help:"Look for what is wrong: settings, database, relay, key, services, webhooks; changes nothing."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running service whether it is ready; exit code 0 if so."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
 	Settings    settingsCommand    `cmd:"" hidden:"" help:"Print the table of settings (Markdown)."`
