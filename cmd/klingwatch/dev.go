@@ -201,11 +201,16 @@ func (d *devStack) serve(ctx context.Context) error {
 	}
 	webhooks := webhook.NewClient(webhook.Config{AllowNetworks: networks})
 	defer webhooks.Close()
+	tracer, stopTracing, err := startTracing(ctx, d.log)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 	m := metrics.New()
 	return serve(ctx, settings{}, d.listener, d.database, m, d.log, worker.New(worker.Config{
 		Pool: d.database.Pool, Relay: relay, Webhooks: webhooks, Metrics: m, Log: d.log,
 		PollInterval: devPollInterval, PollRate: devPollRate, PollTimeout: klingapi.DefaultTimeout,
-		TaskDeadline: time.Hour, WebhookTimeout: webhook.DefaultTimeout, NotFoundGrace: devNotFoundGrace,
+		TaskDeadline: time.Hour, WebhookTimeout: webhook.DefaultTimeout, NotFoundGrace: devNotFoundGrace, Tracer: tracer,
 	}))
 }
 

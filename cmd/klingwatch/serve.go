@@ -57,6 +57,11 @@ func (cmd serveCommand) Run(ctx context.Context, c *console) (err error) {
 	if err := requireSchema(ctx, d.Pool); err != nil {
 		return fmt.Errorf("%w, or start with serve --migrate", err)
 	}
+	tracer, stopTracing, err := startTracing(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 	m := metrics.New()
 	m.Build.WithLabelValues(version()).Set(1)
 	webhooks := s.webhooks()
@@ -64,7 +69,7 @@ func (cmd serveCommand) Run(ctx context.Context, c *console) (err error) {
 	return serve(ctx, s, listener, d, m, log, worker.New(worker.Config{
 		Pool: d.Pool, Relay: relay, Webhooks: webhooks, Metrics: m, Log: log,
 		PollInterval: s.PollInterval, PollRate: s.PollRate, PollTimeout: s.PollTimeout,
-		TaskDeadline: s.TaskDeadline, WebhookTimeout: s.WebhookTimeout, Keyring: s.keyring(), DeliveryRetention: s.DeliveryRetention, Retention: s.Retention,
+		TaskDeadline: s.TaskDeadline, WebhookTimeout: s.WebhookTimeout, Keyring: s.keyring(), Tracer: tracer, DeliveryRetention: s.DeliveryRetention, Retention: s.Retention,
 	}))
 }
 
