@@ -27,10 +27,12 @@ type DeliveryTarget struct {
 	Attempts int            // requests made so far
 	Tries    int            // place in the schedule: how many of its steps are used up
 	Wait     *time.Duration // until the next attempt, negative when late; nil: none is planned
+	Since    time.Time      // when the schedule began
 	Held     time.Duration  // since it is held back because its receiver fails; 0: it is not
 	EventAge time.Duration
 	Endpoint *int64 // nil: the task's callback_url
 	Disabled bool   // its endpoint is
+	Revision int    // of its endpoint, grows when that is edited or enabled
 	Thin     bool   // its endpoint wants ids and status only
 	URL      string
 	EventID  string
@@ -38,35 +40,33 @@ type DeliveryTarget struct {
 	Task     *int64 // nil: the event is about a receiver
 	Body     string
 	Secrets  []string // as stored, newest first, v1 before v1a
+
+	Traceparent string // of the change that the event tells of; "" where it was not traced
 }
 
 // DeliveryTargets reads deliveries and, at this very time, the keys that sign
 // them. Those that do not exist are left out.
 func DeliveryTargets(ctx context.Context, q Querier, ids []int64) ([]DeliveryTarget, error) {
 	return all[DeliveryTarget](ctx, q, `
-		with keys as (
-			select coalesce(endpoint, 0) as owner,
-			       version,
-			       array_agg(secret order by expires_at is not null, created_at desc) as secrets
-			from klingwatch.signing_keys
-			where expires_at is null or expires_at > now()
-			group by 1, 2
-		)
+		with`+signingKeys+`
 		select d.id,
 		       d.state,
 		       d.attempts,
 		       d.attempts - d.tries_before as tries,
 		       d.next_attempt_at - clock_timestamp() as wait,
+		       d.tries_since as since,
 		       coalesce(clock_timestamp() - d.held_since, '0') as held,
 		       clock_timestamp() - e.created_at as event_age,
 		       d.endpoint,
 		       w.disabled_at is not null as disabled,
+		       coalesce(w.revision, 0) as revision,
 		       coalesce(w.thin, false) as thin,
 		       d.url,
 		       e.event_id,
 		       e.type,
 		       e.task,
 		       e.payload::text as body,
+		       coalesce(e.traceparent, '') as traceparent,
 		       coalesce(own.secrets, '{}') || coalesce(deployment.secrets, '{}') as secrets
 		from klingwatch.deliveries d
 		join klingwatch.events e on e.id = d.event
@@ -80,28 +80,29 @@ func DeliveryTargets(ctx context.Context, q Querier, ids []int64) ([]DeliveryTar
 // DeliveryOutcome is what became of a delivery: by a request, or without one
 // (held back, parked, given up).
 type DeliveryOutcome struct {
-	Delivery         int64    `json:"delivery"`
-	Seen             int      `json:"seen"`    // attempts at the time of the decision
-	State            string   `json:"state"`   // of the delivery now
-	Wait             *float64 `json:"wait"`    // seconds until the next attempt; nil: none is planned
-	Error            *string  `json:"error"`   // why it failed, or why nothing was sent; nil when delivered
-	Held             bool     `json:"held"`    // not sent because its receiver fails
-	Skipped          bool     `json:"skipped"` // not sent, but a step of the schedule is used up
-	Sent             bool     `json:"sent"`    // what follows is about a request
-	StartedAgo       float64  `json:"started_ago"`
-	FinishedAgo      float64  `json:"finished_ago"` // both in seconds
-	StatusCode       *int     `json:"status_code"`  // nil when no answer came
-	ResponseBody     *string  `json:"response_body"`
-	RemoteAddr       *string  `json:"remote_addr"`
-	DNSSeconds       *float64 `json:"dns_seconds"`
-	ConnectSeconds   *float64 `json:"connect_seconds"`
-	TLSSeconds       *float64 `json:"tls_seconds"`
-	FirstByteSeconds *float64 `json:"first_byte_seconds"`
+	Delivery         int64     `json:"delivery"`
+	Seen             int       `json:"seen"`    // attempts at the time of the decision
+	Since            time.Time `json:"since"`   // when the schedule began that it belongs to
+	State            string    `json:"state"`   // of the delivery now
+	Wait             *float64  `json:"wait"`    // seconds until the next attempt; nil: none is planned
+	Error            *string   `json:"error"`   // why it failed, or why nothing was sent; nil when delivered
+	Held             bool      `json:"held"`    // not sent because its receiver fails
+	Skipped          bool      `json:"skipped"` // not sent, but a step of the schedule is used up
+	Sent             bool      `json:"sent"`    // what follows is about a request
+	StartedAgo       float64   `json:"started_ago"`
+	FinishedAgo      float64   `json:"finished_ago"` // both in seconds
+	StatusCode       *int      `json:"status_code"`  // nil when no answer came
+	ResponseBody     *string   `json:"response_body"`
+	RemoteAddr       *string   `json:"remote_addr"`
+	DNSSeconds       *float64  `json:"dns_seconds"`
+	ConnectSeconds   *float64  `json:"connect_seconds"`
+	TLSSeconds       *float64  `json:"tls_seconds"`
+	FirstByteSeconds *float64  `json:"first_byte_seconds"`
 }
 
 // RecordDeliveries writes outcomes: a row for each request, and the new state of
-// its delivery. A state that somebody else has changed meanwhile is left alone,
-// unless the webhook did arrive.
+// its delivery. A state that somebody else has changed meanwhile is left alone
+// (sent again, canceled), but for one that was given up and did arrive.
 func RecordDeliveries(ctx context.Context, q Querier, outcomes []DeliveryOutcome) error {
 	input, err := json.Marshal(outcomes)
 	if err != nil {
@@ -111,9 +112,9 @@ func RecordDeliveries(ctx context.Context, q Querier, outcomes []DeliveryOutcome
 		with outcome as (
 			select o.*,
 			       d.state in ('pending', 'exhausted') and o.state = 'delivered'
-			           or d.state = 'pending' and d.attempts = o.seen as applies
+			           or d.state = 'pending' and d.attempts = o.seen and d.tries_since = o.since as applies
 			from jsonb_to_recordset(@outcomes::jsonb) as o(
-			     delivery bigint, seen int, state text, wait float8, error text, held bool, skipped bool, sent bool, started_ago float8, finished_ago float8,
+			     delivery bigint, seen int, since timestamptz, state text, wait float8, error text, held bool, skipped bool, sent bool, started_ago float8, finished_ago float8,
 			     status_code int, response_body text, remote_addr text,
 			     dns_seconds real, connect_seconds real, tls_seconds real, first_byte_seconds real)
 			join klingwatch.deliveries d on d.id = o.delivery
@@ -126,8 +127,8 @@ func RecordDeliveries(ctx context.Context, q Querier, outcomes []DeliveryOutcome
 			    next_attempt_at = case when o.applies then now() + make_interval(secs => o.wait) else d.next_attempt_at end,
 			    delivered_at = case when o.applies and o.state = 'delivered' then now() - make_interval(secs => o.finished_ago) else d.delivered_at end,
 			    last_error = case when o.applies then o.error else d.last_error end,
-			    held_since = case when o.held then coalesce(d.held_since, now()) end,
-			    tries_before = d.tries_before - o.skipped::int
+			    held_since = case when not o.applies then d.held_since when o.held then coalesce(d.held_since, now()) end,
+			    tries_before = case when o.applies then d.tries_before - o.skipped::int else d.tries_before end
 			from outcome o
 			where d.id = o.delivery
 			returning d.id, d.attempts

@@ -62,8 +62,8 @@ type EndpointChange struct {
 	Description *string
 }
 
-// ChangeEndpoint edits a receiver. Its waiting deliveries go to the new URL. It
-// returns ErrNotFound for an unknown id.
+// ChangeEndpoint edits a receiver. Its waiting deliveries go to a new URL, and
+// what is known of the old one's failures is forgotten. It returns ErrNotFound for an unknown id.
 func ChangeEndpoint(ctx context.Context, q Querier, id int64, c EndpointChange) error {
 	return existing(q.Exec(ctx, `
 		with moved as (
@@ -73,6 +73,12 @@ func ChangeEndpoint(ctx context.Context, q Querier, id int64, c EndpointChange) 
 		)
 		update klingwatch.webhook_endpoints
 		set url = coalesce(@url, url),
+		    revision = revision + 1,
+		    failing_since = case when @url::text is null then failing_since end,
+		    last_error = case when @url::text is null then last_error end,
+		    last_failed_at = case when @url::text is null then last_failed_at end,
+		    failures = case when @url::text is null then failures else 0 end,
+		    warned_at = case when @url::text is null then warned_at end,
 		    event_types = coalesce(@event_types, event_types),
 		    actions = coalesce(@actions, actions),
 		    thin = coalesce(@thin, thin),
@@ -114,15 +120,16 @@ func GetEndpoint(ctx context.Context, q Querier, id int64) (Endpoint, error) {
 		pgx.StrictNamedArgs{"id": id})
 }
 
-// DisableEndpoint stops sending to a receiver; its deliveries wait. It returns
-// false when it is disabled already, or unknown.
-func DisableEndpoint(ctx context.Context, q Querier, id int64, reason string) (disabled bool, err error) {
+// DisableEndpoint stops sending to a receiver; its deliveries wait. url, where it
+// is not empty, is the place that is meant: one that was edited meanwhile is left
+// alone. It returns false where nothing was disabled.
+func DisableEndpoint(ctx context.Context, q Querier, id int64, url, reason string) (disabled bool, err error) {
 	tag, err := q.Exec(ctx, `
 		update klingwatch.webhook_endpoints
 		set disabled_at = now(),
 		    disabled_reason = @reason
-		where id = @id and disabled_at is null`,
-		pgx.StrictNamedArgs{"id": id, "reason": reason})
+		where id = @id and disabled_at is null and (@url = '' or url = @url)`,
+		pgx.StrictNamedArgs{"id": id, "url": url, "reason": reason})
 	return tag.RowsAffected() > 0, err
 }
 
@@ -133,85 +140,12 @@ func EnableEndpoint(ctx context.Context, q Querier, id int64) error {
 		update klingwatch.webhook_endpoints
 		set disabled_at = null,
 		    disabled_reason = null,
+		    revision = revision + 1,
 		    failing_since = null,
+		    last_failed_at = null,
+		    failures = 0,
 		    warned_at = null,
 		    last_error = null
 		where id = @id`,
 		pgx.StrictNamedArgs{"id": id}))
-}
-
-// ReleaseDeliveries plans the deliveries that waited for enabled endpoints:
-// those of one, or (endpoint 0) of all. Their schedule begins anew. It returns
-// how many there are.
-func ReleaseDeliveries(ctx context.Context, q Querier, endpoint int64) (released int, err error) {
-	err = q.QueryRow(ctx, `
-		with released as (
-			update klingwatch.deliveries d
-			set next_attempt_at = now(),
-			    tries_before = attempts,
-			    tries_since = now(),
-			    last_error = null
-			from klingwatch.webhook_endpoints w
-			where d.state = 'pending' and d.next_attempt_at is null and w.id = d.endpoint and w.disabled_at is null
-			  and (@endpoint = 0 or d.endpoint = @endpoint)
-			returning d.id
-		)
-		select count(*)
-		from (select klingwatch.give_jobs('deliver', (select array_agg(id) from released))) as given,
-		     released`,
-		pgx.StrictNamedArgs{"endpoint": endpoint}).Scan(&released)
-	return released, err
-}
-
-// RecordHealth writes which receivers began to fail, with the reason, and which
-// work again. Those whose health did not change are not touched.
-func RecordHealth(ctx context.Context, q Querier, failing map[int64]string, working []int64) error {
-	ids, reasons := make([]int64, 0, len(failing)), make([]string, 0, len(failing))
-	for id, reason := range failing {
-		ids, reasons = append(ids, id), append(reasons, reason)
-	}
-	_, err := q.Exec(ctx, `
-		update klingwatch.webhook_endpoints w
-		set failing_since = case when h.fails then now() end,
-		    last_error = h.reason,
-		    warned_at = null
-		from (select id, reason, true as fails from unnest(@failing::bigint[], @reasons::text[]) as f(id, reason)
-		      union all
-		      select id, null, false from unnest(@working::bigint[]) as o(id)) as h
-		where w.id = h.id and (w.failing_since is null) = h.fails`,
-		pgx.StrictNamedArgs{"failing": ids, "reasons": reasons, "working": working})
-	return err
-}
-
-// FailingEndpoint is a receiver that has not accepted anything for a while.
-type FailingEndpoint struct {
-	ID           int64
-	URL          string
-	FailingSince time.Time
-	FailingFor   time.Duration
-	LastError    string
-	Warned       bool
-}
-
-// FailingEndpoints returns the enabled receivers that fail for at least a time,
-// locked: another process that asks meanwhile does not get them.
-func FailingEndpoints(ctx context.Context, q Querier, atLeast time.Duration) ([]FailingEndpoint, error) {
-	return all[FailingEndpoint](ctx, q, `
-		select id,
-		       url,
-		       failing_since,
-		       now() - failing_since as failing_for,
-		       coalesce(last_error, '') as last_error,
-		       warned_at is not null as warned
-		from klingwatch.webhook_endpoints
-		where disabled_at is null and failing_since < now() - @at_least::interval
-		order by id
-		for update skip locked`,
-		pgx.StrictNamedArgs{"at_least": atLeast})
-}
-
-// MarkWarned remembers that endpoint.failing was told of a receiver.
-func MarkWarned(ctx context.Context, q Querier, id int64) error {
-	_, err := q.Exec(ctx, `update klingwatch.webhook_endpoints set warned_at = now() where id = @id`, pgx.StrictNamedArgs{"id": id})
-	return err
 }

@@ -15,6 +15,8 @@ type NewEvent struct {
 	Sequence int             `json:"sequence"`
 	Type     string          `json:"type"`
 	Payload  json.RawMessage `json:"payload"`
+
+	Traceparent *string `json:"traceparent,omitempty"` // of the change, W3C Trace Context; nil without tracing
 }
 
 // AddEvents writes events and one delivery for each receiver that wants them:
@@ -32,9 +34,9 @@ func AddEvents(ctx context.Context, q Querier, events []NewEvent) error {
 	}
 	_, err = q.Exec(ctx, `
 		with news as (
-			insert into klingwatch.events (event_id, task, sequence, type, payload)
-			select event_id, task, sequence, type, payload
-			from jsonb_to_recordset(@events::jsonb) as n(event_id text, task bigint, sequence int, type text, payload jsonb)
+			insert into klingwatch.events (event_id, task, sequence, type, payload, traceparent)
+			select event_id, task, sequence, type, payload, traceparent
+			from jsonb_to_recordset(@events::jsonb) as n(event_id text, task bigint, sequence int, type text, payload jsonb, traceparent text)
 			order by task, sequence
 			returning id, task, type
 		)

@@ -110,14 +110,7 @@ func ReturnJobs(ctx context.Context, q Querier, own int) (returned int, err erro
 			  -- not taken by a living instance in between
 			  and j.attempted_at = r.attempted_at and j.attempted_by[array_upper(j.attempted_by, 1)] = r.instance
 			  and r.instance not in (select instance from alive)
-			returning j.queue, j.kind, (j.args->>'id')::bigint as row_id
-		), due as (
-			update klingwatch.deliveries d
-			set next_attempt_at = now()
-			from returned
-			where returned.kind = 'deliver' and d.id = returned.row_id and d.state = 'pending' and d.next_attempt_at is not null
-			  and exists (select from klingwatch.delivery_attempts a
-			              where a.delivery = d.id and a.attempt = d.attempts and a.finished_at is null)
+			returning j.queue
 		), resigned as (
 			-- what a dead leader does not do any more, another may begin at its next election
 			delete from klingwatch.river_leader where leader_id not in (select instance from alive)

@@ -36,13 +36,14 @@ func EnsureDeploymentKeys(ctx context.Context, q Querier, v1, v1a string) error 
 	return err
 }
 
-// RetireKey lets the current key of an endpoint (nil: the deployment) sign only
-// until the grace has passed. AddKey, in the same transaction, makes the next.
-func RetireKey(ctx context.Context, q Querier, endpoint *int64, version string, grace time.Duration) error {
+// RetireKeys lets all keys of an endpoint (nil: the deployment) and version sign
+// only until the grace has passed, those of earlier rotations, too. AddKey, in the
+// same transaction, makes the next.
+func RetireKeys(ctx context.Context, q Querier, endpoint *int64, version string, grace time.Duration) error {
 	_, err := q.Exec(ctx, `
 		update klingwatch.signing_keys
-		set expires_at = now() + @grace::interval
-		where endpoint is not distinct from @endpoint and version = @version and expires_at is null`,
+		set expires_at = least(coalesce(expires_at, 'infinity'), now() + @grace::interval)
+		where endpoint is not distinct from @endpoint and version = @version`,
 		pgx.StrictNamedArgs{"endpoint": endpoint, "version": version, "grace": grace})
 	return err
 }
@@ -71,6 +72,28 @@ func SigningKeys(ctx context.Context, q Querier) ([]SigningKey, error) {
 		left join klingwatch.webhook_endpoints w on w.id = k.endpoint
 		where k.expires_at is null or k.expires_at > now()
 		order by k.endpoint nulls first, k.version, k.expires_at is not null, k.created_at desc`)
+}
+
+// signingKeys are the keys that sign now: secrets by owner (an endpoint, or 0 for
+// the deployment) and version, the current one first.
+const signingKeys = ` keys as (
+			select coalesce(endpoint, 0) as owner,
+			       version,
+			       array_agg(secret order by expires_at is not null, created_at desc) as secrets
+			from klingwatch.signing_keys
+			where expires_at is null or expires_at > now()
+			group by 1, 2
+		)`
+
+// SigningSecrets returns what signs the webhooks of an endpoint (nil: callbacks),
+// as stored, in the order of a delivery.
+func SigningSecrets(ctx context.Context, q Querier, endpoint *int64) (secrets []string, err error) {
+	err = q.QueryRow(ctx, `
+		with`+signingKeys+`
+		select coalesce((select secrets from keys where owner = coalesce(@endpoint::bigint, 0) and version = 'v1'), '{}')
+		       || coalesce((select secrets from keys where owner = 0 and version = 'v1a'), '{}')`,
+		pgx.StrictNamedArgs{"endpoint": endpoint}).Scan(&secrets)
+	return secrets, err
 }
 
 // StoreKey replaces the stored form of a key, unless it has changed meanwhile.

@@ -85,8 +85,9 @@ const redeliveryColumns = `
 // AddRedelivery begins a bulk redelivery.
 func AddRedelivery(ctx context.Context, q Querier, r NewRedelivery) (Redelivery, error) {
 	return one[Redelivery](ctx, q, `
-		insert into klingwatch.redeliveries (endpoint, since, until, states, per_second, matched)
+		insert into klingwatch.redeliveries (endpoint, since, until, states, per_second, last, matched)
 		values (@endpoint, @since, coalesce(@until, now()), @states, @per_second,
+		        (select coalesce(max(id), 0) from klingwatch.deliveries),
 		        (select count(*)
 		         from klingwatch.deliveries
 		         where (@endpoint::bigint is null or endpoint = @endpoint) and state = any (@states)
@@ -106,20 +107,45 @@ func ListRedeliveries(ctx context.Context, q Querier, id int64, limit int) ([]Re
 		pgx.StrictNamedArgs{"id": id, "limit": limit})
 }
 
+// RedeliveryStep is what the next part of a bulk redelivery chooses from.
+type RedeliveryStep struct {
+	Endpoint  *int64
+	Since     time.Time
+	Until     time.Time
+	States    []string
+	PerSecond int
+	Position  int64 // deliveries up to this id are done
+	Last      int64
+}
+
+// LockRedelivery reads a bulk redelivery that is under way, for RedeliverSome in
+// the same transaction. It returns ErrNotFound when it has finished or is gone.
+func LockRedelivery(ctx context.Context, q Querier, id int64) (RedeliveryStep, error) {
+	return one[RedeliveryStep](ctx, q, `
+		select endpoint,
+		       since,
+		       until,
+		       states,
+		       per_second,
+		       position,
+		       last
+		from klingwatch.redeliveries
+		where id = @id and finished_at is null
+		for update`,
+		pgx.StrictNamedArgs{"id": id})
+}
+
 // RedeliverSome makes the next deliveries of a bulk redelivery due, as many as
-// it may in a second, with its progress; done when there are no more, or there
-// is no such row.
-func RedeliverSome(ctx context.Context, q Querier, id int64) (done bool, err error) {
+// it may in a second, with its progress; done when there are no more.
+func RedeliverSome(ctx context.Context, q Querier, id int64, s RedeliveryStep) (done bool, err error) {
 	err = q.QueryRow(ctx, `
-		with bulk as (
-			select * from klingwatch.redeliveries where id = @id and finished_at is null for update
-		), chosen as (
+		with chosen as (
 			select d.id
 			from klingwatch.deliveries d
-			join bulk b on (b.endpoint is null or d.endpoint = b.endpoint)
-			where d.id > b.position and d.state = any (b.states) and d.created_at >= b.since and d.created_at < b.until
+			where d.id > @position and d.id <= @last and d.state = any (@states) and d.created_at >= @since and d.created_at < @until
+			  and (@endpoint::bigint is null or d.endpoint = @endpoint)
 			order by d.id
-			limit (select per_second from bulk)
+			limit @per_second
 		), again as (
 			update klingwatch.deliveries d
 			set`+redeliver+`
@@ -131,12 +157,21 @@ func RedeliverSome(ctx context.Context, q Querier, id int64) (done bool, err err
 			set redelivered = r.redelivered + (select count(*) from again),
 			    position = coalesce((select max(c.id) from chosen c), r.position),
 			    finished_at = case when (select count(*) from chosen) < r.per_second then now() end
-			from bulk b
-			where r.id = b.id
+			where r.id = @id
 			returning r.finished_at
 		)
 		select coalesce((select finished_at is not null from progress), true) as done
 		from (select klingwatch.give_jobs('deliver', (select array_agg(id) from again where next_attempt_at is not null))) as given`,
-		pgx.StrictNamedArgs{"id": id}).Scan(&done)
+		pgx.StrictNamedArgs{
+			"id": id, "endpoint": s.Endpoint, "since": s.Since, "until": s.Until, "states": s.States, "per_second": s.PerSecond,
+			"position": s.Position, "last": s.Last,
+		}).Scan(&done)
 	return done, err
+}
+
+// StopRedelivery ends a bulk redelivery; what is due already goes out. It returns
+// ErrNotFound when it has finished or is gone.
+func StopRedelivery(ctx context.Context, q Querier, id int64) error {
+	return existing(q.Exec(ctx, `update klingwatch.redeliveries set finished_at = now() where id = @id and finished_at is null`,
+		pgx.StrictNamedArgs{"id": id}))
 }

@@ -3,6 +3,8 @@ package db
 import (
 	"context"
 	"fmt"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // GiveMissingJobs gives a job to every open task, every expired task with late
@@ -42,20 +44,23 @@ func GiveMissingJobs(ctx context.Context, q Querier) (given int, err error) {
 	return given, nil
 }
 
-// Counts are the sizes that the metrics show.
-type Counts struct {
-	Status string
-	Tasks  int64
-}
-
-// OpenTasks counts the tasks that are not terminal, by status.
-func OpenTasks(ctx context.Context, q Querier) ([]Counts, error) {
-	return all[Counts](ctx, q, `
-		select status,
-		       count(*) as tasks
-		from klingwatch.tasks
-		where finished_at is null
-		group by status`)
+// WakeDueJobs makes scheduled jobs whose time has come available, up to a number.
+// River's own scheduler does so, too, but with a query that takes minutes where
+// many come due that the planner does not know of yet.
+func WakeDueJobs(ctx context.Context, q Querier, limit int) (woken int64, err error) {
+	tag, err := q.Exec(ctx, `
+		update klingwatch.river_job
+		set state = 'available'
+		where id in (select id
+		             from klingwatch.river_job
+		             where state = 'scheduled' and scheduled_at <= now()
+		             limit @limit
+		             for update skip locked)`,
+		pgx.StrictNamedArgs{"limit": limit})
+	if err != nil {
+		return 0, fmt.Errorf("waking jobs that are due: %w", err)
+	}
+	return tag.RowsAffected(), nil
 }
 
 // Ping tells whether the database answers and has our tables.

@@ -10,12 +10,18 @@ alter table klingwatch.webhook_endpoints
     add column thin boolean not null default false,
     add column failing_since timestamptz,
     add column last_error text,
-    add column warned_at timestamptz;
+    add column last_failed_at timestamptz,
+    add column failures int not null default 0,
+    add column warned_at timestamptz,
+    add column revision int not null default 1;
 
 comment on column klingwatch.webhook_endpoints.actions is 'tasks that this receiver asked for, by action or action/action2; empty: all';
 comment on column klingwatch.webhook_endpoints.thin is 'its webhooks hold ids and status only';
 comment on column klingwatch.webhook_endpoints.failing_since is 'first failure after its last 2xx; null while it works';
-comment on column klingwatch.webhook_endpoints.last_error is 'what went wrong when it began to fail; null while it works';
+comment on column klingwatch.webhook_endpoints.last_error is 'what went wrong last, noted once a minute; null while it works';
+comment on column klingwatch.webhook_endpoints.last_failed_at is 'when it failed last, noted once a minute; null while it works';
+comment on column klingwatch.webhook_endpoints.failures is 'minutes with failures since failing_since';
+comment on column klingwatch.webhook_endpoints.revision is 'grows when it is edited or enabled: what is known of its failures is forgotten then';
 comment on column klingwatch.webhook_endpoints.warned_at is 'when endpoint.failing was told of this row of failures';
 comment on column klingwatch.webhook_endpoints.disabled_reason is 'who or what disabled it: a person, the receiver itself, or failing for days';
 
@@ -55,7 +61,9 @@ comment on column klingwatch.deliveries.tries_before is 'attempts minus this is 
 comment on column klingwatch.deliveries.tries_since is 'when the schedule began: the event, the enabling of its endpoint, or the last redelivery';
 comment on column klingwatch.deliveries.state is 'pending, delivered (a 2xx came back), exhausted (gave up), canceled (a person or the receiver stopped it)';
 
+update klingwatch.delivery_attempts set finished_at = started_at where finished_at is null;
 alter table klingwatch.delivery_attempts
+    alter column finished_at set not null,
     add column remote_addr text,
     add column dns_seconds real,
     add column connect_seconds real,
@@ -84,6 +92,7 @@ create table klingwatch.redeliveries (
     matched     bigint not null,
     redelivered bigint not null default 0,
     position    bigint not null default 0,
+    last        bigint not null,
     created_at  timestamptz not null default now(),
     finished_at timestamptz
 );
@@ -98,8 +107,33 @@ comment on column klingwatch.redeliveries.per_second is 'deliveries made due aga
 comment on column klingwatch.redeliveries.matched is 'deliveries chosen when it began';
 comment on column klingwatch.redeliveries.redelivered is 'deliveries made due again so far';
 comment on column klingwatch.redeliveries.position is 'deliveries up to this id are done';
+comment on column klingwatch.redeliveries.last is 'deliveries after this id came later and are not chosen';
 comment on column klingwatch.redeliveries.created_at is 'when it was asked for';
 comment on column klingwatch.redeliveries.finished_at is 'null while under way';
+
+-- A delivery of a disabled endpoint waits without a job.
+create function klingwatch.enqueue_due() returns trigger
+    language plpgsql security definer set search_path = pg_catalog, klingwatch, pg_temp
+as $$
+begin
+    insert into klingwatch.river_job (kind, queue, args, max_attempts, unique_key, unique_states)
+    select 'deliver', klingwatch.job_queue('deliver', id), jsonb_build_object('id', id), 32767, klingwatch.job_key('deliver', id), b'11110001'
+    from inserted
+    where next_attempt_at is not null;
+    perform klingwatch.wake_workers('deliver', (select array_agg(id) from inserted where next_attempt_at is not null));
+    return null;
+end
+$$;
+
+comment on function klingwatch.enqueue_due() is 'Trigger: a River job for each inserted delivery that is due.';
+revoke all on function klingwatch.enqueue_due() from public;
+
+drop trigger enqueue on klingwatch.deliveries;
+create trigger enqueue after insert on klingwatch.deliveries
+    referencing new table as inserted for each statement execute function klingwatch.enqueue_due();
+
+-- The planner must notice when many jobs are scheduled that were not before: River's scheduler is quadratic without.
+alter table klingwatch.river_job set (autovacuum_analyze_scale_factor = 0.05, autovacuum_analyze_threshold = 1000);
 
 create trigger enqueue after insert on klingwatch.redeliveries
     referencing new table as inserted for each statement execute function klingwatch.enqueue('redeliver');

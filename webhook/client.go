@@ -96,6 +96,8 @@ type Message struct {
 	ID      string   // webhook-id
 	Body    []byte   // the JSON, signed as it is
 	Secrets []string // whsec_ and whsk_ keys, newest first
+
+	Traceparent string // lets the receiver join a trace (W3C Trace Context); "": none
 }
 
 // Send makes one attempt. It does not return an error: what went wrong is part
@@ -133,6 +135,9 @@ func (c *Client) request(ctx context.Context, m Message, now time.Time) (req *ht
 	req.Header.Set("webhook-id", m.ID)
 	req.Header.Set("webhook-timestamp", strconv.FormatInt(now.Unix(), 10))
 	req.Header.Set("webhook-signature", signature)
+	if m.Traceparent != "" {
+		req.Header.Set("traceparent", m.Traceparent)
+	}
 	return req, "", nil
 }
 

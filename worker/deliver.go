@@ -119,6 +119,7 @@ func (d *deliverWorker) send(ctx context.Context, t db.DeliveryTarget, p *pass) 
 	message, err := d.message(t)
 	if err != nil {
 		d.receivers.cancel(p)
+		d.Metrics.Attempts.WithLabelValues(webhook.ErrorSigning).Inc()
 		d.Log.Error("a webhook cannot be signed, trying again", "delivery", t.ID, "error", err.Error(), "in", sealedWait.String())
 		return d.hold(t, heldError{wait: sealedWait, reason: webhook.ErrorSigning + ": " + err.Error()})
 	}
@@ -126,14 +127,16 @@ func (d *deliverWorker) send(ctx context.Context, t db.DeliveryTarget, p *pass) 
 		d.Metrics.DeliveryLag.Observe(t.EventAge.Seconds())
 	}
 	begun := time.Now()
+	traced := d.traceAttempt(t, &message)
 	result := d.Webhooks.Send(ctx, message)
+	traced(result)
 	took := time.Since(begun)
 	if !result.Delivered() && ctx.Err() != nil {
 		// A stop cut it off: whether the receiver got it nobody knows. It is sent again.
 		d.receivers.leave(p, answerNeutral, took, 0)
 		return ctx.Err()
 	}
-	if d.receivers.leave(p, receiverAnswer(result), took, result.RetryAfter) {
+	if d.receivers.leave(p, receiverAnswer(t, result), took, result.RetryAfter) {
 		d.tellBreaker(t, result)
 	}
 	outcome := afterAttempt(t, result, rand.Float64())
@@ -198,7 +201,7 @@ func (d *deliverWorker) tellAttempt(r *deliveryRecord) {
 	}
 	if r.result == nil {
 		if o.State != db.DeliveryPending {
-			d.Log.Info("webhook ended", "delivery", t.ID, "event_id", t.EventID, "url", redact(t.URL), "state", o.State, "error", *o.Error)
+			d.Log.Info("webhook ended", "delivery", t.ID, "event_id", t.EventID, "url", hostOf(t.URL), "state", o.State, "error", *o.Error)
 		}
 		return
 	}
@@ -210,7 +213,7 @@ func (d *deliverWorker) tellAttempt(r *deliveryRecord) {
 	}
 	d.Metrics.Attempts.WithLabelValues(label).Inc()
 	attrs := []any{
-		"delivery", t.ID, "event_id", t.EventID, "type", t.Type, "url", redact(t.URL),
+		"delivery", t.ID, "event_id", t.EventID, "type", t.Type, "url", hostOf(t.URL),
 		"attempt", t.Attempts + 1, "status_code", r.result.StatusCode, "state", o.State, "took", took.Round(time.Millisecond).String(),
 	}
 	if t.Task != nil {

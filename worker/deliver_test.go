@@ -232,7 +232,7 @@ func TestAFailingEndpointIsToldOfAndDisabled(t *testing.T) {
 	operator := newDeliveryLog(t, nil)
 	addEndpoint(t, pool, db.NewEndpoint{URL: operator.URL, EventTypes: []string{webhook.EndpointFailing, webhook.EndpointDisabled}})
 	failing := newDeliveryLog(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
-	id := addEndpoint(t, pool, db.NewEndpoint{URL: failing.URL, EventTypes: webhook.Types})
+	id := addEndpoint(t, pool, db.NewEndpoint{URL: failing.URL + "/hook?token=1", EventTypes: webhook.Types})
 	startWorker(t, config(t, pool, relayURL))
 	track(t, pool, "images/generations", "", "quick-1")
 	await(t, "it is known to fail", func() bool {
@@ -241,7 +241,7 @@ func TestAFailingEndpointIsToldOfAndDisabled(t *testing.T) {
 	types := func() (types []string) {
 		for _, p := range operator.all() {
 			var event webhook.EndpointEvent
-			if err := json.Unmarshal(p.body, &event); err != nil || event.Data.ID != id || event.Data.URL != failing.URL {
+			if err := json.Unmarshal(p.body, &event); err != nil || event.Data.ID != id || event.Data.URL != failing.URL || strings.Contains(event.Data.URL, "hook") {
 				t.Errorf("%s: %v", p.body, err)
 			}
 			types = append(types, event.Type)
@@ -249,7 +249,7 @@ func TestAFailingEndpointIsToldOfAndDisabled(t *testing.T) {
 		return types
 	}
 	age := func(by time.Duration) {
-		if _, err := pool.Exec(t.Context(), `update klingwatch.webhook_endpoints set failing_since = now() - $1::interval where id = $2`, by, id); err != nil {
+		if _, err := pool.Exec(t.Context(), `update klingwatch.webhook_endpoints set failing_since = now() - $1::interval, failures = 99 where id = $2`, by, id); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +22,10 @@ const (
 	// came to: a record that is lost means a webhook that is sent twice.
 	writePatience = 8 * time.Second
 	writeRetry    = 250 * time.Millisecond
+	// lockWait bounds the wait for a row that somebody has locked, lockPatience the
+	// time until its webhook is sent again instead.
+	lockWait     = 500 * time.Millisecond
+	lockPatience = time.Minute
 )
 
 // deliveryWriter writes what deliveries came to, many in one transaction:
@@ -45,18 +51,45 @@ func newDeliveryWriter(w *Worker) *deliveryWriter {
 }
 
 // write writes a batch. While the database is away it tries again for a while.
+// On any other trouble each record is written alone: one that cannot be written
+// must not let the others be sent twice.
 func (d *deliveryWriter) write(batch []*deliveryRecord) {
 	deadline := time.Now().Add(writePatience)
 	for {
 		err := d.writeOnce(batch)
-		if err == nil || !passing(err) || d.closing() || time.Now().After(deadline) {
+		switch {
+		case err == nil:
+		case passing(err) && !d.closing() && time.Now().Before(deadline):
+			time.Sleep(writeRetry)
+			continue
+		case !passing(err):
 			for _, r := range batch {
-				r.written <- err
+				d.writeAlone(r)
 			}
 			return
 		}
-		time.Sleep(writeRetry)
+		for _, r := range batch {
+			r.written <- err
+		}
+		return
 	}
+}
+
+// writeAlone writes one record. One whose row somebody keeps locked goes to the
+// end of the line, without holding up the others.
+func (d *deliveryWriter) writeAlone(r *deliveryRecord) {
+	err := d.writeOnce([]*deliveryRecord{r})
+	if locked(err) && !d.closing() && time.Since(r.ended) < lockPatience {
+		time.AfterFunc(writeRetry, func() { d.add(r) })
+		return
+	}
+	r.written <- err
+}
+
+// locked tells whether a row was locked for longer than lockWait.
+func locked(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.Code == "55P03"
 }
 
 // passing tells whether the same write may succeed in a moment: the database was
@@ -77,40 +110,43 @@ func (d *deliveryWriter) writeOnce(batch []*deliveryRecord) error {
 			outcomes[i].StartedAgo, outcomes[i].FinishedAgo = now.Sub(r.begun).Seconds(), now.Sub(r.ended).Seconds()
 		}
 	}
-	h := healthOf(batch)
-	var disabled []int64
+	health, leaving := healthOf(batch)
+	var disabled []unwanted
 	err := pgx.BeginFunc(ctx, d.Pool, func(tx pgx.Tx) (err error) {
+		if err := db.LimitLockWait(ctx, tx, lockWait); err != nil {
+			return err
+		}
 		if err := db.RecordDeliveries(ctx, tx, outcomes); err != nil {
 			return err
 		}
-		if len(h.failing)+len(h.working) > 0 {
-			if err := db.RecordHealth(ctx, tx, h.failing, h.working); err != nil {
+		if len(health) > 0 {
+			if err := db.RecordHealth(ctx, tx, health); err != nil {
 				return err
 			}
 		}
-		disabled, err = disable(ctx, tx, h.unwanted)
+		disabled, err = disable(ctx, tx, leaving)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("writing what %d deliveries came to: %w", len(batch), err)
 	}
-	for _, id := range disabled {
-		d.tellDisabled(id, h.unwanted[id])
+	for _, u := range disabled {
+		d.tellDisabled(u.endpoint, u.reason)
 	}
 	return nil
 }
 
-// health is what a batch shows of endpoints.
-type health struct {
-	failing  map[int64]string // with the reason
-	working  []int64
-	unwanted map[int64]string // said that they want no more webhooks
+// unwanted is an endpoint that is to be disabled.
+type unwanted struct {
+	endpoint int64
+	url      string
+	reason   string
 }
 
-// healthOf reads the last word of each endpoint in a batch.
-func healthOf(batch []*deliveryRecord) health {
-	h := health{failing: map[int64]string{}, unwanted: map[int64]string{}}
-	last := map[int64]*webhook.Result{}
+// healthOf reads the last word of each endpoint in a batch, and which of them
+// said that they want no more webhooks.
+func healthOf(batch []*deliveryRecord) (health []db.EndpointHealth, leaving []unwanted) {
+	last := map[int64]*deliveryRecord{}
 	for _, r := range batch {
 		if r.result == nil || r.target.Endpoint == nil {
 			continue
@@ -118,37 +154,33 @@ func healthOf(batch []*deliveryRecord) health {
 		id := *r.target.Endpoint
 		switch {
 		case r.result.Gone():
-			h.unwanted[id] = "the receiver answered 410 Gone"
+			leaving = append(leaving, unwanted{id, r.target.URL, "the receiver answered 410 Gone"})
 		case r.result.Disable:
-			h.unwanted[id] = "the receiver asked for it (webhook-delivery: disable)"
+			leaving = append(leaving, unwanted{id, r.target.URL, "the receiver asked for it (webhook-delivery: disable)"})
 		}
-		if receiverAnswer(*r.result) != answerNeutral {
-			last[id] = r.result
-		}
-	}
-	for id, result := range last {
-		if result.Delivered() {
-			h.working = append(h.working, id)
-		} else {
-			h.failing[id] = result.Reason()
+		if receiverAnswer(r.target, *r.result) != answerNeutral {
+			last[id] = r
 		}
 	}
-	return h
+	for _, id := range slices.Sorted(maps.Keys(last)) {
+		health = append(health, db.EndpointHealth{Endpoint: id, URL: last[id].target.URL, Error: nonEmpty(last[id].result.Reason())})
+	}
+	return health, leaving
 }
 
 // disable disables endpoints and tells those who asked to hear of it. It
 // returns those that were enabled until now.
-func disable(ctx context.Context, tx pgx.Tx, reasons map[int64]string) (disabled []int64, err error) {
-	for id, reason := range reasons {
-		done, err := db.DisableEndpoint(ctx, tx, id, reason)
+func disable(ctx context.Context, tx pgx.Tx, leaving []unwanted) (disabled []unwanted, err error) {
+	for _, u := range leaving {
+		done, err := db.DisableEndpoint(ctx, tx, u.endpoint, u.url, u.reason)
 		if err != nil {
 			return nil, err
 		}
 		if !done {
 			continue
 		}
-		disabled = append(disabled, id)
-		if err := addEndpointEvent(ctx, tx, id, webhook.EndpointDisabled, reason); err != nil {
+		disabled = append(disabled, u)
+		if err := addEndpointEvent(ctx, tx, u.endpoint, webhook.EndpointDisabled, u.reason); err != nil {
 			return nil, err
 		}
 	}
@@ -161,9 +193,8 @@ func addEndpointEvent(ctx context.Context, tx pgx.Tx, id int64, eventType, reaso
 	if err != nil {
 		return err
 	}
-	// others get this: not the query, which may hold a secret
-	place, _, _ := strings.Cut(endpoint.URL, "?")
-	data := webhook.Endpoint{ID: id, URL: place, FailingSince: endpoint.FailingSince, DisabledAt: endpoint.DisabledAt, Reason: reason}
+	// others get this: neither path nor query, which may hold a secret
+	data := webhook.Endpoint{ID: id, URL: hostOf(endpoint.URL), FailingSince: endpoint.FailingSince, DisabledAt: endpoint.DisabledAt, Reason: reason}
 	payload, err := json.Marshal(webhook.EndpointEvent{Type: eventType, Timestamp: time.Now().UTC(), Data: data})
 	if err != nil {
 		return fmt.Errorf("encoding the event: %w", err)

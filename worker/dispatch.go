@@ -34,7 +34,7 @@ func (p *poller) run(ctx context.Context) {
 			sleep(ctx, min(wait, heldLook))
 			continue
 		}
-		if p.limiter.Wait(ctx) != nil {
+		if p.awaitRate(ctx) != nil {
 			p.gate.cancel(t)
 			return
 		}

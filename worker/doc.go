@@ -26,6 +26,7 @@
 //	receivers.go requests at once to all receivers, receiver.go to each, with its breaker; delivery_writer.go what came of them
 //	endpoint_health.go  endpoints that fail for days; signing.go their keys
 //	redeliver.go many deliveries again; housekeeping.go reports, and what is old
+//	stats.go     what the metrics tell of the database; trace.go spans of polls, writes and attempts
 //	operate.go   cancel and retry
 //	sweep.go     rows without a job, jobs of instances that are gone
 //	worker.go    start, stop, the instance's lock; river.go River's settings

@@ -17,6 +17,10 @@ const (
 	// have helped.
 	warnAfter    = 24 * time.Hour
 	disableAfter = 5 * 24 * time.Hour
+	// It takes minutes with failures, the last of them not long ago: one failure
+	// before days in which nothing was sent proves nothing.
+	disableFailures = 5
+	disableQuiet    = 24 * time.Hour
 )
 
 // care is what is done about an endpoint that fails.
@@ -31,6 +35,8 @@ const (
 // careFor decides by how long an endpoint has failed.
 func careFor(e db.FailingEndpoint) care {
 	switch {
+	case e.Failures < disableFailures || e.Quiet > disableQuiet:
+		return careNone
 	case e.FailingFor >= disableAfter:
 		return careDisable
 	case e.FailingFor >= warnAfter && !e.Warned:
@@ -74,7 +80,7 @@ func (w *Worker) careFor(ctx context.Context, tx pgx.Tx, e db.FailingEndpoint) (
 	switch careFor(e) {
 	case careDisable:
 		reason := fmt.Sprintf("it failed for %s without a 2xx; last: %s", days, e.LastError)
-		disabled, err := disable(ctx, tx, map[int64]string{e.ID: reason})
+		disabled, err := disable(ctx, tx, []unwanted{{e.ID, e.URL, reason}})
 		if err != nil || len(disabled) == 0 {
 			return nil, err
 		}
@@ -84,7 +90,7 @@ func (w *Worker) careFor(ctx context.Context, tx pgx.Tx, e db.FailingEndpoint) (
 			return nil, err
 		}
 		return func() {
-			w.Log.Warn("a webhook endpoint has failed for long and will be disabled", "endpoint", e.ID, "url", redact(e.URL),
+			w.Log.Warn("a webhook endpoint has failed for long and will be disabled", "endpoint", e.ID, "url", hostOf(e.URL),
 				"failing_for", days, "disabled_after", disableAfter.String(), "error", e.LastError)
 		}, db.MarkWarned(ctx, tx, e.ID)
 	case careNone:

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,7 +23,7 @@ func (w *Worker) keepHouseUntil(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		if err := w.keepHouse(ctx); err != nil && ctx.Err() == nil {
-			w.Log.Warn("housekeeping, trying again", "error", err.Error(), "in", (housekeepingEvery * w.SweepInterval).String())
+			w.Log.Warn("housekeeping, trying again", "error", oneLine(err), "in", (housekeepingEvery * w.SweepInterval).String())
 		}
 		select {
 		case <-ctx.Done():
@@ -36,16 +37,17 @@ func (w *Worker) keepHouseUntil(ctx context.Context) {
 // a while only: signing keys whose grace has passed, deliveries and tasks that
 // ended long ago. Several instances may do it at once.
 func (w *Worker) keepHouse(ctx context.Context) error {
-	if _, err := db.RefreshReports(ctx, w.Pool); err != nil {
-		return fmt.Errorf("refreshing the reports: %w", err)
+	_, refreshed := db.RefreshReports(ctx, w.Pool)
+	if refreshed != nil {
+		refreshed = fmt.Errorf("refreshing the reports: %w", refreshed)
 	}
-	if err := db.PruneKeys(ctx, w.Pool); err != nil {
-		return fmt.Errorf("deleting old signing keys: %w", err)
+	keys := db.PruneKeys(ctx, w.Pool)
+	if keys != nil {
+		keys = fmt.Errorf("deleting old signing keys: %w", keys)
 	}
-	if err := w.prune(ctx, "deliveries", db.PruneDeliveries, w.DeliveryRetention); err != nil {
-		return err
-	}
-	return w.prune(ctx, "tasks", db.PruneTasks, w.Retention)
+	return errors.Join(refreshed, keys,
+		w.prune(ctx, "deliveries", db.PruneDeliveries, w.DeliveryRetention),
+		w.prune(ctx, "tasks", db.PruneTasks, w.Retention))
 }
 
 // prune deletes in batches what is older than a time; 0 keeps everything.

@@ -22,7 +22,7 @@ func TestOldTasksAreDeletedAndStayInTheReports(t *testing.T) {
 		 from generate_series(1, 1200) i`,
 		`insert into klingwatch.events (event_id, task, sequence, type, payload) select 'msg_' || id, id, 1, 'task.succeeded', '{}' from klingwatch.tasks`,
 		`insert into klingwatch.deliveries (event, url, state) select id, 'https://app.example/hook', case when task = 7 then 'pending' else 'delivered' end from klingwatch.events`,
-		`insert into klingwatch.delivery_attempts (delivery, attempt, status_code) select id, 1, 200 from klingwatch.deliveries`,
+		`insert into klingwatch.delivery_attempts (delivery, attempt, status_code, finished_at) select id, 1, 200, now() from klingwatch.deliveries`,
 		`insert into klingwatch.outputs (task, kind, position, url) select id, 'video', 0, 'https://cdn.example/' from klingwatch.tasks`,
 		`update klingwatch.tasks set status = 'expired', late_checks_until = now() + interval '1 h' where id = 8`,
 		`update klingwatch.tasks set status = 'processing', finished_at = null where id = 9`,

@@ -16,6 +16,9 @@ var urlQuery = regexp.MustCompile(`(https?://[^\s"'?]*)\?[^\s"']*`)
 // redact takes the queries out of the URLs in a text for the log.
 func redact(text string) string { return urlQuery.ReplaceAllString(text, "$1?...") }
 
+// oneLine makes one line of an error, as several that are joined have many.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+
 // maxWords bounds the memory for words that come from outside.
 const maxWords = 100
 

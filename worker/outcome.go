@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 // from 0 up to 1. Of an endpoint that wants no more webhooks the delivery waits
 // until a person enables it; a callback has nobody to enable it.
 func afterAttempt(t db.DeliveryTarget, result webhook.Result, random float64) db.DeliveryOutcome {
-	o := db.DeliveryOutcome{Delivery: t.ID, Seen: t.Attempts, State: db.DeliveryPending, Error: nonEmpty(result.Reason())}
+	o := db.DeliveryOutcome{Delivery: t.ID, Seen: t.Attempts, Since: t.Since, State: db.DeliveryPending, Error: nonEmpty(result.Reason())}
 	if result.Error != webhook.ErrorInvalidURL { // else nothing was sent
 		describe(&o, result)
 	}
@@ -63,7 +64,7 @@ const holdStep = time.Hour
 
 // afterHold decides what becomes of a delivery that is not sent now.
 func afterHold(t db.DeliveryTarget, held heldError, random float64) db.DeliveryOutcome {
-	o := db.DeliveryOutcome{Delivery: t.ID, Seen: t.Attempts, State: db.DeliveryPending, Error: &held.reason, Wait: secondsOf(held.wait), Held: held.refused}
+	o := db.DeliveryOutcome{Delivery: t.ID, Seen: t.Attempts, Since: t.Since, State: db.DeliveryPending, Error: &held.reason, Wait: secondsOf(held.wait), Held: held.refused}
 	if t.Held < holdStep || !held.refused {
 		return o
 	}
@@ -80,14 +81,19 @@ func afterHold(t db.DeliveryTarget, held heldError, random float64) db.DeliveryO
 // parked is a delivery that waits until its endpoint is enabled.
 func parked(t db.DeliveryTarget) db.DeliveryOutcome {
 	reason := "waits: its endpoint is disabled"
-	return db.DeliveryOutcome{Delivery: t.ID, Seen: t.Attempts, State: db.DeliveryPending, Error: &reason}
+	return db.DeliveryOutcome{Delivery: t.ID, Seen: t.Attempts, Since: t.Since, State: db.DeliveryPending, Error: &reason}
 }
 
-// receiverAnswer tells what a request showed of its receiver as a whole.
-func receiverAnswer(result webhook.Result) answer {
+// receiverAnswer tells what a request showed of its receiver as a whole. The
+// host of a callback may serve many apps: that it refuses one path (3xx, 4xx)
+// says nothing about the others.
+func receiverAnswer(t db.DeliveryTarget, result webhook.Result) answer {
+	refusal := result.StatusCode >= 300 && result.StatusCode < 500 && result.StatusCode != http.StatusTooManyRequests
 	switch {
 	case result.Delivered():
 		return answerGood
+	case t.Endpoint == nil && refusal:
+		return answerNeutral
 	case result.BlamesReceiver():
 		return answerBad
 	}
@@ -98,11 +104,17 @@ func receiverAnswer(result webhook.Result) answer {
 // callback.
 func placeOf(t db.DeliveryTarget) string {
 	if t.Endpoint != nil {
-		return fmt.Sprintf("endpoint %d", *t.Endpoint)
+		// one that was edited or enabled begins anew
+		return fmt.Sprintf("endpoint %d.%d", *t.Endpoint, t.Revision)
 	}
-	u, err := url.Parse(t.URL)
+	return hostOf(t.URL)
+}
+
+// hostOf cuts a URL down to scheme and host: path and query may hold secrets.
+func hostOf(raw string) string {
+	u, err := url.Parse(raw)
 	if err != nil {
-		return t.URL
+		return "a URL that cannot be read"
 	}
 	return u.Scheme + "://" + u.Host
 }

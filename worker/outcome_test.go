@@ -84,19 +84,20 @@ func TestADeliveryThatIsHeldBackEndsAtLast(t *testing.T) {
 func TestAnEndpointThatFailsForDaysIsWarnedAboutAndThenDisabled(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		failing time.Duration
-		warned  bool
-		want    care
+		name string
+		e    db.FailingEndpoint
+		want care
 	}{
-		{warnAfter - 1, false, careNone},
-		{warnAfter, false, careWarn},
-		{warnAfter, true, careNone},
-		{disableAfter - 1, true, careNone},
-		{disableAfter, true, careDisable},
-		{disableAfter, false, careDisable}, // nothing ran for days
+		{"not yet", db.FailingEndpoint{FailingFor: warnAfter - 1, Failures: 99}, careNone},
+		{"a day", db.FailingEndpoint{FailingFor: warnAfter, Failures: 99}, careWarn},
+		{"warned already", db.FailingEndpoint{FailingFor: warnAfter, Failures: 99, Warned: true}, careNone},
+		{"nearly five days", db.FailingEndpoint{FailingFor: disableAfter - 1, Failures: 99, Warned: true}, careNone},
+		{"five days", db.FailingEndpoint{FailingFor: disableAfter, Failures: 99, Warned: true}, careDisable},
+		{"one failure, then nothing was sent", db.FailingEndpoint{FailingFor: disableAfter, Failures: 1}, careNone},
+		{"failures, then nothing was sent for days", db.FailingEndpoint{FailingFor: disableAfter, Failures: 99, Quiet: disableQuiet + 1}, careNone},
 	} {
-		if got := careFor(db.FailingEndpoint{FailingFor: c.failing, Warned: c.warned}); got != c.want {
-			t.Errorf("failing for %s, warned %v: %d, want %d", c.failing, c.warned, got, c.want)
+		if got := careFor(c.e); got != c.want {
+			t.Errorf("%s: %d, want %d", c.name, got, c.want)
 		}
 	}
 }

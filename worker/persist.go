@@ -28,6 +28,7 @@ type settlement struct {
 	change  *db.Change    // nil: the status word is the known one
 	outputs []db.Output
 	trouble *db.Trouble // nil: last_error is right already, or part of the change
+	spans   *spans      // nil without tracing
 }
 
 // settlement decides what to write of a poll: nothing when it changed nothing.
@@ -116,6 +117,7 @@ func writeConsequences(ctx context.Context, tx pgx.Tx, done []db.Changed, byTask
 		if err != nil {
 			return err
 		}
+		event.Traceparent = s.traceparent()
 		if db.Terminal(s.change.Status) {
 			ended = append(ended, d.Task)
 		}

@@ -154,6 +154,7 @@ func (p *poller) exchange() {
 // ask makes one exchange with the relay and judges it.
 func (p *poller) ask(w *watched) {
 	begun := time.Now()
+	p.Metrics.PollLateness.Observe(begun.Sub(w.due).Seconds())
 	if p.OnPoll != nil {
 		p.OnPoll(w.task.ID, w.due, begun)
 	}
@@ -180,6 +181,7 @@ func (p *poller) ask(w *watched) {
 		p.settled(s, true, nil)
 		return
 	}
+	p.tracePoll(s, begun, now, answer)
 	p.writer.add(s)
 }
 

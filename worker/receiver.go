@@ -113,7 +113,8 @@ func (r *receiver) hold(now time.Time) heldError {
 	if !r.known { // soon it will be
 		return heldError{wait: time.Duration(float64(minAway) * (1 + rand.Float64())), reason: reason}
 	}
-	r.away = later(later(r.away, r.openUntil), now).Add(r.turnIn(1))
+	// at the speed that it may reach: who comes back too early waits again
+	r.away = later(later(r.away, r.openUntil), now).Add(r.latency / maxWindow)
 	wait := max(r.away.Sub(now), minAway)
 	if wait > maxAway {
 		wait = time.Duration(float64(maxAway) * (0.5 + 0.5*rand.Float64()))

@@ -10,13 +10,17 @@ const (
 	// maxSending bounds the requests of a process on their way at once, and with
 	// them its memory (docs/benchmarks.md).
 	maxSending = 1000
-	// reserve of them is for receivers whose last answer was a 2xx: those that
-	// never answer cannot take every slot, however many they are.
-	reserve = maxSending / 4
+	// Receivers whose last answer was a 2xx, and the others, leave some of them to
+	// each other: neither those that never answer can take every slot, however many
+	// they are, nor those that are slow.
+	maxProven   = maxSending * 9 / 10
+	maxUnproven = maxSending * 3 / 4
 	// maxWaiting deliveries wait in memory for a slot of their receiver, for
-	// maxWait; the others are brought back when their turn has come.
-	maxWaiting = 200
-	maxWait    = 15 * time.Second
+	// maxWait; the others are brought back when their turn has come. More of them
+	// where that is sooner than they would be brought back.
+	maxWaiting     = 200
+	maxWaitingFast = 1000
+	maxWait        = 15 * time.Second
 	// Those that wait keep jobs resident, whose number is bounded, too: receivers
 	// without a 2xx must leave some to the others.
 	maxWaitingInAll    = 5 * maxSending / 2
@@ -30,10 +34,13 @@ const (
 type receivers struct {
 	mu      sync.Mutex
 	byPlace map[string]*receiver
-	sending int
+	sending sending
 	waiting int
 	starved []*receiver // have a delivery to send, but no slot of the process is free
 }
+
+// sending counts requests on their way by what their receivers were then.
+type sending struct{ proven, unproven int }
 
 // turn is a delivery that waits for a slot.
 type turn struct {
@@ -43,6 +50,7 @@ type turn struct {
 // pass is the right to send one request to a receiver.
 type pass struct {
 	receiver *receiver
+	proven   bool // the receiver was, then
 	probe    bool // the one request that an open breaker lets through
 	waited   bool // so that what was read before may be old
 }
@@ -138,33 +146,49 @@ func (rs *receivers) leave(p *pass, a answer, took, slowDown time.Duration) (cha
 	return before != r.broken()
 }
 
-// room tells whether one more delivery may wait here.
+// room tells whether one more delivery may wait here. The first one always may,
+// so that a receiver gets its turn however many others wait.
 func (rs *receivers) room(r *receiver) bool {
 	inAll := maxWaitingInAll
 	if !r.proven {
 		inAll = maxWaitingUnproven
 	}
-	return rs.waiting < inAll && len(r.waiting) < maxWaiting && r.turnIn(len(r.waiting)) <= maxWait
+	here, turn := maxWaiting, r.turnIn(len(r.waiting))
+	if r.proven && turn < minAway {
+		here = maxWaitingFast
+	}
+	return len(r.waiting) == 0 || rs.waiting < inAll && len(r.waiting) < here && turn <= maxWait
 }
 
 // free tells whether a request may be sent now.
 func (rs *receivers) free(r *receiver) bool {
-	if r.broken() {
-		return !r.probing && rs.sending < maxSending
+	switch {
+	case rs.sending.proven+rs.sending.unproven >= maxSending:
+		return false
+	case r.broken():
+		return !r.probing
+	case r.sending >= r.window:
+		return false
+	case r.proven:
+		return rs.sending.proven < maxProven
 	}
-	slots := maxSending
-	if !r.proven {
-		slots -= reserve
-	}
-	return r.sending < r.window && rs.sending < slots
+	return rs.sending.unproven < maxUnproven
 }
 
 func (rs *receivers) take(r *receiver) *pass {
+	p := &pass{receiver: r, proven: r.proven, probe: r.broken()}
 	r.sending++
-	rs.sending++
-	p := &pass{receiver: r, probe: r.broken()}
+	rs.count(p, 1)
 	r.probing = r.probing || p.probe
 	return p
+}
+
+func (rs *receivers) count(p *pass, n int) {
+	if p.proven {
+		rs.sending.proven += n
+	} else {
+		rs.sending.unproven += n
+	}
 }
 
 // giveBack frees the slot of a pass for those that wait.
@@ -172,17 +196,18 @@ func (rs *receivers) giveBack(p *pass) {
 	r := p.receiver
 	r.probing = r.probing && !p.probe
 	r.sending--
-	rs.sending--
+	rs.count(p, -1)
 	r.used = time.Now()
 	rs.advance(r)
 }
 
-// advance grants turns: the receiver's own, then of those that lack only a slot
-// of the process.
+// advance grants turns. The receiver that gives a slot back stands at the end of
+// the line of all that lack only a slot of the process: else a slow one with a
+// backlog would take its own slots again and again.
 func (rs *receivers) advance(r *receiver) {
-	rs.grant(r)
+	rs.starve(r)
 	for range len(rs.starved) {
-		if rs.sending >= maxSending {
+		if rs.sending.proven+rs.sending.unproven >= maxSending {
 			return
 		}
 		s := rs.starved[0]
@@ -199,6 +224,9 @@ func (rs *receivers) grant(r *receiver) {
 		r.waiting = r.waiting[1:]
 		rs.waiting--
 		t.granted <- rs.take(r)
+	}
+	if len(r.waiting) == 0 && !r.broken() {
+		r.away = r.openUntil // nobody is before those that come now
 	}
 	rs.starve(r)
 }
@@ -248,5 +276,5 @@ func (rs *receivers) survey() (open, sending int) {
 			open++
 		}
 	}
-	return open, rs.sending
+	return open, rs.sending.proven + rs.sending.unproven
 }

@@ -2,9 +2,11 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
 	"github.com/klingwatch/klingwatch/db"
@@ -27,7 +29,18 @@ type redeliverWorker struct {
 
 // Work does one second's worth.
 func (r *redeliverWorker) Work(ctx context.Context, job *river.Job[redeliverArgs]) error {
-	done, err := db.RedeliverSome(ctx, r.Pool, job.Args.ID)
+	done := false
+	err := pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
+		step, err := db.LockRedelivery(ctx, tx, job.Args.ID)
+		if errors.Is(err, db.ErrNotFound) {
+			done = true
+			return nil
+		}
+		if err == nil {
+			done, err = db.RedeliverSome(ctx, tx, job.Args.ID, step)
+		}
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("redelivering in bulk, number %d: %w", job.Args.ID, err)
 	}

@@ -124,7 +124,7 @@ func (h *errorHandler) HandleError(ctx context.Context, job *rivertype.JobRow, e
 	}
 	if !errors.Is(err, context.Canceled) {
 		h.log.Log(ctx, level, "job failed, it is tried again", "job", job.ID, "kind", job.Kind, "args", string(job.EncodedArgs),
-			"error", strings.Join(strings.Fields(err.Error()), " "))
+			"error", oneLine(err))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,21 +15,19 @@ import (
 
 // PrepareKeys makes the deployment's signing keys where there are none, and
 // brings all keys into the form that the keyring asks for. It returns an error
-// where a key cannot be read.
+// where a key of the deployment cannot be read; an endpoint's own is told when it
+// is needed.
 func PrepareKeys(ctx context.Context, pool *pgxpool.Pool, keyring *webhook.Keyring) error {
-	if err := db.EnsureDeploymentKeys(ctx, pool, keyring.Seal(webhook.NewSecret()), keyring.Seal(webhook.NewPrivateKey())); err != nil {
-		return fmt.Errorf("preparing the signing keys: %w", err)
-	}
-	keys, err := db.SigningKeys(ctx, pool)
+	keys, err := ensureKeys(ctx, pool, keyring)
 	if err != nil {
-		return fmt.Errorf("reading the signing keys: %w", err)
+		return err
 	}
 	for _, key := range keys {
 		secret, err := keyring.Open(key.Secret)
-		if err != nil {
+		switch {
+		case err != nil && key.Endpoint == nil:
 			return fmt.Errorf("reading the signing keys: %w", err)
-		}
-		if keyring.Current(key.Secret) {
+		case err != nil || keyring.Current(key.Secret):
 			continue
 		}
 		if err := db.StoreKey(ctx, pool, key.ID, key.Secret, keyring.Seal(secret)); err != nil {
@@ -38,10 +37,44 @@ func PrepareKeys(ctx context.Context, pool *pgxpool.Pool, keyring *webhook.Keyri
 	return nil
 }
 
+// errOtherKeyring says that a secret must not be stored from here.
+var errOtherKeyring = errors.New("the stored signing keys have another form than KLINGWATCH_ENCRYPTION_KEY gives here: " +
+	"set it as the service has it, and if it is new there, restart the service first")
+
+// CheckKeyring makes the deployment's signing keys where there are none, and
+// refuses a keyring that stores keys in another form than the service does.
+func CheckKeyring(ctx context.Context, pool *pgxpool.Pool, keyring *webhook.Keyring) error {
+	keys, err := ensureKeys(ctx, pool, keyring)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if key.Endpoint == nil && !keyring.Current(key.Secret) {
+			return errOtherKeyring
+		}
+	}
+	return nil
+}
+
+// ensureKeys returns all keys, those of the deployment made where they lacked.
+func ensureKeys(ctx context.Context, pool *pgxpool.Pool, keyring *webhook.Keyring) ([]db.SigningKey, error) {
+	if err := db.EnsureDeploymentKeys(ctx, pool, keyring.Seal(webhook.NewSecret()), keyring.Seal(webhook.NewPrivateKey())); err != nil {
+		return nil, fmt.Errorf("preparing the signing keys: %w", err)
+	}
+	keys, err := db.SigningKeys(ctx, pool)
+	if err != nil {
+		return nil, fmt.Errorf("reading the signing keys: %w", err)
+	}
+	return keys, nil
+}
+
 // RotateKeys gives an endpoint (nil: the deployment) a new key of each version
 // that it has. The old ones sign as well until the grace has passed. It returns
 // the new keys, in plain.
 func RotateKeys(ctx context.Context, pool *pgxpool.Pool, keyring *webhook.Keyring, endpoint *int64, grace time.Duration) ([]string, error) {
+	if err := CheckKeyring(ctx, pool, keyring); err != nil {
+		return nil, err
+	}
 	fresh := map[string]string{db.KeyV1: webhook.NewSecret()}
 	if endpoint == nil {
 		fresh[db.KeyV1a] = webhook.NewPrivateKey()
@@ -53,7 +86,7 @@ func RotateKeys(ctx context.Context, pool *pgxpool.Pool, keyring *webhook.Keyrin
 			if !ok {
 				continue
 			}
-			if err := db.RetireKey(ctx, tx, endpoint, version, grace); err != nil {
+			if err := db.RetireKeys(ctx, tx, endpoint, version, grace); err != nil {
 				return err
 			}
 			if err := db.AddKey(ctx, tx, endpoint, version, keyring.Seal(key)); err != nil {

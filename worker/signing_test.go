@@ -3,6 +3,7 @@ package worker
 import (
 	"crypto/ed25519"
 	"encoding/base64"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -105,15 +106,32 @@ func TestStoredKeysAreEncryptedAndAMissingKeyLosesNothing(t *testing.T) {
 	track(t, pool, "images/generations", consumer.URL, "quick-1")
 	await(t, "the encrypted key signs", func() bool { return len(consumer.received()) == 1 })
 	// another deployment's key comes into the table while we run
-	if _, err := RotateKeys(t.Context(), pool, keyring("b"), nil, 0); err != nil {
-		t.Fatal(err)
+	if _, err := RotateKeys(t.Context(), pool, keyring("b"), nil, 0); !errors.Is(err, errOtherKeyring) {
+		t.Errorf("rotating with another key than the service has: %v", err)
+	}
+	other := webhook.NewSecret()
+	for _, sql := range []string{
+		`update klingwatch.signing_keys set expires_at = now() where version = 'v1'`,
+		`insert into klingwatch.signing_keys (version, secret) values ('v1', '` + keyring("b").Seal(other) + `')`,
+	} {
+		if _, err := pool.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
 	}
 	track(t, pool, "images/generations", consumer.URL, "quick-2")
 	await(t, "the webhook waits, with the reason", func() bool {
 		return number(t, pool, `select count(*) from klingwatch.deliveries where state = 'pending' and attempts = 0 and last_error like 'signing_error: %'`) == 1
 	})
 	stop()
-	cfg.Keyring = keyring("b")
+	// the operator gives both keys
+	both, err := webhook.ParseKeyring(base64.StdEncoding.EncodeToString([]byte(strings.Repeat("b", 32))) + "," + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("a", 32))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Keyring = both
+	consumer.mu.Lock()
+	consumer.secrets = []string{other}
+	consumer.mu.Unlock()
 	if _, err := pool.Exec(t.Context(), `update klingwatch.deliveries set next_attempt_at = now() where state = 'pending'`); err != nil {
 		t.Fatal(err)
 	}
@@ -121,5 +139,5 @@ func TestStoredKeysAreEncryptedAndAMissingKeyLosesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	startWorker(t, cfg)
-	await(t, "it goes out", func() bool { consumer.mu.Lock(); defer consumer.mu.Unlock(); return consumer.forged == 1 })
+	await(t, "it goes out, signed with the new key", func() bool { return len(consumer.received()) == 2 })
 }

@@ -14,6 +14,8 @@ const (
 	// lookEvery sweeps, rows without a job are looked for: that reads all open
 	// tasks, 0.1 s at 50,000.
 	lookEvery = 3
+	// maxWake bounds how many jobs that are due are woken at once.
+	maxWake = 10_000
 )
 
 // sweepUntil sweeps at once and then regularly, until ctx ends.
@@ -48,6 +50,9 @@ func (w *Worker) sweep(ctx context.Context, look bool) error {
 		return err
 	}
 	w.tellReturned(returned)
+	if _, err := db.WakeDueJobs(ctx, w.Pool, maxWake); err != nil {
+		return err
+	}
 	if !look {
 		return nil
 	}
@@ -55,7 +60,7 @@ func (w *Worker) sweep(ctx context.Context, look bool) error {
 		return err
 	}
 	// an endpoint may have been enabled while an event was written, or by plain SQL
-	if _, err := db.ReleaseDeliveries(ctx, w.Pool, 0); err != nil {
+	if _, err := db.ReleaseParked(ctx, w.Pool); err != nil {
 		return fmt.Errorf("releasing parked deliveries: %w", err)
 	}
 	given, err := db.GiveMissingJobs(ctx, w.Pool)
@@ -66,15 +71,7 @@ func (w *Worker) sweep(ctx context.Context, look bool) error {
 		w.Metrics.MissingJobs.Add(float64(given))
 		w.Log.Warn("gave jobs to tasks and deliveries that had none", "jobs", given)
 	}
-	open, err := db.OpenTasks(ctx, w.Pool)
-	if err != nil {
-		return err
-	}
-	w.Metrics.OpenTasks.Reset()
-	for _, o := range open {
-		w.Metrics.OpenTasks.WithLabelValues(o.Status).Set(float64(o.Tasks))
-	}
-	return nil
+	return w.measure(ctx)
 }
 
 func (w *Worker) tellReturned(returned int) {

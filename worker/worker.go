@@ -9,13 +9,13 @@ import (
 	"runtime/debug"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/time/rate"
 
 	"github.com/klingwatch/klingwatch/db"
@@ -32,6 +32,7 @@ type Config struct {
 	Metrics  *metrics.Metrics
 	Log      *slog.Logger
 	Keyring  *webhook.Keyring // opens the stored signing keys; nil: they are stored plainly
+	Tracer   trace.Tracer     // of what happens to tasks; nil: nothing is traced
 
 	PollInterval   time.Duration // between two polls of one task; jittered
 	PollRate       float64       // upstream requests per second
@@ -74,6 +75,7 @@ func New(cfg Config) *Worker {
 	if cfg.SweepInterval == 0 {
 		cfg.SweepInterval = DefaultSweepInterval
 	}
+	cfg.Metrics.WatchPool(cfg.Pool)
 	return &Worker{Config: cfg, limiter: rate.NewLimiter(rate.Limit(cfg.PollRate), burstOf(cfg.PollRate))}
 }
 
@@ -121,7 +123,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	for lost := false; ctx.Err() == nil; {
 		if err != nil && !lost {
 			lost = true
-			w.Log.Warn("the database connection was lost; klingwatch goes on by itself when it is back", "error", strings.Join(strings.Fields(err.Error()), " "))
+			w.Log.Warn("the database connection was lost; klingwatch goes on by itself when it is back", "error", oneLine(err))
 		}
 		sleep(ctx, reconnectWait)
 		if ctx.Err() != nil {

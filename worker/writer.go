@@ -25,9 +25,11 @@ func newWriter(w *Worker) *writer {
 // alone, so that one cannot hold up the others, and without what can be missed,
 // so that its verdict is not lost.
 func (w *writer) write(batch []*settlement) {
+	traced := w.traceWrites(batch)
 	applied, err := write(context.Background(), w.Pool, batch)
 	if err != nil && refusedValue(err) {
 		if len(batch) > 1 {
+			traced(nil, err)
 			for _, s := range batch {
 				w.write([]*settlement{s})
 			}
@@ -38,6 +40,7 @@ func (w *writer) write(batch []*settlement) {
 			applied, err = write(context.Background(), w.Pool, batch)
 		}
 	}
+	traced(applied, err)
 	for _, s := range batch {
 		ok := err == nil && (s.change == nil || applied[s.task.ID])
 		if ok {

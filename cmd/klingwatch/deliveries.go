@@ -17,6 +17,7 @@ type deliveriesCommand struct {
 	List      deliveriesList      `cmd:"" help:"List deliveries, newest first."`
 	Show      deliveriesShow      `cmd:"" help:"Show a delivery: what was sent, what came back, how long each step took."`
 	Redeliver deliveriesRedeliver `cmd:"" help:"Send again: one delivery, or all that the flags choose."`
+	Stop      deliveriesStop      `cmd:"" help:"Stop a bulk redelivery."`
 	Progress  deliveriesProgress  `cmd:"" help:"List bulk redeliveries, newest first."`
 	Cancel    deliveriesCancel    `cmd:"" help:"Stop a delivery that has not arrived yet."`
 }
@@ -24,7 +25,7 @@ type deliveriesCommand struct {
 type deliveriesList struct {
 	State    string `help:"Only deliveries in this state: pending, delivered, exhausted, canceled." placeholder:"STATE"`
 	Endpoint *int64 `help:"Only those to this endpoint." placeholder:"ID"`
-	Since    moment `help:"Only those of events since then: 2h, 2026-11-23, or a time like 2026-11-23T08:00:00Z." placeholder:"WHEN"`
+	Since    moment `help:"Only those of events since then: 2h, 7d, 2026-11-23, or a time like 2026-11-23T08:00:00Z." placeholder:"WHEN"`
 	Limit    int    `help:"At most so many." default:"50"`
 	JSON     bool   `help:"One JSON object per line."`
 }
@@ -212,6 +213,12 @@ type moment struct{ time.Time }
 
 // UnmarshalText reads it.
 func (m *moment) UnmarshalText(text []byte) error {
+	if days, ok := strings.CutSuffix(string(text), "d"); ok {
+		if n, err := strconv.Atoi(days); err == nil {
+			m.Time = time.Now().AddDate(0, 0, -n)
+			return nil
+		}
+	}
 	if d, err := time.ParseDuration(string(text)); err == nil {
 		m.Time = time.Now().Add(-d.Abs())
 		return nil
@@ -222,5 +229,5 @@ func (m *moment) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%q is neither a distance like 2h nor a time like 2026-11-23 or 2026-11-23T08:00:00Z", text)
+	return fmt.Errorf("%q is neither a distance like 2h or 7d nor a time like 2026-11-23 or 2026-11-23T08:00:00Z", text)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/webhook"
+	"github.com/klingwatch/klingwatch/worker"
 )
 
 type endpointsCommand struct {
@@ -23,6 +24,7 @@ type endpointsCommand struct {
 	Edit    endpointsEdit    `cmd:"" help:"Change what a receiver gets, or where."`
 	Ping    endpointsPing    `cmd:"" help:"Send a test webhook and tell how it went, with a snippet that verifies it."`
 	Rotate  endpointsRotate  `cmd:"" help:"Give a receiver a new secret; the old one signs as well for a while."`
+	Remove  endpointsRemove  `cmd:"" help:"Remove a receiver, with its deliveries."`
 	Disable endpointsDisable `cmd:"" help:"Stop sending to a receiver; its deliveries wait."`
 	Enable  endpointsEnable  `cmd:"" help:"Send again, what waited first."`
 }
@@ -51,6 +53,9 @@ func (e endpointsAdd) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	return withDatabase(ctx, c, func(s settings, d *database) error {
+		if err := worker.CheckKeyring(ctx, d.Pool, s.keyring()); err != nil {
+			return err
+		}
 		secret := webhook.NewSecret()
 		id, err := db.AddEndpoint(ctx, d.Pool, db.NewEndpoint{
 			URL: e.URL, EventTypes: types, Actions: actions, Thin: e.Thin, Description: e.Description, Secret: s.keyring().Seal(secret),
@@ -164,6 +169,9 @@ func (e endpointsEdit) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
+	if e.URL == nil && types == nil && actions == nil && e.Thin == nil && e.Description == nil {
+		return errors.New("say what to change: --url, --events, --actions, --thin or --description")
+	}
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
 		err := db.ChangeEndpoint(ctx, d.Pool, e.ID, db.EndpointChange{URL: e.URL, EventTypes: types, Actions: actions, Thin: e.Thin, Description: e.Description})
 		if err != nil {
@@ -192,10 +200,36 @@ func (e endpointsDisable) Run(ctx context.Context, c *console) error {
 		if _, err := db.GetEndpoint(ctx, d.Pool, e.ID); err != nil {
 			return endpointError(e.ID, err)
 		}
-		if _, err := db.DisableEndpoint(ctx, d.Pool, e.ID, "disabled by a person"); err != nil {
+		if _, err := db.DisableEndpoint(ctx, d.Pool, e.ID, "", "disabled by a person"); err != nil {
 			return endpointError(e.ID, err)
 		}
 		fmt.Fprintf(c.out, "endpoint %d is disabled; its deliveries wait\n", e.ID)
+		return nil
+	})
+}
+
+type endpointsRemove struct {
+	ID int64 `arg:"" help:"Number of the receiver."`
+}
+
+// removeBatch keeps each deletion short.
+const removeBatch = 1000
+
+func (e endpointsRemove) Run(ctx context.Context, c *console) error {
+	return withDatabase(ctx, c, func(_ settings, d *database) error {
+		if _, err := db.GetEndpoint(ctx, d.Pool, e.ID); err != nil {
+			return endpointError(e.ID, err)
+		}
+		if _, err := db.DisableEndpoint(ctx, d.Pool, e.ID, "", "it is being removed"); err != nil {
+			return endpointError(e.ID, err)
+		}
+		for done := false; !done; {
+			var err error
+			if done, err = db.RemoveEndpoint(ctx, d.Pool, e.ID, removeBatch); err != nil {
+				return endpointError(e.ID, err)
+			}
+		}
+		fmt.Fprintf(c.out, "endpoint %d is removed\n", e.ID)
 		return nil
 	})
 }

@@ -23,7 +23,7 @@ type keysShow struct {
 // Run prints what receivers need: the secret of v1, the public key of v1a.
 func (k keysShow) Run(ctx context.Context, c *console) error {
 	return withDatabase(ctx, c, func(s settings, d *database) error {
-		if err := worker.PrepareKeys(ctx, d.Pool, s.keyring()); err != nil {
+		if err := worker.CheckKeyring(ctx, d.Pool, s.keyring()); err != nil {
 			return err
 		}
 		keys, err := readKeys(ctx, s, d)
@@ -79,15 +79,24 @@ func readKeys(ctx context.Context, s settings, d *database) ([]db.SigningKey, er
 
 // publicKeys returns the v1a keys that sign now, as whpk_.
 func publicKeys(ctx context.Context, s settings, d *database) ([]string, error) {
-	keys, err := readKeys(ctx, s, d)
+	keys, err := db.SigningKeys(ctx, d.Pool)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reading the signing keys: %w", err)
 	}
 	var public []string
 	for _, key := range keys {
-		if key.Version == db.KeyV1a {
-			public = append(public, key.Secret)
+		if key.Version != db.KeyV1a {
+			continue
 		}
+		private, err := s.keyring().Open(key.Secret)
+		if err != nil {
+			return nil, err
+		}
+		whole, err := webhook.PublicKey(private)
+		if err != nil {
+			return nil, err
+		}
+		public = append(public, whole)
 	}
 	return public, nil
 }

@@ -76,7 +76,7 @@ func (c *console) hintIdle(ctx context.Context, d *database) error {
 		return fmt.Errorf("looking for a working service: %w", err)
 	}
 	if n == 0 {
-		fmt.Fprintln(c.err, "no klingwatch serve is working on this database now; the tasks wait until one does")
+		fmt.Fprintln(c.err, "no klingwatch serve is working on this database now; tasks and webhooks wait until one does")
 	}
 	return nil
 }

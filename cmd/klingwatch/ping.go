@@ -79,18 +79,15 @@ func (p endpointsPing) message(ctx context.Context, s settings, d *database) (we
 	} else if err := webhook.CheckURL(p.Receiver); err != nil {
 		return m, fmt.Errorf("%q is neither the number of an endpoint nor a URL: %w", p.Receiver, err)
 	}
-	if err := worker.PrepareKeys(ctx, d.Pool, s.keyring()); err != nil {
+	if err := worker.CheckKeyring(ctx, d.Pool, s.keyring()); err != nil {
 		return m, err
 	}
-	keys, err := db.SigningKeys(ctx, d.Pool)
+	stored, err := db.SigningSecrets(ctx, d.Pool, owner)
 	if err != nil {
 		return m, fmt.Errorf("reading the signing keys: %w", err)
 	}
-	for _, key := range keys {
-		if !signs(key, owner) {
-			continue
-		}
-		secret, err := s.keyring().Open(key.Secret)
+	for _, key := range stored {
+		secret, err := s.keyring().Open(key)
 		if err != nil {
 			return m, err
 		}
@@ -100,14 +97,6 @@ func (p endpointsPing) message(ctx context.Context, s settings, d *database) (we
 		return m, errors.New("there is no key to sign with: try klingwatch keys show")
 	}
 	return m, nil
-}
-
-// signs tells whether a key signs the webhooks of an endpoint (nil: callbacks).
-func signs(key db.SigningKey, endpoint *int64) bool {
-	if key.Version == db.KeyV1a || key.Endpoint == nil || endpoint == nil {
-		return key.Endpoint == nil && (key.Version == db.KeyV1a || endpoint == nil)
-	}
-	return *key.Endpoint == *endpoint
 }
 
 func (c *console) printPing(r pingResult) {
@@ -137,8 +126,8 @@ func (c *console) printPing(r pingResult) {
 	fmt.Fprint(c.out, verification)
 }
 
-// verification shows receivers how a webhook is verified; the README has the
-// same lines.
+// verification shows receivers how a webhook is verified; the README has more of
+// it.
 const verification = `
 Verify it with the whole secret (klingwatch keys show), whsec_ included, and the raw body:
 

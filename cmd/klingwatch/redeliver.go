@@ -14,7 +14,7 @@ import (
 type deliveriesRedeliver struct {
 	ID        int64    `arg:"" optional:"" help:"Number of one delivery."`
 	Endpoint  *int64   `help:"All to this endpoint." placeholder:"ID"`
-	Since     moment   `help:"All of events since then: 2h, 2026-11-23, or a time like 2026-11-23T08:00:00Z." placeholder:"WHEN"`
+	Since     moment   `help:"All of events since then: 2h, 7d, 2026-11-23, or a time like 2026-11-23T08:00:00Z." placeholder:"WHEN"`
 	Until     moment   `help:"All of events before then; default: now." placeholder:"WHEN"`
 	State     []string `help:"All in these states; default: exhausted." default:"exhausted" placeholder:"STATE,..."`
 	PerSecond int      `help:"How many become due in a second." default:"50"`
@@ -30,6 +30,8 @@ func (r deliveriesRedeliver) Run(ctx context.Context, c *console) error {
 		return errors.New("give either the number of one delivery or flags that choose many")
 	case r.ID == 0 && !bulk:
 		return errors.New("choose what to send again: the number of a delivery, --endpoint or --since")
+	case !r.Until.IsZero() && !r.Until.After(r.Since.Time):
+		return errors.New("--until must be later than --since")
 	case r.PerSecond < 1 || r.PerSecond > 500:
 		return fmt.Errorf("--per-second must be from 1 to 500, not %d", r.PerSecond)
 	}
@@ -56,7 +58,7 @@ func redeliverOne(ctx context.Context, c *console, d *database, id int64) error 
 		return nil
 	}
 	fmt.Fprintf(c.out, "delivery %d is due now, to %s\n", id, now.URL)
-	return nil
+	return c.hintIdle(ctx, d)
 }
 
 func (r deliveriesRedeliver) redeliverMany(ctx context.Context, c *console, d *database) error {
@@ -74,8 +76,8 @@ func (r deliveriesRedeliver) redeliverMany(ctx context.Context, c *console, d *d
 		return fmt.Errorf("beginning the redelivery: %w", err)
 	}
 	fmt.Fprintf(c.out, "redelivery %d: %d deliveries become due, %d per second; see klingwatch deliveries progress\n", bulk.ID, bulk.Matched, bulk.PerSecond)
-	if !r.Wait {
-		return nil
+	if err := c.hintIdle(ctx, d); err != nil || !r.Wait {
+		return err
 	}
 	return followRedelivery(ctx, c, d, bulk)
 }
@@ -103,6 +105,31 @@ func followRedelivery(ctx context.Context, c *console, d *database, bulk db.Rede
 		case <-time.After(waitInterval):
 		}
 	}
+}
+
+// sinceText shows the beginning of a choice; nothing where it has none.
+func sinceText(t time.Time) string {
+	if t.Year() <= 1 {
+		return ""
+	}
+	return t.Local().Format(time.DateTime)
+}
+
+type deliveriesStop struct {
+	ID int64 `arg:"" help:"Number of the redelivery."`
+}
+
+func (x deliveriesStop) Run(ctx context.Context, c *console) error {
+	return withDatabase(ctx, c, func(_ settings, d *database) error {
+		if err := db.StopRedelivery(ctx, d.Pool, x.ID); err != nil {
+			if errors.Is(err, db.ErrNotFound) {
+				return fmt.Errorf("no redelivery %d is under way; see klingwatch deliveries progress", x.ID)
+			}
+			return fmt.Errorf("stopping redelivery %d: %w", x.ID, err)
+		}
+		fmt.Fprintf(c.out, "redelivery %d is stopped; what is due already goes out\n", x.ID)
+		return nil
+	})
 }
 
 type deliveriesProgress struct {
@@ -135,7 +162,7 @@ func (x deliveriesProgress) Run(ctx context.Context, c *console) error {
 			}
 			rows = append(rows, []string{
 				strconv.FormatInt(r.ID, 10), state, fmt.Sprintf("%d of %d", r.Redelivered, r.Matched), endpoint, strings.Join(r.States, ","),
-				r.Since.Local().Format(time.DateTime), r.Until.Local().Format(time.DateTime), strconv.Itoa(r.PerSecond),
+				sinceText(r.Since), r.Until.Local().Format(time.DateTime), strconv.Itoa(r.PerSecond),
 			})
 		}
 		if !x.JSON {
