@@ -12,6 +12,9 @@ import (
 // Guard is the check of addresses at dial time.
 var Guard = guard
 
+// Answered reads an answer whose body began with an excerpt.
+var Answered = answered
+
 // SetBodyPatience bounds the reading of an answer's body.
 func (c *Client) SetBodyPatience(d time.Duration) { c.bodyPatience = d }
 

@@ -84,7 +84,8 @@ type deliveriesShow struct {
 // shownDelivery is a delivery with all that is known of it.
 type shownDelivery struct {
 	db.Delivery
-	Body       any          `json:"body"` // as it is sent
+	Headers    [][2]string  `json:"request_headers"` // of the last attempt, or of the next; signatures are left out
+	Body       any          `json:"body"`
 	AttemptLog []db.Attempt `json:"attempt_log"`
 }
 
@@ -116,8 +117,26 @@ func loadDelivery(ctx context.Context, d *database, id int64) (shown shownDelive
 		}
 	}
 	shown.Body = payload
-	shown.AttemptLog, err = db.AttemptsOf(ctx, d.Pool, []int64{id})
-	return shown, payload, err
+	if shown.AttemptLog, err = db.AttemptsOf(ctx, d.Pool, []int64{id}); err != nil {
+		return shown, nil, err
+	}
+	shown.Headers = requestHeaders(shown)
+	return shown, payload, nil
+}
+
+// requestHeaders are what a receiver gets, without the signatures.
+func requestHeaders(d shownDelivery) [][2]string {
+	timestamp := "(unix seconds of the attempt)"
+	if n := len(d.AttemptLog); n > 0 {
+		timestamp = strconv.FormatInt(d.AttemptLog[n-1].StartedAt.Unix(), 10)
+	}
+	return [][2]string{
+		{"content-type", "application/json"},
+		{"user-agent", "klingwatch/" + version()},
+		{"webhook-id", d.EventID},
+		{"webhook-timestamp", timestamp},
+		{"webhook-signature", "v1,(hidden) v1a,(hidden)"},
+	}
 }
 
 // printDelivery prints the request without its signature, and each attempt.
@@ -134,12 +153,11 @@ func (c *console) printDelivery(d shownDelivery, body []byte) {
 	} {
 		c.printField(field.name, field.value)
 	}
-	timestamp := "(unix seconds of the attempt)"
-	if n := len(d.AttemptLog); n > 0 {
-		timestamp = strconv.FormatInt(d.AttemptLog[n-1].StartedAt.Unix(), 10)
+	fmt.Fprintf(c.out, "\nPOST %s\n", clean(d.URL))
+	for _, header := range d.Headers {
+		fmt.Fprintf(c.out, "%s: %s\n", header[0], header[1])
 	}
-	fmt.Fprintf(c.out, "\nPOST %s\ncontent-type: application/json\nwebhook-id: %s\nwebhook-timestamp: %s\nwebhook-signature: v1,(hidden) v1a,(hidden)\n\n%s\n",
-		clean(d.URL), d.EventID, timestamp, clean(string(body)))
+	fmt.Fprintf(c.out, "\n%s\n", clean(string(body)))
 	for _, a := range d.AttemptLog {
 		fmt.Fprintf(c.out, "\nattempt %d, %s: %s\n", a.Attempt, when(&a.StartedAt), resultOf(a))
 		c.printField("  why", deref(a.Error))
