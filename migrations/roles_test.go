@@ -169,8 +169,10 @@ func TestAForgottenReaderDoesNotLetTheQueueBloat(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		t.Fatal("the reader was not ended")
 	}
-	churn() // the space of the first time is used again
-	if after := size(); after > held*11/10 {
+	// Without the space of the first time the second would need as much again;
+	// what the first vacuums cannot clean up yet is a part of that.
+	churn()
+	if after := size(); after > held*3/2 {
 		t.Errorf("the queue grew from %d to %d bytes after the reader was gone", held, after)
 	}
 }
