@@ -133,12 +133,7 @@ type Backlog struct {
 // a living process plans are in its memory and not seen here.
 func TaskBacklog(ctx context.Context, q Querier, deadline, grace time.Duration) (Backlog, error) {
 	return one[Backlog](ctx, q, `
-		with alive as materialized (
-			select 'kw' || objid as instance
-			from pg_locks
-			where locktype = 'advisory' and classid = @class and objsubid = 2 and granted
-			  and database = (select oid from pg_database where datname = current_database())
-		), task as (
+		with`+liveInstances+`, task as (
 			select t.id,
 			       -- a Go duration holds 292 years, a deadline may be older
 			       least(interval '100 years', now() - least(
@@ -146,7 +141,7 @@ func TaskBacklog(ctx context.Context, q Querier, deadline, grace time.Duration) 
 			           case when t.status = 'pending' and t.polls = 0 then t.created_at end,
 			           case when j.state <> 'running' then j.scheduled_at end)) as late,
 			       j.id is null
-			           or j.state = 'running' and j.attempted_by[array_upper(j.attempted_by, 1)] not in (select instance from alive) as unattended
+			           or j.state = 'running' and j.attempted_by[array_upper(j.attempted_by, 1)] not in (select name from instances) as unattended
 			from klingwatch.tasks t
 			left join klingwatch.river_job j on j.unique_key = klingwatch.job_key('poll', t.id) and j.unique_states is not null
 			     and klingwatch.river_job_state_in_bitmask(j.unique_states, j.state)

@@ -14,6 +14,15 @@ const instanceLock = 0x6b6c6e67
 // maxInstances bounds the search for a free slot.
 const maxInstances = 1000
 
+// liveInstances are the locks that processes hold which work on this database
+// now, as a query of a with clause; it takes the parameter @class, instanceLock.
+const liveInstances = ` instances as materialized (
+			select objid as slot, 'kw' || objid as name, pid
+			from pg_locks
+			where locktype = 'advisory' and classid = @class and objsubid = 2 and granted
+			  and database = (select oid from pg_database where datname = current_database())
+		)`
+
 // InstanceID names the instance in a slot, in river_job.attempted_by. It is
 // short because River keeps up to 100 of them per row.
 func InstanceID(slot int) string { return fmt.Sprintf("kw%d", slot) }
@@ -47,10 +56,9 @@ func ClaimInstance(ctx context.Context, conn *pgx.Conn) (slot int, err error) {
 // LiveInstances counts the processes that work on this database now.
 func LiveInstances(ctx context.Context, q Querier) (n int, err error) {
 	err = q.QueryRow(ctx, `
+		with`+liveInstances+`
 		select count(*)
-		from pg_locks
-		where locktype = 'advisory' and classid = @class and objsubid = 2 and granted
-		  and database = (select oid from pg_database where datname = current_database())`,
+		from instances`,
 		pgx.StrictNamedArgs{"class": instanceLock}).Scan(&n)
 	return n, err
 }
@@ -63,14 +71,12 @@ func ShareWork(ctx context.Context, conn *pgx.Conn, slot, tasks int) (instances 
 	err = conn.QueryRow(ctx, `
 		with told as materialized (
 			select set_config('application_name', 'klingwatch kw' || @slot::int || ' tasks=' || @tasks::int, false)
-		), alive as (
-			select l.objid = @slot as mine,
+		),`+liveInstances+`, alive as (
+			select i.slot = @slot as mine,
 			       -- an instance that another role runs does not show its name: the others count it as their like
 			       greatest(coalesce(substring(a.application_name from 'tasks=([0-9]+)')::float8, @tasks), 1) as tasks
-			from pg_locks l
+			from instances i
 			join pg_stat_activity a using (pid)
-			where l.locktype = 'advisory' and l.classid = @class and l.objsubid = 2 and l.granted
-			  and l.database = (select oid from pg_database where datname = current_database())
 		)
 		select count(*), greatest(@tasks::float8, 1) / (greatest(@tasks::float8, 1) + coalesce(sum(alive.tasks) filter (where not alive.mine), 0))
 		from told
@@ -83,23 +89,17 @@ func ShareWork(ctx context.Context, conn *pgx.Conn, slot, tasks int) (instances 
 }
 
 // ReturnJobs gives back the running jobs of instances that are gone, so that
-// they are worked at once instead of after River's rescue, and lets their
-// interrupted webhook attempts be made again. A dead leader of River's loses its
-// office. own is the caller's slot when it
-// has just claimed it and runs nothing yet, else 0. It returns how many jobs
-// were given back.
+// they are worked at once instead of after River's rescue. A dead leader of
+// River's loses its office. own is the caller's slot when it has just claimed it
+// and runs nothing yet, else 0. It returns how many jobs were given back.
 func ReturnJobs(ctx context.Context, q Querier, own int) (returned int, err error) {
 	err = q.QueryRow(ctx, `
 		with running as materialized (
 			select id, attempted_at, attempted_by[array_upper(attempted_by, 1)] as instance
 			from klingwatch.river_job
 			where state = 'running'
-		), alive as (
-			select 'kw' || objid as instance
-			from pg_locks
-			where locktype = 'advisory' and classid = @class and objsubid = 2 and granted
-			  and database = (select oid from pg_database where datname = current_database())
-			  and objid <> @own
+		),`+liveInstances+`, alive as (
+			select name from instances where slot <> @own
 		), returned as (
 			update klingwatch.river_job j
 			set state = 'available',
@@ -109,11 +109,11 @@ func ReturnJobs(ctx context.Context, q Querier, own int) (returned int, err erro
 			where j.id = r.id and j.state = 'running'
 			  -- not taken by a living instance in between
 			  and j.attempted_at = r.attempted_at and j.attempted_by[array_upper(j.attempted_by, 1)] = r.instance
-			  and r.instance not in (select instance from alive)
+			  and r.instance not in (select name from alive)
 			returning j.queue
 		), resigned as (
 			-- what a dead leader does not do any more, another may begin at its next election
-			delete from klingwatch.river_leader where leader_id not in (select instance from alive)
+			delete from klingwatch.river_leader where leader_id not in (select name from alive)
 		), woken as (
 			select pg_notify('klingwatch.river_insert', json_build_object('queue', queue)::text)
 			from (select distinct queue from returned) q
