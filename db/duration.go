@@ -30,6 +30,7 @@ func RecentLifetimes(ctx context.Context, q Querier, limit int) ([]Lifetime, err
 		       status in ('succeeded', 'failed') as ended
 		from (select * from klingwatch.tasks order by id desc limit @limit) t
 		where status in ('pending', 'submitted', 'processing', 'succeeded', 'failed', 'expired')
+		  and retried_at is null
 		  and created_at > now() - interval '30 days'`,
 		pgx.StrictNamedArgs{"limit": limit})
 }

@@ -8,22 +8,26 @@ import (
 )
 
 // PruneTasks deletes up to a number of tasks that ended longer ago than a time,
-// with outputs, events and deliveries. Their days stay in the reports: only
-// summarized days lose tasks, and are not summarized again. A task with a
-// delivery under way, or with late checks to come, is left. Fewer than limit:
-// none are left.
+// with outputs, events and deliveries. Their days stay in the reports: a day loses
+// tasks only when all of it and of the days before has ended and is summarized,
+// and is not summarized again. A task with a webhook under way is left; one that
+// waits for a disabled endpoint goes with its task. Fewer than limit: none are
+// left.
 func PruneTasks(ctx context.Context, q Querier, older time.Duration, limit int) (pruned int, err error) {
 	err = q.QueryRow(ctx, `
-		with old as (
+		with living as (
+			select least((select summarized_until from klingwatch.report_state),
+			             (select klingwatch.utc_day(min(created_at)) from klingwatch.tasks where finished_at is null),
+			             (select klingwatch.utc_day(min(created_at)) from klingwatch.tasks where late_checks_until is not null and late_checks_until > now())) as day
+		), old as (
 			select t.id, t.created_at
 			from klingwatch.tasks t
 			where t.finished_at < now() - @older::interval
 			  and t.created_at < now() - @older::interval
-			  and t.created_at < klingwatch.utc_midnight((select summarized_until from klingwatch.report_state))
-			  and (t.late_checks_until is null or t.late_checks_until < now())
+			  and t.created_at < klingwatch.utc_midnight((select day from living))
 			  and not exists (select from klingwatch.events e
 			                  join klingwatch.deliveries d on d.event = e.id
-			                  where e.task = t.id and d.state = 'pending')
+			                  where e.task = t.id and d.state = 'pending' and d.next_attempt_at is not null)
 			limit @limit
 			for update of t skip locked
 		), frozen as (

@@ -145,6 +145,7 @@ func ReopenTask(ctx context.Context, q Querier, id int64, deadline time.Duration
 			    last_polled_at = null,
 			    finished_at = null,
 			    late_checks_until = null,
+			    retried_at = now(),
 			    deadline_at = now() + @deadline::interval
 			where id = @id and status in ('succeeded', 'failed', 'expired', 'not_found')
 			returning id

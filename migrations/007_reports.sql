@@ -5,7 +5,12 @@
 create index tasks_created_at on klingwatch.tasks using brin (created_at) with (autosummarize = on, pages_per_range = 16);
 create index events_created_at on klingwatch.events using brin (created_at) with (autosummarize = on, pages_per_range = 16);
 create index deliveries_created_at on klingwatch.deliveries using brin (created_at) with (autosummarize = on, pages_per_range = 16);
+create index deliveries_exhausted on klingwatch.deliveries (id) where state = 'exhausted';
 create index outputs_expires_at on klingwatch.outputs using brin (expires_at) with (autosummarize = on, pages_per_range = 16);
+
+-- The time that a task lay finished before it was asked again is no part of how long it took.
+alter table klingwatch.tasks add column retried_at timestamptz;
+comment on column klingwatch.tasks.retried_at is 'when a person had it asked again last (klingwatch retry); its durations are in no report then';
 
 create function klingwatch.utc_day(at timestamptz) returns date
     language sql immutable parallel safe
@@ -21,7 +26,7 @@ comment on function klingwatch.utc_midnight(date) is 'When a day begins, in UTC.
 
 create function klingwatch.receiver_host(url text) returns text
     language sql immutable parallel safe
-    return substring(url from '^[a-zA-Z]+://[^/?]+');
+    return lower(substring(url from '^[a-zA-Z]+://[^/?#]+'));
 
 comment on function klingwatch.receiver_host(text) is 'Scheme and host of a webhook receiver.';
 
@@ -48,9 +53,9 @@ create function klingwatch.daily_rows(since timestamptz, until timestamptz)
                count(*) filter (where t.status = 'not_found'),
                count(*) filter (where t.status = 'canceled'),
                percentile_cont(array[0.5, 0.9, 0.99]) within group (order by extract(epoch from t.finished_at - t.created_at)::double precision)
-                   filter (where t.status in ('succeeded', 'failed')),
+                   filter (where t.status in ('succeeded', 'failed') and t.retried_at is null),
                percentile_cont(array[0.5, 0.9, 0.99]) within group (order by extract(epoch from t.finished_at - t.processing_at)::double precision)
-                   filter (where t.status in ('succeeded', 'failed') and t.processing_at is not null),
+                   filter (where t.status in ('succeeded', 'failed') and t.processing_at is not null and t.retried_at is null),
                avg(t.polls),
                sum(t.unit_deduction)
         from klingwatch.tasks t
@@ -210,6 +215,15 @@ begin
         from klingwatch.events e
         join klingwatch.tasks t on t.id = e.task
         where e.created_at >= state.refreshed_at - interval '1 minute' and t.created_at < klingwatch.utc_midnight(state.summarized_until)
+        union
+        -- and those with tasks that are open again, which makes no event
+        select o.day
+        from (select klingwatch.utc_day(created_at) as day, count(*) as tasks
+              from klingwatch.tasks
+              where finished_at is null and created_at < klingwatch.utc_midnight(state.summarized_until)
+              group by 1) as o
+        left join (select day, sum(pending + submitted + processing) as tasks from klingwatch.daily_summaries group by day) as s using (day)
+        where o.tasks is distinct from s.tasks
     loop
         continue when wanted < state.frozen_until;
         perform klingwatch.summarize_day(wanted);
@@ -221,7 +235,7 @@ begin
            percentile_cont(0.5) within group (order by t.finished_at - t.created_at),
            percentile_cont(0.9) within group (order by t.finished_at - t.created_at)
     from (select * from klingwatch.tasks order by id desc limit 20000) as t
-    where t.status in ('succeeded', 'failed')
+    where t.status in ('succeeded', 'failed') and t.retried_at is null
     group by 1, 2
     on conflict (action, action2) do update set tasks = excluded.tasks, p50 = excluded.p50, p90 = excluded.p90;
 
@@ -263,7 +277,7 @@ comment on column klingwatch.report_daily.expired is 'of them, expired: not ende
 comment on column klingwatch.report_daily.not_found is 'of them, unknown to the relay';
 comment on column klingwatch.report_daily.canceled is 'of them, canceled by a person';
 comment on column klingwatch.report_daily.success_rate is 'succeeded as part of those that ended, canceled ones left out; null when none has ended';
-comment on column klingwatch.report_daily.p50_seconds is 'median time from insert to end, of those that succeeded or failed';
+comment on column klingwatch.report_daily.p50_seconds is 'median time from insert to end, of those that succeeded or failed and were not retried';
 comment on column klingwatch.report_daily.p90_seconds is 'nine tenths ended within this time';
 comment on column klingwatch.report_daily.p99_seconds is '99 of 100 ended within this time';
 comment on column klingwatch.report_daily.processing_p50_seconds is 'median time from first seen processing to end';
@@ -313,7 +327,7 @@ comment on column klingwatch.report_in_flight.status is 'pending, submitted or p
 comment on column klingwatch.report_in_flight.age_seconds is 'since insertion';
 comment on column klingwatch.report_in_flight.polls is 'questions to the relay, as of the last write';
 comment on column klingwatch.report_in_flight.last_error is 'what went wrong with the last poll; null when it was answered';
-comment on column klingwatch.report_in_flight.deadline_at is 'when it becomes expired';
+comment on column klingwatch.report_in_flight.deadline_at is 'when it becomes expired; null until the first write';
 comment on column klingwatch.report_in_flight.expected_end is 'half of recent tasks of its kind had ended at that age; may be past; null where none has ended yet';
 comment on column klingwatch.report_in_flight.overdue is 'older than nine tenths of recent tasks of its kind became';
 
@@ -342,9 +356,8 @@ create view klingwatch.report_webhooks as
 with recent as (
     select d.endpoint, case when d.endpoint is null then klingwatch.receiver_host(d.url) end as host,
            count(*) filter (where d.state = 'delivered') as delivered,
-           count(*) filter (where d.state = 'exhausted') as exhausted,
            percentile_cont(array[0.5, 0.99]) within group (order by extract(epoch from d.delivered_at - d.created_at)::double precision)
-               filter (where d.state = 'delivered') as seconds,
+               filter (where d.state = 'delivered' and d.tries_since = d.created_at) as seconds,
            (array_agg(d.last_error order by d.id desc) filter (where d.last_error is not null))[1] as last_error
     from klingwatch.deliveries d
     where d.created_at >= now() - interval '1 day'
@@ -356,32 +369,42 @@ with recent as (
     from klingwatch.deliveries d
     where d.state = 'pending'
     group by 1, 2
+), given_up as (
+    select d.endpoint, case when d.endpoint is null then klingwatch.receiver_host(d.url) end as host,
+           count(*) as exhausted,
+           (array_agg(d.last_error order by d.id desc) filter (where d.last_error is not null))[1] as last_error
+    from klingwatch.deliveries d
+    where d.state = 'exhausted'
+    group by 1, 2
 ), receivers as (
     select id as endpoint, null as host from klingwatch.webhook_endpoints
     union
     select endpoint, host from recent
     union
     select endpoint, host from waiting
+    union
+    select endpoint, host from given_up
 )
 select r.endpoint, coalesce(w.url, r.host) as receiver,
        case when w.disabled_at is not null then 'disabled' when w.failing_since is not null then 'failing' else 'enabled' end as state,
-       coalesce(c.delivered, 0) as delivered, coalesce(p.pending, 0) as pending, coalesce(c.exhausted, 0) as exhausted,
+       coalesce(c.delivered, 0) as delivered, coalesce(p.pending, 0) as pending, coalesce(g.exhausted, 0) as exhausted,
        c.seconds[1] as p50_seconds, c.seconds[2] as p99_seconds,
        p.oldest as oldest_pending,
-       coalesce(w.disabled_reason, w.last_error, p.last_error, c.last_error) as last_error
+       coalesce(w.disabled_reason, w.last_error, p.last_error, c.last_error, g.last_error) as last_error
 from receivers r
 left join klingwatch.webhook_endpoints w on w.id = r.endpoint
 left join recent c on c.endpoint is not distinct from r.endpoint and c.host is not distinct from r.host
-left join waiting p on p.endpoint is not distinct from r.endpoint and p.host is not distinct from r.host;
+left join waiting p on p.endpoint is not distinct from r.endpoint and p.host is not distinct from r.host
+left join given_up g on g.endpoint is not distinct from r.endpoint and g.host is not distinct from r.host;
 
-comment on view klingwatch.report_webhooks is 'Receivers: endpoints, and the hosts of callback_url. delivered, exhausted and the latencies are of the last day''s events.';
+comment on view klingwatch.report_webhooks is 'Receivers: endpoints, and the hosts of callback_url. delivered and the latencies are of the last day''s events.';
 comment on column klingwatch.report_webhooks.endpoint is 'webhook_endpoints.id; null for callbacks';
 comment on column klingwatch.report_webhooks.receiver is 'URL of the endpoint, or scheme and host of callbacks';
 comment on column klingwatch.report_webhooks.state is 'enabled, failing or disabled; callbacks are always enabled';
 comment on column klingwatch.report_webhooks.delivered is 'of the last day''s events, arrived';
 comment on column klingwatch.report_webhooks.pending is 'still to arrive, of whatever age';
-comment on column klingwatch.report_webhooks.exhausted is 'of the last day''s events, given up';
-comment on column klingwatch.report_webhooks.p50_seconds is 'median time from event to 2xx, of the last day';
+comment on column klingwatch.report_webhooks.exhausted is 'given up, of whatever age, as long as KLINGWATCH_DELIVERY_RETENTION keeps them';
+comment on column klingwatch.report_webhooks.p50_seconds is 'median time from event to 2xx, of the last day; without those that were sent again by a person';
 comment on column klingwatch.report_webhooks.p99_seconds is '99 of 100, from event to 2xx, of the last day';
 comment on column klingwatch.report_webhooks.oldest_pending is 'event that waits longest';
 comment on column klingwatch.report_webhooks.last_error is 'why it is disabled or failing, or what went wrong last';

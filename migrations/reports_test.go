@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
 )
 
@@ -161,6 +162,34 @@ func TestALateVerdictChangesASummary(t *testing.T) {
 	var expired int
 	if err := pool.QueryRow(t.Context(), `select expired from klingwatch.report_daily where day = '2026-01-01'`).Scan(&expired); err != nil || expired != 3 {
 		t.Errorf("%d expired, %v", expired, err)
+	}
+}
+
+// A retry makes no event of its own.
+func TestARetriedTaskLeavesASummaryAndItsDurations(t *testing.T) {
+	t.Parallel()
+	pool := january(t)
+	refresh(t, pool, "2026-01-04")
+	if reopened, err := db.ReopenTask(t.Context(), pool, 10, time.Hour); err != nil || !reopened {
+		t.Fatal(reopened, err)
+	}
+	if days := refresh(t, pool, "2026-01-04"); days != 1 {
+		t.Errorf("%d days were summarized again", days)
+	}
+	if days := refresh(t, pool, "2026-01-04"); days != 0 {
+		t.Errorf("%d days are summarized each time", days)
+	}
+	if _, err := db.ApplyChanges(t.Context(), pool, []db.Change{{Task: 10, From: db.Pending, Status: db.Succeeded, Deadline: time.Hour}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pool.Exec(t.Context(), `insert into klingwatch.events (event_id, task, sequence, type, payload) values ('msg_r', 10, 9, 'task.succeeded', '{}')`); err != nil {
+		t.Fatal(err)
+	}
+	refresh(t, pool, "2026-01-04")
+	var succeeded int
+	var slowest float64
+	if err := pool.QueryRow(t.Context(), `select succeeded, p99_seconds from klingwatch.report_daily where day = '2026-01-01'`).Scan(&succeeded, &slowest); err != nil || succeeded != 87 || slowest > 120 {
+		t.Errorf("%d succeeded, p99 %v s, %v", succeeded, slowest, err)
 	}
 }
 

@@ -121,6 +121,27 @@ func TestAReaderMayReadAllButSecretsAndTheQueue(t *testing.T) {
 	}
 }
 
+func TestRightsCanBeGivenToRolesThatCameLater(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	reader := loginAs(t, pool, "klingwatch_reader")
+	allowed(t, loginAs(t, pool, "klingwatch_producer"), `select from klingwatch.tasks`)
+	for _, sql := range []string{
+		`revoke all on all tables in schema klingwatch from klingwatch_reader, klingwatch_producer`,
+		`revoke all on schema klingwatch from klingwatch_reader, klingwatch_producer`,
+	} {
+		if _, err := pool.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	denied(t, reader, `select * from klingwatch.report_daily`)
+	if _, err := pool.Exec(t.Context(), `select klingwatch.grant_roles()`); err != nil {
+		t.Fatal(err)
+	}
+	allowed(t, reader, `select * from klingwatch.report_daily`, `select * from klingwatch.tasks`)
+	allowed(t, loginAs(t, pool, "klingwatch_producer"), `insert into klingwatch.tasks (task_id, action, action2) values ('p9', 'videos', 'text2video')`)
+}
+
 // A reader that forgets to commit keeps Postgres from cleaning up what the queue
 // leaves behind, until its timeout ends it. Here that is a second.
 func TestAForgottenReaderDoesNotLetTheQueueBloat(t *testing.T) {

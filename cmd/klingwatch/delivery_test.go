@@ -97,7 +97,7 @@ func TestDeliveriesCanBeSentAgainByCommand(t *testing.T) {
 	if !bytes.Contains([]byte(out), []byte("30 deliveries are due")) {
 		t.Errorf("the progress is not told:\n%s", out)
 	}
-	if out := klingwatch(t, env, "endpoints", "ping", box.URL); !bytes.Contains([]byte(out), []byte("connect ")) {
+	if out := klingwatch(t, env, "endpoints", "ping", box.URL); !bytes.Contains([]byte(out), []byte("connect ")) || !bytes.Contains([]byte(out), []byte("npm install standardwebhooks")) {
 		t.Errorf("ping:\n%s", out)
 	}
 }

@@ -227,11 +227,19 @@ func (c *console) printStack(d *devStack) {
 	fmt.Fprintln(c.out)
 }
 
+// self is how this program was called.
+func self() string {
+	if strings.Contains(os.Args[0], "go-build") { // by go run
+		return "go run ./cmd/klingwatch"
+	}
+	return os.Args[0]
+}
+
 func (c *console) printInvitation(d *devStack) {
 	fmt.Fprintln(c.out, strings.Join([]string{
 		"", "Everything keeps running; insert a task of your own:", "",
 		fmt.Sprintf("  psql '%s' -c \"insert into klingwatch.tasks (task_id, action, action2) values ('my-first', 'videos', 'text2video')\"", d.database.url),
-		fmt.Sprintf("  DATABASE_URL='%s' klingwatch show my-first", d.database.url),
-		"", "klingwatch sim --help lists what a task id can ask of the simulated relay. Ctrl-C ends it all.",
+		fmt.Sprintf("  DATABASE_URL='%s' %s show my-first", d.database.url, self()),
+		"", self() + " sim --help lists what a task id can ask of the simulated relay. Ctrl-C ends it all.",
 	}, "\n"))
 }

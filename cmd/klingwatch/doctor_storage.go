@@ -27,6 +27,9 @@ const (
 
 func (d *doctor) checkTables(ctx context.Context) (finding, error) {
 	tables, err := db.BusyTables(ctx, d.db)
+	if err == nil && len(tables) == 0 {
+		return skipped("there are no tables yet; see migrations"), nil
+	}
 	return judgeTables(tables), err
 }
 

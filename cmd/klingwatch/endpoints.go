@@ -217,7 +217,8 @@ const removeBatch = 1000
 
 func (e endpointsRemove) Run(ctx context.Context, c *console) error {
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
-		if _, err := db.GetEndpoint(ctx, d.Pool, e.ID); err != nil {
+		endpoint, err := db.GetEndpoint(ctx, d.Pool, e.ID)
+		if err != nil {
 			return endpointError(e.ID, err)
 		}
 		if _, err := db.DisableEndpoint(ctx, d.Pool, e.ID, "", "it is being removed"); err != nil {
@@ -229,7 +230,7 @@ func (e endpointsRemove) Run(ctx context.Context, c *console) error {
 				return endpointError(e.ID, err)
 			}
 		}
-		fmt.Fprintf(c.out, "endpoint %d is removed\n", e.ID)
+		fmt.Fprintf(c.out, "endpoint %d is removed, with %d deliveries that had not arrived\n", e.ID, endpoint.Waiting)
 		return nil
 	})
 }

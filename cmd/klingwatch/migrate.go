@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
+	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/migrations"
 )
 
@@ -39,6 +41,13 @@ func (m migrateCommand) Run(ctx context.Context, c *console) (err error) {
 	}
 	for _, step := range applied {
 		fmt.Fprintln(c.out, "applied", step.Name)
+	}
+	missing, err := db.MissingRoles(ctx, d.Pool)
+	if err != nil {
+		return fmt.Errorf("looking for the roles: %w", err)
+	}
+	if len(missing) > 0 {
+		fmt.Fprintf(c.err, "missing: role %s, which this user may not create; create it and run: select klingwatch.grant_roles()\n", strings.Join(missing, " and role "))
 	}
 	return nil
 }

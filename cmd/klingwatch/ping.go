@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -123,7 +124,9 @@ func (c *console) printPing(r pingResult) {
 	}
 	c.printField("webhook-id", r.WebhookID)
 	c.printField("body", r.ResponseBody)
-	fmt.Fprint(c.out, verification)
+	if r.Delivered || r.StatusCode == http.StatusUnauthorized || r.StatusCode == http.StatusForbidden {
+		fmt.Fprint(c.out, verification)
+	}
 }
 
 // verification shows receivers how a webhook is verified; the README has more of
