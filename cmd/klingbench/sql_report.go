@@ -41,8 +41,8 @@ func insertHistory(ctx context.Context, pool *pgxpool.Pool, n, days int) error {
 		{`insert into klingwatch.outputs (task, kind, position, url, expires_at)
 		 select id, 'video', 0, 'https://cdn.example/' || id || '.mp4', finished_at + interval '30 days'
 		 from klingwatch.tasks where status = 'succeeded' order by id`, nil},
-		{`insert into klingwatch.deliveries (event, url, state, attempts, created_at, delivered_at, next_attempt_at)
-		 select e.id, t.callback_url, 'delivered', 1, e.created_at, e.created_at + (e.id % 100) * interval '10 ms', null
+		{`insert into klingwatch.deliveries (event, url, state, attempts, created_at, tries_since, delivered_at, next_attempt_at)
+		 select e.id, t.callback_url, 'delivered', 1, e.created_at, e.created_at, e.created_at + (e.id % 100) * interval '10 ms', null
 		 from klingwatch.events e join klingwatch.tasks t on t.id = e.task order by e.id`, nil},
 	} {
 		if _, err := pool.Exec(ctx, step.sql, step.args); err != nil {
