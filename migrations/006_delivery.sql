@@ -137,11 +137,3 @@ alter table klingwatch.river_job set (autovacuum_analyze_scale_factor = 0.05, au
 
 create trigger enqueue after insert on klingwatch.redeliveries
     referencing new table as inserted for each statement execute function klingwatch.enqueue('redeliver');
-
-do $$
-begin
-    if exists (select from pg_roles where rolname = 'klingwatch_reader') then
-        grant select on klingwatch.redeliveries to klingwatch_reader;
-    end if;
-end
-$$;

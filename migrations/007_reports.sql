@@ -454,12 +454,3 @@ alter table klingwatch.outputs set (autovacuum_vacuum_scale_factor = 0.05, autov
 alter table klingwatch.delivery_attempts set (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.1);
 
 revoke all on function klingwatch.refresh_reports(date), klingwatch.summarize_day(date) from public;
-
-do $$
-begin
-    if exists (select from pg_roles where rolname = 'klingwatch_reader') then
-        grant select on klingwatch.report_daily, klingwatch.report_failures, klingwatch.report_in_flight, klingwatch.report_outputs,
-            klingwatch.report_webhooks, klingwatch.report_throughput to klingwatch_reader;
-    end if;
-end
-$$;

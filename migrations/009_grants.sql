@@ -1,4 +1,4 @@
--- The rights of the two roles in one place, for where they are created later than the schema.
+-- The rights of the two roles in one place: of what has come since 004 and 005, and for roles that are created later than the schema.
 
 create function klingwatch.grant_roles() returns void
     language plpgsql
@@ -22,3 +22,5 @@ $$;
 
 comment on function klingwatch.grant_roles() is 'Gives klingwatch_producer and klingwatch_reader, where they exist, their rights.';
 revoke all on function klingwatch.grant_roles() from public;
+
+select klingwatch.grant_roles();

@@ -42,6 +42,8 @@ type receivers struct {
 // sending counts requests on their way by what their receivers were then.
 type sending struct{ proven, unproven int }
 
+func (s sending) all() int { return s.proven + s.unproven }
+
 // turn is a delivery that waits for a slot.
 type turn struct {
 	granted chan *pass // one value; nil: stay away
@@ -163,7 +165,7 @@ func (rs *receivers) room(r *receiver) bool {
 // free tells whether a request may be sent now.
 func (rs *receivers) free(r *receiver) bool {
 	switch {
-	case rs.sending.proven+rs.sending.unproven >= maxSending:
+	case rs.sending.all() >= maxSending:
 		return false
 	case r.broken():
 		return !r.probing
@@ -207,7 +209,7 @@ func (rs *receivers) giveBack(p *pass) {
 func (rs *receivers) advance(r *receiver) {
 	rs.starve(r)
 	for range len(rs.starved) {
-		if rs.sending.proven+rs.sending.unproven >= maxSending {
+		if rs.sending.all() >= maxSending {
 			return
 		}
 		s := rs.starved[0]
@@ -276,5 +278,5 @@ func (rs *receivers) survey() (open, sending int) {
 			open++
 		}
 	}
-	return open, rs.sending.proven + rs.sending.unproven
+	return open, rs.sending.all()
 }
