@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/keyring"
 	"github.com/klingwatch/klingwatch/webhook"
 )
 
@@ -17,7 +18,7 @@ import (
 // brings all keys into the form that the keyring asks for. It returns an error
 // where a key of the deployment cannot be read; an endpoint's own is told when it
 // is needed.
-func PrepareKeys(ctx context.Context, pool *pgxpool.Pool, keyring *webhook.Keyring) error {
+func PrepareKeys(ctx context.Context, pool *pgxpool.Pool, keyring *keyring.Keyring) error {
 	keys, err := ensureKeys(ctx, pool, keyring)
 	if err != nil {
 		return err
@@ -43,7 +44,7 @@ var errOtherKeyring = errors.New("the stored signing keys have another form than
 
 // CheckKeyring makes the deployment's signing keys where there are none, and
 // refuses a keyring that stores keys in another form than the service does.
-func CheckKeyring(ctx context.Context, pool *pgxpool.Pool, keyring *webhook.Keyring) error {
+func CheckKeyring(ctx context.Context, pool *pgxpool.Pool, keyring *keyring.Keyring) error {
 	keys, err := ensureKeys(ctx, pool, keyring)
 	if err != nil {
 		return err
@@ -57,7 +58,7 @@ func CheckKeyring(ctx context.Context, pool *pgxpool.Pool, keyring *webhook.Keyr
 }
 
 // ensureKeys returns all keys, those of the deployment made where they lacked.
-func ensureKeys(ctx context.Context, pool *pgxpool.Pool, keyring *webhook.Keyring) ([]db.SigningKey, error) {
+func ensureKeys(ctx context.Context, pool *pgxpool.Pool, keyring *keyring.Keyring) ([]db.SigningKey, error) {
 	if err := db.EnsureDeploymentKeys(ctx, pool, keyring.Seal(webhook.NewSecret()), keyring.Seal(webhook.NewPrivateKey())); err != nil {
 		return nil, fmt.Errorf("preparing the signing keys: %w", err)
 	}
@@ -71,7 +72,7 @@ func ensureKeys(ctx context.Context, pool *pgxpool.Pool, keyring *webhook.Keyrin
 // RotateKeys gives an endpoint (nil: the deployment) a new key of each version
 // that it has. The old ones sign as well until the grace has passed. It returns
 // the new keys, in plain.
-func RotateKeys(ctx context.Context, pool *pgxpool.Pool, keyring *webhook.Keyring, endpoint *int64, grace time.Duration) ([]string, error) {
+func RotateKeys(ctx context.Context, pool *pgxpool.Pool, keyring *keyring.Keyring, endpoint *int64, grace time.Duration) ([]string, error) {
 	if err := CheckKeyring(ctx, pool, keyring); err != nil {
 		return nil, err
 	}

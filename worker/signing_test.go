@@ -10,6 +10,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
+	"github.com/klingwatch/klingwatch/keyring"
 	"github.com/klingwatch/klingwatch/webhook"
 )
 
@@ -83,36 +84,36 @@ func TestStoredKeysAreEncryptedAndAMissingKeyLosesNothing(t *testing.T) {
 	pool := dbtest.New(t)
 	_, relayURL := simulator(t)
 	plain := deploymentSecret(t, pool)
-	keyring := func(fill string) *webhook.Keyring {
-		k, err := webhook.ParseKeyring(base64.StdEncoding.EncodeToString([]byte(strings.Repeat(fill, 32))))
+	withKey := func(fill string) *keyring.Keyring {
+		k, err := keyring.Parse(base64.StdEncoding.EncodeToString([]byte(strings.Repeat(fill, 32))))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return k
 	}
-	if err := PrepareKeys(t.Context(), pool, keyring("a")); err != nil {
+	if err := PrepareKeys(t.Context(), pool, withKey("a")); err != nil {
 		t.Fatal(err)
 	}
 	if n := number(t, pool, `select count(*) from klingwatch.signing_keys where secret not like 'enc\_%'`); n > 0 {
 		t.Errorf("%d keys are stored plainly", n)
 	}
-	if err := PrepareKeys(t.Context(), pool, keyring("b")); err == nil || !strings.Contains(err.Error(), "KLINGWATCH_ENCRYPTION_KEY") {
+	if err := PrepareKeys(t.Context(), pool, withKey("b")); err == nil || !strings.Contains(err.Error(), "KLINGWATCH_ENCRYPTION_KEY") {
 		t.Errorf("with another key: %v", err)
 	}
 	consumer := newConsumer(t, plain)
 	cfg := config(t, pool, relayURL)
-	cfg.Keyring = keyring("a")
+	cfg.Keyring = withKey("a")
 	stop := startWorker(t, cfg)
 	track(t, pool, "images/generations", consumer.URL, "quick-1")
 	await(t, "the encrypted key signs", func() bool { return len(consumer.received()) == 1 })
 	// another deployment's key comes into the table while we run
-	if _, err := RotateKeys(t.Context(), pool, keyring("b"), nil, 0); !errors.Is(err, errOtherKeyring) {
+	if _, err := RotateKeys(t.Context(), pool, withKey("b"), nil, 0); !errors.Is(err, errOtherKeyring) {
 		t.Errorf("rotating with another key than the service has: %v", err)
 	}
 	other := webhook.NewSecret()
 	for _, sql := range []string{
 		`update klingwatch.signing_keys set expires_at = now() where version = 'v1'`,
-		`insert into klingwatch.signing_keys (version, secret) values ('v1', '` + keyring("b").Seal(other) + `')`,
+		`insert into klingwatch.signing_keys (version, secret) values ('v1', '` + withKey("b").Seal(other) + `')`,
 	} {
 		if _, err := pool.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
@@ -124,7 +125,7 @@ func TestStoredKeysAreEncryptedAndAMissingKeyLosesNothing(t *testing.T) {
 	})
 	stop()
 	// the operator gives both keys
-	both, err := webhook.ParseKeyring(base64.StdEncoding.EncodeToString([]byte(strings.Repeat("b", 32))) + "," + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("a", 32))))
+	both, err := keyring.Parse(base64.StdEncoding.EncodeToString([]byte(strings.Repeat("b", 32))) + "," + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("a", 32))))
 	if err != nil {
 		t.Fatal(err)
 	}

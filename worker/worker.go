@@ -19,6 +19,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/keyring"
 	"github.com/klingwatch/klingwatch/klingapi"
 	"github.com/klingwatch/klingwatch/metrics"
 	"github.com/klingwatch/klingwatch/webhook"
@@ -31,7 +32,7 @@ type Config struct {
 	Webhooks *webhook.Client
 	Metrics  *metrics.Metrics
 	Log      *slog.Logger
-	Keyring  *webhook.Keyring // opens the stored signing keys; nil: they are stored plainly
+	Keyring  *keyring.Keyring // opens the stored signing keys; nil: they are stored plainly
 	Tracer   trace.Tracer     // of what happens to tasks; nil: nothing is traced
 
 	PollInterval   time.Duration // between two polls of one task; jittered

@@ -17,6 +17,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
+	"github.com/klingwatch/klingwatch/keyring"
 	"github.com/klingwatch/klingwatch/klingapi/klingsim"
 	"github.com/klingwatch/klingwatch/webhook"
 	"github.com/klingwatch/klingwatch/worker"
@@ -239,11 +240,11 @@ func TestWhatElseStandsInTheDatabase(t *testing.T) {
 	url := dbtest.NewURL(t)
 	pool := open(t, url)
 	ours := strings.Repeat("k", 32)
-	keyring, err := webhook.ParseKeyring(base64.StdEncoding.EncodeToString([]byte(ours)))
+	ring, err := keyring.Parse(base64.StdEncoding.EncodeToString([]byte(ours)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := worker.PrepareKeys(t.Context(), pool, keyring); err != nil {
+	if err := worker.PrepareKeys(t.Context(), pool, ring); err != nil {
 		t.Fatal(err)
 	}
 	prepare(t, pool,

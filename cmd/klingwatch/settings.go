@@ -11,6 +11,7 @@ import (
 
 	"github.com/kelseyhightower/envconfig"
 
+	"github.com/klingwatch/klingwatch/keyring"
 	"github.com/klingwatch/klingwatch/klingapi"
 	"github.com/klingwatch/klingwatch/webhook"
 	"github.com/klingwatch/klingwatch/worker"
@@ -155,7 +156,7 @@ func (s settings) check() error {
 	if s.Retention != 0 && s.Retention < minRetention {
 		return fmt.Errorf("KLINGWATCH_RETENTION must be 0, which keeps everything, or at least %s, not %s: expired tasks are asked again for days", minRetention, s.Retention)
 	}
-	if _, err := webhook.ParseKeyring(s.EncryptionKey); err != nil {
+	if _, err := keyring.Parse(s.EncryptionKey); err != nil {
 		return fmt.Errorf("KLINGWATCH_ENCRYPTION_KEY: %w", err)
 	}
 	if s.APIKey != "" && s.APIKeyFile != "" {
@@ -220,8 +221,8 @@ func (s settings) webhooks() *webhook.Client {
 }
 
 // keyring opens and seals the stored signing secrets.
-func (s settings) keyring() *webhook.Keyring {
-	keyring, _ := webhook.ParseKeyring(s.EncryptionKey) // check has parsed it
+func (s settings) keyring() *keyring.Keyring {
+	keyring, _ := keyring.Parse(s.EncryptionKey) // check has parsed it
 	return keyring
 }
 

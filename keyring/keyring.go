@@ -1,4 +1,4 @@
-package webhook
+package keyring
 
 import (
 	"crypto/aes"
@@ -18,16 +18,17 @@ const (
 )
 
 var (
-	// ErrSealed says that a stored secret is encrypted under a key that the
+	// ErrSealed reports that a stored secret is encrypted under a key that the
 	// keyring does not have.
 	ErrSealed = errors.New("the stored secret is encrypted under a key that is missing")
-	// ErrTampered says that a stored secret is not what Seal made.
+	// ErrTampered reports that a stored secret is not what Seal returned.
 	ErrTampered = errors.New("the stored secret is damaged or was tampered with: it does not decrypt")
 )
 
-// Keyring encrypts signing keys for storage, with AES-256-GCM. Its first key
-// encrypts, all decrypt, so that a key is replaced by putting a new one before
-// it. Without keys, and as nil, it stores plainly. It is safe for concurrent use.
+// Keyring encrypts secrets for storage with AES-256-GCM. The first key encrypts,
+// every key decrypts; to replace a key, put the new one in front of it. Without
+// keys, and as nil, a Keyring leaves secrets in plain text. It is safe for
+// concurrent use.
 type Keyring struct{ keys []sealer }
 
 type sealer struct {
@@ -35,9 +36,10 @@ type sealer struct {
 	aead cipher.AEAD
 }
 
-// ParseKeyring reads keys of 32 bytes in base64, separated by commas; "" gives
-// a keyring without keys. The error tells which key is malformed, not the key.
-func ParseKeyring(setting string) (*Keyring, error) {
+// Parse reads keys of 32 bytes in base64, separated by commas; "" gives a
+// keyring without keys. The error names the place of the malformed key, counted
+// from 1, and never the key.
+func Parse(setting string) (*Keyring, error) {
 	k := &Keyring{}
 	if strings.TrimSpace(setting) == "" {
 		return k, nil
@@ -80,8 +82,9 @@ func (k *Keyring) Seal(secret string) string {
 	return first.prefix() + base64.RawURLEncoding.EncodeToString(first.aead.Seal(nil, nil, []byte(secret), []byte(first.id)))
 }
 
-// Open returns the secret behind what is stored; a plain one is returned as it
-// is. It returns ErrSealed when no key fits and ErrTampered when one should.
+// Open returns the secret that Seal was given; a stored plain text is returned
+// unchanged. It returns ErrSealed when the keyring lacks the key, and ErrTampered
+// when it has the key but the text does not decrypt.
 func (k *Keyring) Open(stored string) (string, error) {
 	sealed, ok := strings.CutPrefix(stored, sealedPrefix)
 	if !ok {
@@ -112,8 +115,8 @@ func (k *Keyring) open(id string, ciphertext []byte) (string, error) {
 	return "", err
 }
 
-// Current tells whether a stored secret is in the form that Seal gives now:
-// encrypted under the first key, or plain when there is none.
+// Current reports whether a stored secret has the form that Seal returns now:
+// encrypted under the first key, or plain when there is no key.
 func (k *Keyring) Current(stored string) bool {
 	first, ok := k.first()
 	if !ok {
