@@ -31,17 +31,18 @@ var arrows = map[string][]string{
 	".":                 {}, // only the tests of the repository
 	"cmd/klingwatch":    {everything},
 	"cmd/klingbench":    {everything},
-	"worker":            {"db", "keyring", "klingapi", "metrics", "webhook"},
+	"worker":            {"db", "keyring", "klingapi", "metrics", "outbound", "webhook"},
 	"web":               {"db", "metrics", "webhook"},
 	"klingapi/klingsim": {"klingapi"},
 	"db/dbtest":         {"db", "embeddedpg", "migrations"},
 	"db":                {},
 	"embeddedpg":        {},
 	"keyring":           {},
-	"klingapi":          {},
+	"klingapi":          {"outbound"},
 	"metrics":           {},
 	"migrations":        {},
-	"webhook":           {},
+	"outbound":          {},
+	"webhook":           {"outbound"},
 }
 
 // Tests may import what their folder may, the folder itself, and these two.

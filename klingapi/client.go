@@ -8,9 +8,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/klingwatch/klingwatch/outbound"
 )
 
 const (
@@ -159,9 +160,12 @@ func (c *Client) exchange(ctx context.Context, ref Ref) (*http.Response, []byte,
 		return nil, nil, c.unreachable(ctx, 0, err)
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, MaxBody+1))
+	body, more, err := outbound.ReadBody(res.Body, MaxBody)
 	if err != nil {
 		return nil, nil, c.unreachable(ctx, res.StatusCode, err)
+	}
+	if more {
+		return nil, nil, tooLarge(res)
 	}
 	return res, hideToken(body, token), nil
 }
@@ -192,26 +196,5 @@ func (c *Client) unreachable(ctx context.Context, status int, err error) *Error 
 	} else if errors.Is(err, io.ErrUnexpectedEOF) {
 		message = "the connection ended before the answer did"
 	}
-	return &Error{Kind: Unreachable, HTTPStatus: status, Message: message, Err: err}
-}
-
-// retryAfter reads Retry-After as seconds or as a date; absurd values give 0
-// or the cap.
-func retryAfter(header http.Header, now time.Time) time.Duration {
-	value := strings.TrimSpace(header.Get("Retry-After"))
-	if value == "" {
-		return 0
-	}
-	var wait time.Duration
-	if seconds, err := strconv.ParseFloat(value, 64); err == nil {
-		switch {
-		case seconds > MaxRetryAfter.Seconds():
-			return MaxRetryAfter
-		case seconds > 0: // NaN is not
-			wait = time.Duration(seconds * float64(time.Second))
-		}
-	} else if date, err := http.ParseTime(value); err == nil {
-		wait = date.Sub(now)
-	}
-	return min(max(wait, 0), MaxRetryAfter)
+	return &Error{Kind: Unreachable, HTTPStatus: status, Message: line(message), Err: err}
 }

@@ -7,21 +7,14 @@ import (
 	"net/http"
 	"strings"
 	"time"
-	"unicode"
+
+	"github.com/klingwatch/klingwatch/outbound"
 )
 
 // interpret turns an HTTP exchange into a Reply or an *Error, in the order of
 // the package comment.
 func interpret(ref Ref, res *http.Response, body []byte) (*Reply, error) {
-	answer := &Error{
-		HTTPStatus: res.StatusCode,
-		RequestID:  requestIDOf(res.Header),
-		RetryAfter: retryAfter(res.Header, time.Now()),
-	}
-	if len(body) > MaxBody {
-		answer.Kind, answer.Message = Unreadable, fmt.Sprintf("the body is larger than %d bytes", MaxBody)
-		return nil, answer
-	}
+	answer := errorOf(res)
 	document, stored, err := parse(body)
 	if err != nil {
 		answer.Kind = kindOfStatus(res.StatusCode, false)
@@ -52,6 +45,22 @@ func interpret(ref Ref, res *http.Response, body []byte) (*Reply, error) {
 	return nil, answer
 }
 
+// errorOf returns an *Error with what the status and the headers say.
+func errorOf(res *http.Response) *Error {
+	return &Error{
+		HTTPStatus: res.StatusCode,
+		RequestID:  requestIDOf(res.Header),
+		RetryAfter: outbound.RetryAfter(res.Header, time.Now(), MaxRetryAfter),
+	}
+}
+
+// tooLarge is the error of a body beyond MaxBody.
+func tooLarge(res *http.Response) *Error {
+	err := errorOf(res)
+	err.Kind, err.Message = Unreadable, fmt.Sprintf("the body is larger than %d bytes", MaxBody)
+	return err
+}
+
 // codeAndMessage reads the envelope of an error: the official one, or the
 // OpenAI shape {"error":{"message","type","code"}}.
 func codeAndMessage(root object) (code, message string) {
@@ -62,14 +71,14 @@ func codeAndMessage(root object) (code, message string) {
 	} else if reason := root.text("error"); reason != "" {
 		message = cmp.Or(message, reason)
 	}
-	return cut(oneLine(code), maxCode), oneLine(message)
+	return outbound.Cut(outbound.Line(code), maxCode), line(message)
 }
 
 // findRequestID looks through the wrappers, outside first.
 func findRequestID(node object) string {
 	for range maxNesting {
 		if id := node.text("request_id"); id != "" {
-			return cut(oneLine(id), maxRequestID)
+			return outbound.Cut(outbound.Line(id), maxRequestID)
 		}
 		next, ok := node["data"].(object)
 		if !ok {
@@ -82,7 +91,7 @@ func findRequestID(node object) string {
 
 // requestIDOf reads the headers that gateways use.
 func requestIDOf(header http.Header) string {
-	return cut(oneLine(cmp.Or(header.Get("X-Request-Id"), header.Get("X-Oneapi-Request-Id"))), maxRequestID)
+	return outbound.Cut(outbound.Line(cmp.Or(header.Get("X-Request-Id"), header.Get("X-Oneapi-Request-Id"))), maxRequestID)
 }
 
 // describeText says what came instead of JSON, without repeating a whole page.
@@ -98,35 +107,15 @@ func describeText(res *http.Response, body []byte, err error) string {
 		}
 		return "an HTML page instead of JSON"
 	}
-	return "not one JSON document: " + err.Error()
+	return line("not one JSON document: " + err.Error())
 }
 
-// Texts of the relay are cut to these lengths, in bytes.
+// Texts of the relay are cut to these lengths, in characters.
 const (
 	maxMessage   = 1000
 	maxCode      = 64
 	maxRequestID = 200
 )
 
-// oneLine makes a text of the relay fit for a log line, a table cell and a
-// terminal: white space is folded, control characters are dropped.
-func oneLine(text string) string {
-	text = strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case unicode.IsControl(r):
-			return -1
-		}
-		return r
-	}, text)
-	return cut(strings.Join(strings.Fields(text), " "), maxMessage)
-}
-
-// cut shortens a text to so many bytes and a few dots.
-func cut(text string, length int) string {
-	if len(text) <= length {
-		return text
-	}
-	return strings.ToValidUTF8(text[:length], "") + "..."
-}
+// line makes a short line of a text of the relay.
+func line(text string) string { return outbound.Cut(outbound.Line(text), maxMessage) }

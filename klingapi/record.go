@@ -31,7 +31,7 @@ func findRecord(document any, ref Ref, good bool) (Record, bool) {
 		return Record{}, false
 	}
 	verdict := decide(nodes)
-	record := Record{Word: oneLine(verdict.word), Status: ParseStatus(verdict.word)}
+	record := Record{Word: line(verdict.word), Status: ParseStatus(verdict.word)}
 	for _, n := range nodes {
 		record.TaskID = cmp.Or(record.TaskID, n.text("task_id"), n.text("id"))
 		record.UnitDeduction = cmp.Or(record.UnitDeduction, n.decimal("final_unit_deduction"))
@@ -146,13 +146,13 @@ func reason(document any, nodes []node) string {
 			text = errorText(n.object)
 		}
 		if text != "" && !isURL(text) {
-			return oneLine(text)
+			return line(text)
 		}
 	}
 	root, _ := document.(object)
 	for _, text := range []string{nodes[0].text("message"), nodes[0].text("msg"), root.text("message"), root.text("msg")} {
 		if !successCodes[strings.ToLower(text)] {
-			return oneLine(text)
+			return line(text)
 		}
 	}
 	return ""

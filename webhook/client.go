@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -13,6 +12,8 @@ import (
 	"net/url"
 	"strconv"
 	"time"
+
+	"github.com/klingwatch/klingwatch/outbound"
 )
 
 const (
@@ -65,7 +66,7 @@ func NewClient(cfg Config) *Client {
 		c.userAgent = "klingwatch"
 	}
 	// net/http lets a dial outlive its request; these two limits end it.
-	dialer := &net.Dialer{Control: guard(cfg.AllowNetworks), Resolver: cfg.Resolver, Timeout: c.timeout}
+	dialer := &net.Dialer{Control: outbound.Guard(cfg.AllowNetworks), Resolver: cfg.Resolver, Timeout: c.timeout}
 	c.http = &http.Client{
 		Transport: &http.Transport{
 			Proxy:                  nil, // none from the environment: it would dial in our place, unguarded
@@ -154,7 +155,7 @@ func (c *Client) exchange(req *http.Request, cancel context.CancelFunc, watch *s
 	if res.StatusCode != http.StatusSwitchingProtocols { // there the body is a bare connection, which cancel does not end
 		patience := time.AfterFunc(c.bodyPatience, cancel)
 		defer patience.Stop()
-		excerpt, _ = io.ReadAll(io.LimitReader(res.Body, MaxResponse))
+		excerpt, _, _ = outbound.ReadBody(res.Body, MaxResponse)
 	}
 	return answered(res, excerpt, time.Now())
 }

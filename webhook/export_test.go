@@ -9,9 +9,6 @@ import (
 
 // What the tests need to see or to set, and callers do not.
 
-// Guard is the check of addresses at dial time.
-var Guard = guard
-
 // Answered reads an answer whose body began with an excerpt.
 var Answered = answered
 

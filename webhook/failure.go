@@ -13,19 +13,21 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unicode"
 
-	"code.dny.dev/ssrf"
+	"github.com/klingwatch/klingwatch/outbound"
 )
 
 // maxDetail bounds a reason, in characters: parts of it come from receivers.
 const maxDetail = 300
 
+// safe makes a short line of a text that a receiver has a part in.
+func safe(text string) string { return outbound.Cut(outbound.Line(text), maxDetail) }
+
 // failure judges an exchange without an answer by the types of its errors and
 // by the stage that it reached; late says that the deadline of timeout is over.
 func failure(err error, reached stage, late bool, timeout time.Duration) Result {
 	class, detail := classify(err, reached, late, timeout)
-	return Result{Error: class, Detail: oneLine(detail)}
+	return Result{Error: class, Detail: safe(detail)}
 }
 
 func classify(err error, reached stage, late bool, timeout time.Duration) (class, detail string) {
@@ -34,7 +36,7 @@ func classify(err error, reached stage, late bool, timeout time.Duration) (class
 		timedOut net.Error
 	)
 	switch {
-	case errors.Is(err, ssrf.ErrProhibitedIP), errors.Is(err, ssrf.ErrProhibitedNetwork):
+	case errors.Is(err, outbound.ErrBlocked):
 		return ErrorBlockedAddress, "the host is a private or reserved address; see KLINGWATCH_WEBHOOK_ALLOW_NETWORKS"
 	case errors.As(err, &dns):
 		return ErrorDNS, dnsFault(dns)
@@ -125,7 +127,7 @@ func networkFault(err error) string {
 	return cause(err).Error()
 }
 
-// broken tells whether the other side ended the connection.
+// broken reports whether the other side ended the connection.
 func broken(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
@@ -143,18 +145,4 @@ func cause(err error) error {
 		err = withAddresses.Err
 	}
 	return err
-}
-
-// oneLine makes a text safe to print: one line, nothing invisible, not long.
-func oneLine(text string) string {
-	line := []rune(strings.Map(func(r rune) rune {
-		if !unicode.IsGraphic(r) {
-			return ' '
-		}
-		return r
-	}, text))
-	if len(line) > maxDetail {
-		return string(line[:maxDetail]) + "..."
-	}
-	return string(line)
 }

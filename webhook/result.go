@@ -1,13 +1,14 @@
 package webhook
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/klingwatch/klingwatch/outbound"
 )
 
 // The classes of failures, as they stand in delivery_attempts.error.
@@ -75,7 +76,7 @@ func answered(res *http.Response, excerpt []byte, now time.Time) Result {
 	r := Result{
 		StatusCode: res.StatusCode,
 		Body:       strings.ReplaceAll(strings.ToValidUTF8(string(excerpt), "\uFFFD"), "\x00", "\uFFFD"),
-		RetryAfter: retryAfter(res.Header.Get("Retry-After"), now),
+		RetryAfter: outbound.RetryAfter(res.Header, now, MaxRetryAfter),
 	}
 	switch {
 	case res.StatusCode >= 200 && res.StatusCode < 300:
@@ -140,24 +141,5 @@ func place(location string) string {
 		return "nowhere"
 	}
 	u.User, u.RawQuery, u.ForceQuery, u.Fragment = nil, "", false, ""
-	return strconv.QuoteToGraphic(oneLine(u.String()))
-}
-
-// retryAfter reads seconds or an HTTP date; 0 for anything else, MaxRetryAfter
-// for anything longer.
-func retryAfter(value string, now time.Time) time.Duration {
-	value = strings.TrimSpace(value)
-	if seconds, err := strconv.ParseFloat(value, 64); err == nil || errors.Is(err, strconv.ErrRange) { // out of range: infinite
-		switch {
-		case seconds > MaxRetryAfter.Seconds():
-			return MaxRetryAfter
-		case seconds > 0: // NaN is not
-			return time.Duration(seconds * float64(time.Second))
-		}
-		return 0
-	}
-	if date, err := http.ParseTime(value); err == nil {
-		return min(max(date.Sub(now), 0), MaxRetryAfter)
-	}
-	return 0
+	return strconv.QuoteToGraphic(safe(u.String()))
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/klingwatch/klingwatch/klingapi"
 	"github.com/klingwatch/klingwatch/klingapi/klingsim"
 	"github.com/klingwatch/klingwatch/metrics"
+	"github.com/klingwatch/klingwatch/outbound"
 	"github.com/klingwatch/klingwatch/webhook"
 	"github.com/klingwatch/klingwatch/worker"
 )
@@ -195,7 +196,7 @@ func (d *devStack) serve(ctx context.Context) error {
 		return err
 	}
 	defer relay.Close()
-	networks, err := webhook.ParseNetworks("127.0.0.0/8")
+	networks, err := outbound.ParseNetworks("127.0.0.0/8")
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/keyring"
 	"github.com/klingwatch/klingwatch/klingapi"
+	"github.com/klingwatch/klingwatch/outbound"
 	"github.com/klingwatch/klingwatch/webhook"
 	"github.com/klingwatch/klingwatch/worker"
 )
@@ -168,7 +169,7 @@ func (s settings) check() error {
 	if s.AccessKey != "" && (s.APIKey != "" || s.APIKeyFile != "") {
 		return errors.New("a bearer key and KLING_ACCESS_KEY are both set: keep one way of authentication")
 	}
-	if _, err := webhook.ParseNetworks(s.AllowNetworks); err != nil {
+	if _, err := outbound.ParseNetworks(s.AllowNetworks); err != nil {
 		return fmt.Errorf("KLINGWATCH_WEBHOOK_ALLOW_NETWORKS: %w", err)
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, strings.ToLower(s.LogLevel)) {
@@ -216,7 +217,7 @@ func (s settings) credential() (klingapi.Credential, error) {
 }
 
 func (s settings) webhooks() *webhook.Client {
-	networks, _ := webhook.ParseNetworks(s.AllowNetworks) // check has parsed it
+	networks, _ := outbound.ParseNetworks(s.AllowNetworks) // check has parsed it
 	return webhook.NewClient(webhook.Config{Timeout: s.WebhookTimeout, AllowNetworks: networks, UserAgent: "klingwatch/" + version()})
 }
 

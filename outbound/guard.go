@@ -1,6 +1,7 @@
-package webhook
+package outbound
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -9,22 +10,25 @@ import (
 	"code.dny.dev/ssrf"
 )
 
-// deniedBesides adds to what ssrf refuses: IPv4 as in
+// alsoDenied adds to what ssrf refuses: IPv4 as in
 // https://www.iana.org/assignments/iana-ipv4-special-registry, and of IPv6 all
 // that is not in 2000::/3 or is special there by
 // https://www.iana.org/assignments/iana-ipv6-special-registry.
-var deniedBesides = []netip.Prefix{
+var alsoDenied = []netip.Prefix{
 	// Azure's WireServer: a public address by the registry, but it serves
 	// secrets to every virtual machine
 	// (https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16).
 	netip.MustParsePrefix("168.63.129.16/32"),
 }
 
-// guard returns the check of a net.Dialer.Control: it sees every address after
-// DNS, before a packet is sent, and refuses those that are not public with
-// ssrf.ErrProhibitedIP, unless they are in an allowed network. ::ffff:10.0.0.1
-// is judged as 10.0.0.1: that is what would be dialed.
-func guard(allowed []netip.Prefix) func(network, address string, _ syscall.RawConn) error {
+// ErrBlocked is the error of a dial to an address that Guard does not let through.
+var ErrBlocked = errors.New("the address is private or reserved")
+
+// Guard returns a Control function for net.Dialer. The dialer calls it with every
+// address after DNS, before a packet is sent; it returns ErrBlocked for an address
+// that is not public, unless the address is in an allowed network. It judges
+// ::ffff:10.0.0.1 as 10.0.0.1, which is what would be dialed.
+func Guard(allowed []netip.Prefix) func(network, address string, conn syscall.RawConn) error {
 	var v4, v6 []netip.Prefix
 	for _, network := range allowed {
 		if network = unmap(network); network.Addr().Is4() {
@@ -34,16 +38,19 @@ func guard(allowed []netip.Prefix) func(network, address string, _ syscall.RawCo
 		}
 	}
 	registries := ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...),
-		ssrf.WithDeniedV4Prefixes(deniedBesides...))
+		ssrf.WithDeniedV4Prefixes(alsoDenied...))
 	return func(network, address string, conn syscall.RawConn) error {
 		if target, err := netip.ParseAddrPort(address); err == nil {
 			address = netip.AddrPortFrom(target.Addr().Unmap(), target.Port()).String()
 		}
-		return registries.Safe(network, address, conn)
+		if err := registries.Safe(network, address, conn); err != nil {
+			return fmt.Errorf("%w: %w", ErrBlocked, err)
+		}
+		return nil
 	}
 }
 
-// unmap turns a network of IPv4-mapped addresses into the one of IPv4.
+// unmap turns a network of IPv4-mapped addresses into the network of IPv4.
 func unmap(network netip.Prefix) netip.Prefix {
 	const mapped = 128 - 32 // bits of ::ffff:0:0/96
 	if network.Addr().Is4In6() && network.Bits() >= mapped {
@@ -52,8 +59,9 @@ func unmap(network netip.Prefix) netip.Prefix {
 	return network
 }
 
-// ParseNetworks reads CIDRs separated by commas; a bare address is a network of
-// one. "" gives none; the error names the item that is no network.
+// ParseNetworks reads networks in CIDR notation, separated by commas; a bare
+// address is a network of one address, "" is no network. The error names the item
+// that is not a network.
 func ParseNetworks(list string) ([]netip.Prefix, error) {
 	var networks []netip.Prefix
 	for item := range strings.SplitSeq(list, ",") {
