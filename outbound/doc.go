@@ -5,7 +5,8 @@
 //	Guard        refuses private addresses when a connection is dialed
 //	ReadBody     reads a body up to a limit
 //	RetryAfter   reads how long a server asks us to wait, up to a limit
-//	Line, Cut    turn a text into one safe line for logs, tables and terminals
+//	Line, Cut    make a short, safe line of a text, for logs, tables and stored reasons
+//	Visible      the same for a terminal, where runs of spaces are layout
 //	Redact       hides the queries of URLs, which may hold secrets
 //	Origin       names the server behind a URL, one name for all spellings
 //

@@ -7,17 +7,21 @@ import (
 	"unicode/utf8"
 )
 
-// Line makes one line of a text, safe to print on a terminal and to store: valid
-// UTF-8 whose characters are visible. Every run of white space, line breaks and
-// control characters becomes one space, none at the ends. Characters that show
-// nothing or change the direction of the text are removed; emoji that were joined
-// come apart. What Unicode does not define, and bytes that are not UTF-8, become
-// U+FFFD. Line(Line(text)) is Line(text).
+// Line makes one line of a text for logs, tables and stored reasons: Visible,
+// with one space for every run of spaces and none at the ends. Line(Line(text))
+// is Line(text).
 func Line(text string) string {
-	return strings.Join(strings.Fields(strings.Map(visible, text)), " ")
+	return strings.Join(strings.Fields(Visible(text)), " ")
 }
 
-// visible maps a character for Line; -1 removes it.
+// Visible makes a text safe to print on a terminal: one line of valid UTF-8 whose
+// characters show. White space, line breaks and control characters become spaces,
+// one each. Characters that show nothing or change the direction of the text are
+// removed; emoji that were joined come apart. What Unicode does not define, and
+// bytes that are not UTF-8, become U+FFFD.
+func Visible(text string) string { return strings.Map(visible, text) }
+
+// visible maps a character for Visible; -1 removes it.
 func visible(r rune) rune {
 	switch {
 	case unicode.IsSpace(r), unicode.IsControl(r):

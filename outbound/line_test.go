@@ -65,6 +65,10 @@ func checkLine(t interface{ Errorf(string, ...any) }, text string) {
 	if !utf8.ValidString(line) || strings.ContainsFunc(line, offends) || strings.TrimSpace(line) != line || strings.Contains(line, "  ") {
 		t.Errorf("%q became %q", text, line)
 	}
+	visible := outbound.Visible(text)
+	if !utf8.ValidString(visible) || strings.ContainsFunc(visible, offends) || outbound.Visible(visible) != visible {
+		t.Errorf("%q shows as %q", text, visible)
+	}
 	if again := outbound.Line(line); again != line {
 		t.Errorf("%q became %q, then %q", text, line, again)
 	}

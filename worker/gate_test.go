@@ -134,6 +134,7 @@ func TestURLsAreLoggedWithoutTheirQueries(t *testing.T) {
 		`{"url":"http://h/x?token=secret"}`:                `{"url":"http://h/x?..."}`,
 		"no URL? none":                                     "no URL? none",
 		"https://app.example/hook":                         "https://app.example/hook",
+		"bad\u202e\u200bkey\nhttps://h/x?t=secret":         "badkey https://h/x?...",
 	} {
 		if got := redact(text); got != want {
 			t.Errorf("%q became %q", text, got)

@@ -3,21 +3,17 @@ package worker
 import (
 	"context"
 	"log/slog"
-	"regexp"
-	"strings"
 	"sync"
 	"time"
+
+	"github.com/klingwatch/klingwatch/outbound"
 )
 
-// urlQuery finds the query of a URL within a text: output URLs are signed by
-// the provider, receivers' hold tokens.
-var urlQuery = regexp.MustCompile(`(https?://[^\s"'?]*)\?[^\s"']*`)
-
-// redact takes the queries out of the URLs in a text for the log.
-func redact(text string) string { return urlQuery.ReplaceAllString(text, "$1?...") }
+// redact makes one line of a text for logs and traces, without the queries of URLs.
+func redact(text string) string { return outbound.Line(outbound.Redact(text)) }
 
 // oneLine makes one line of an error, as several that are joined have many.
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+func oneLine(err error) string { return outbound.Line(err.Error()) }
 
 // maxWords bounds the memory for words that come from outside.
 const maxWords = 100
@@ -67,7 +63,7 @@ func (l riverLog) Handle(ctx context.Context, r slog.Record) error {
 	line := slog.NewRecord(r.Time, r.Level, "River: "+r.Message, r.PC)
 	r.Attrs(func(a slog.Attr) bool {
 		if a.Value.Kind() == slog.KindString || a.Key == "err" || a.Key == "error" {
-			a.Value = slog.StringValue(strings.Join(strings.Fields(a.Value.String()), " "))
+			a.Value = slog.StringValue(outbound.Line(a.Value.String()))
 		}
 		line.AddAttrs(a)
 		return true

@@ -3,10 +3,10 @@ package worker
 import (
 	"fmt"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/outbound"
 	"github.com/klingwatch/klingwatch/webhook"
 )
 
@@ -110,13 +110,14 @@ func placeOf(t db.DeliveryTarget) string {
 	return hostOf(t.URL)
 }
 
-// hostOf cuts a URL down to scheme and host: path and query may hold secrets.
+// hostOf cuts a URL down to scheme and host, the same for all spellings of a
+// host: path and query may hold secrets.
 func hostOf(raw string) string {
-	u, err := url.Parse(raw)
+	origin, err := outbound.Origin(raw)
 	if err != nil {
 		return "a URL that cannot be read"
 	}
-	return u.Scheme + "://" + u.Host
+	return origin
 }
 
 func secondsOf(d time.Duration) *float64 {

@@ -52,6 +52,22 @@ func TestRetryAfterIsHonouredOnEveryAttempt(t *testing.T) {
 	}
 }
 
+// A host has one circuit breaker and one window, however its callbacks spell it.
+func TestAHostIsOneReceiverInAllSpellings(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{"https://api.example/x", "https://API.example/y?token=1", "https://api.example.:443/"} {
+		if place := placeOf(db.DeliveryTarget{URL: url}); place != "https://api.example" {
+			t.Errorf("%q is the receiver %q", url, place)
+		}
+	}
+	endpoint := int64(7)
+	for _, target := range []db.DeliveryTarget{{URL: "http://api.example/"}, {URL: "https://api.example:8443/"}, {URL: "https://api.example/", Endpoint: &endpoint}} {
+		if placeOf(target) == "https://api.example" {
+			t.Errorf("%+v is the same receiver", target)
+		}
+	}
+}
+
 // A receiver that is held back for ever must not keep its deliveries for ever:
 // an hour held back counts as an attempt.
 func TestADeliveryThatIsHeldBackEndsAtLast(t *testing.T) {

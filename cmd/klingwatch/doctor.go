@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/embeddedpg"
+	"github.com/klingwatch/klingwatch/outbound"
 )
 
 type doctorCommand struct {
@@ -171,7 +171,7 @@ func (d *doctor) run(ctx context.Context, c check) finding {
 	if err != nil {
 		f = failed(err)
 	}
-	f.Check, f.Found = c.name, strings.Join(strings.Fields(clean(f.Found)), " ")
+	f.Check, f.Found = c.name, outbound.Line(f.Found)
 	return f
 }
 
@@ -213,7 +213,7 @@ func (d *doctor) connect(ctx context.Context, notify func(string)) finding {
 	case err != nil:
 		f = bad("see that Postgres runs and DATABASE_URL is right", "%s", err)
 	}
-	f.Check, f.Found = "database", strings.Join(strings.Fields(f.Found), " ")
+	f.Check, f.Found = "database", outbound.Line(f.Found)
 	if d.db = opened; opened == nil {
 		d.without = "there is no database to ask; see database"
 	}

@@ -10,11 +10,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
 	"golang.org/x/term"
+
+	"github.com/klingwatch/klingwatch/outbound"
 )
 
 func main() {
@@ -107,7 +108,7 @@ func fail(w io.Writer, err error) int {
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(w, "klingwatch: stopped")
 	default:
-		fmt.Fprintln(w, "klingwatch: "+strings.Join(strings.Fields(err.Error()), " "))
+		fmt.Fprintln(w, "klingwatch: "+outbound.Line(err.Error()))
 	}
 	return exitError
 }

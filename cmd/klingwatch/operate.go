@@ -28,7 +28,7 @@ func (r retryCommand) Run(ctx context.Context, c *console) error {
 		case err != nil:
 			return fmt.Errorf("retrying task %d: %w", task.ID, err)
 		}
-		fmt.Fprintf(c.out, "task %d (%s) is asked again\n", task.ID, task.TaskID)
+		fmt.Fprintf(c.out, "task %d (%s) is asked again\n", task.ID, clean(task.TaskID))
 		return c.hintIdle(ctx, d)
 	})
 }
@@ -50,7 +50,7 @@ func (r cancelCommand) Run(ctx context.Context, c *console) error {
 		case err != nil:
 			return fmt.Errorf("canceling task %d: %w", task.ID, err)
 		}
-		fmt.Fprintf(c.out, "task %d (%s) is not tracked any more; the provider may still finish and charge it\n", task.ID, task.TaskID)
+		fmt.Fprintf(c.out, "task %d (%s) is not tracked any more; the provider may still finish and charge it\n", task.ID, clean(task.TaskID))
 		return nil
 	})
 }
@@ -88,7 +88,7 @@ func (c *console) hintPaused(ctx context.Context, d *database) error {
 		return err
 	}
 	if reason != "" {
-		fmt.Fprintln(c.err, reason)
+		fmt.Fprintln(c.err, clean(reason))
 	}
 	return nil
 }

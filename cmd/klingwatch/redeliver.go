@@ -57,7 +57,7 @@ func redeliverOne(ctx context.Context, c *console, d *database, id int64) error 
 		fmt.Fprintf(c.out, "delivery %d waits: endpoint %d is disabled\n", id, deref(now.Endpoint))
 		return nil
 	}
-	fmt.Fprintf(c.out, "delivery %d is due now, to %s\n", id, now.URL)
+	fmt.Fprintf(c.out, "delivery %d is due now, to %s\n", id, clean(now.URL))
 	return c.hintIdle(ctx, d)
 }
 

@@ -7,13 +7,13 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"charm.land/lipgloss/v2"
 	"charm.land/lipgloss/v2/table"
 	"github.com/schollz/progressbar/v3"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/outbound"
 )
 
 var (
@@ -36,16 +36,9 @@ func styleOf(cell string) lipgloss.Style {
 	return lipgloss.NewStyle()
 }
 
-// clean takes control characters out of a text that comes from outside, so
-// that it cannot steer a terminal.
-func clean(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, text)
-}
+// clean makes a text that comes from outside safe to print: it cannot steer the
+// terminal, nor show in another order than it is read.
+func clean(text string) string { return outbound.Visible(text) }
 
 // printTable prints aligned columns, coloured on a terminal.
 func (c *console) printTable(headers []string, rows [][]string) {

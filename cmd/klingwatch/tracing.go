@@ -17,6 +17,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/klingwatch/klingwatch/outbound"
 )
 
 const (
@@ -98,5 +100,5 @@ func (t *tracingTrouble) Handle(err error) {
 		return
 	}
 	t.told = time.Now()
-	t.log.Warn("traces could not be sent", "error", strings.Join(strings.Fields(err.Error()), " "))
+	t.log.Warn("traces could not be sent", "error", outbound.Line(err.Error()))
 }

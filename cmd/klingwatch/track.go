@@ -148,7 +148,7 @@ func wait(ctx context.Context, c *console, d *database, ids []int64) error {
 			if task.Status == db.Succeeded {
 				succeeded++
 			}
-			p.line("%d %s %s %s", task.ID, task.TaskID, styleOf(task.Status).Render(task.Status), task.StatusMessage)
+			p.line("%d %s %s %s", task.ID, clean(task.TaskID), styleOf(task.Status).Render(task.Status), clean(task.StatusMessage))
 		}
 		for _, id := range deleted(ids, tasks) {
 			if !told[id] {
