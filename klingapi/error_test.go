@@ -1,9 +1,11 @@
 package klingapi_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -77,6 +79,7 @@ func TestRetryAfterIsReadAndBounded(t *testing.T) {
 		"NaN":                           0,
 		"Inf":                           klingapi.MaxRetryAfter,
 		"99999999999999999999":          klingapi.MaxRetryAfter,
+		"1e400":                         klingapi.MaxRetryAfter, // beyond a float64
 		"soon":                          0,
 		"Mon, 01 Jan 2001 00:00:00 GMT": 0,
 		"Fri, 31 Dec 2100 00:00:00 GMT": klingapi.MaxRetryAfter,
@@ -85,6 +88,52 @@ func TestRetryAfterIsReadAndBounded(t *testing.T) {
 		if got := kindOf(t, err).RetryAfter; got != want {
 			t.Errorf("Retry-After %q: %s, want %s", value, got, want)
 		}
+	}
+}
+
+// A relay cannot steer a terminal, nor hide something in a log, by its texts.
+func TestTextsOfTheRelayAreSafeLines(t *testing.T) {
+	t.Parallel()
+	const hostile, safe = `a\u202eb\u200b\u2028c\u001b[2J\u2066`, "ab c [2J"
+	reply, err := ask(t, video, 200, nil, []byte(`{"code":0,"request_id":"`+hostile+`","data":{"task_id":"t","task_status":"failed","task_status_msg":"`+hostile+`"}}`))
+	if err != nil || reply.Record.Message != safe || reply.RequestID != safe {
+		t.Errorf("a reason: %+q, request id %+q, %v", reply.Record.Message, reply.RequestID, err)
+	}
+	reply, err = ask(t, video, 200, nil, []byte(`{"code":0,"data":{"task_id":"t","task_status":"`+hostile+`"}}`))
+	if err != nil || reply.Record.Word != safe || reply.Record.Status != "" {
+		t.Errorf("a status word: %+q, %v", reply.Record.Word, err)
+	}
+	_, err = ask(t, video, 500, nil, []byte(`{"code":"`+hostile+`","message":"`+hostile+`"}`))
+	if got := kindOf(t, err); got.Message != safe || got.Code != safe {
+		t.Errorf("an error: %+q, code %+q", got.Message, got.Code)
+	}
+	_, err = ask(t, video, 200, nil, []byte(`{"code":0,"message":"`+strings.Repeat("长", 2000)+`"}`))
+	if got := kindOf(t, err); got.Message != strings.Repeat("长", 1000)+"..." {
+		t.Errorf("a long message has %d bytes", len(got.Message))
+	}
+}
+
+// net/http repeats a header line that it cannot read in its error.
+func TestABrokenHeaderIsToldAsOneShortLine(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = http.ReadRequest(bufio.NewReader(conn))
+		_, _ = conn.Write([]byte("HTTP/1.1 200 OK\r\nno\x1bcolon" + strings.Repeat("x", 9000) + "\r\n\r\n"))
+	}()
+	_, err = newClient(t, klingapi.Config{BaseURL: "http://" + listener.Addr().String()}).GetTask(t.Context(), video)
+	got := kindOf(t, err)
+	if got.Kind != klingapi.Unreachable || !strings.Contains(got.Message, "colonx") || strings.ContainsAny(got.Message, "\x1b") || len(got.Message) > 1100 {
+		t.Errorf("%q", err)
 	}
 }
 

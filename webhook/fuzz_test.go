@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
+	"github.com/klingwatch/klingwatch/outbound"
 	"github.com/klingwatch/klingwatch/webhook"
 )
 
@@ -18,6 +18,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Add(302, "", "http://169.254.169.254/latest?token=1", "", []byte{})
 	f.Add(429, "1e99", "", "", []byte("\x00\xff"))
 	f.Add(503, "Fri, 31 Dec 9999 23:59:59 GMT", "", "", []byte("slow"))
+	f.Add(307, "", "mailto:a\u202eb\u200b  c", "", []byte{})
 	f.Add(410, "-5", "::", "disable, abort-message", []byte("gone"))
 	f.Fuzz(func(t *testing.T, status int, retryAfter, location, wish string, body []byte) {
 		res := &http.Response{StatusCode: status, Header: http.Header{}}
@@ -34,8 +35,8 @@ func FuzzAnswers(f *testing.F) {
 		if !utf8.ValidString(r.Body) || strings.ContainsRune(r.Body, 0) || !utf8.ValidString(r.Reason()) {
 			t.Errorf("Postgres would refuse %q or %q", r.Body, r.Reason())
 		}
-		if strings.ContainsFunc(r.Reason(), unicode.IsControl) {
-			t.Errorf("the reason is not one line of text: %q", r.Reason())
+		if r.Reason() != outbound.Line(r.Reason()) {
+			t.Errorf("the reason is not one safe line: %q", r.Reason())
 		}
 	})
 }

@@ -84,6 +84,7 @@ func TestHostileAnswers(t *testing.T) {
 		{"not HTTP", says("SSH-2.0-OpenSSH_9.6\r\n\x1b[2J\r\n"), 0, webhook.ErrorNetwork, "malformed HTTP"},
 		{"no number", says("HTTP/1.1 OK OK\r\n\r\n"), 0, webhook.ErrorNetwork, "malformed HTTP"},
 		{"broken header", says("HTTP/1.1 200 OK\r\nno colon\r\n\r\n"), 0, webhook.ErrorNetwork, "malformed MIME header"},
+		{"place that turns the text", says("HTTP/1.1 302 Found\r\nLocation: mailto:a\u202e\u200bb\r\nContent-Length: 0\r\n\r\n"), 302, webhook.ErrorRedirectRefused, `to "mailto:ab";`},
 		{"two lengths", says("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"), 0, webhook.ErrorNetwork, "Content-Length"},
 		{"endless header", floods("HTTP/1.1 200 OK\r\nX-Long: ", strings.Repeat("x", 4096)), 0, webhook.ErrorNetwork, "headers exceeded 32768 bytes"},
 		{"endless headers", floods("HTTP/1.1 200 OK\r\n", strings.Repeat("X-Many: x\r\n", 400)), 0, webhook.ErrorNetwork, "headers exceeded 32768 bytes"},
