@@ -167,16 +167,16 @@ func (c *Client) exchange(ctx context.Context, ref Ref) (*http.Response, []byte,
 	if more {
 		return nil, nil, tooLarge(res)
 	}
-	return res, hideToken(body, token), nil
+	return res, redactToken(body, token), nil
 }
 
 // minHidden is the shortest token that is looked for in replies: shorter ones
 // would occur by chance.
 const minHidden = 8
 
-// hideToken keeps a relay that repeats the key from getting it into tables and
+// redactToken keeps a relay that repeats the key from getting it into tables and
 // logs.
-func hideToken(body []byte, token string) []byte {
+func redactToken(body []byte, token string) []byte {
 	if len(token) < minHidden || !bytes.Contains(body, []byte(token)) {
 		return body
 	}

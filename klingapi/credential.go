@@ -23,8 +23,8 @@ type Credential interface {
 	Fingerprint() string
 }
 
-// clockAdjuster is a credential whose tokens hold times. The relay's clock is
-// told when it finds a token too early or too late (codes 1003 and 1004).
+// clockAdjuster is a credential whose tokens hold times. It learns the relay's
+// clock when the relay finds a token too early or too late (codes 1003, 1004).
 type clockAdjuster interface {
 	adjustClock(relayTime time.Time)
 }

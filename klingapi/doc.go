@@ -2,11 +2,18 @@
 // task. It is a pure client: it knows nothing of databases or queues.
 //
 //	client, err := klingapi.New(klingapi.Config{BaseURL: "https://relay.example", Credential: klingapi.StaticKey("sk-...")})
+//	defer client.Close()
 //	reply, err := client.GetTask(ctx, klingapi.Ref{Action: "videos", Action2: "text2video", TaskID: id})
+//	if apiErr, ok := errors.AsType[*klingapi.Error](err); ok {
+//		// apiErr.Kind says what to do, apiErr.RetryAfter how long the relay wants us to wait
+//	}
+//	if reply.Record.Status.Ended() {
+//		// reply.Record.Outputs, or reply.Record.Message of a failure
+//	}
 //
-// A Reply is returned when the relay told something about the task, also when
-// its status word is unknown. Everything else is an *Error with a Kind that
-// says what to do about it. The order of judgement: transport, then JSON, then
+// GetTask returns a Reply when the relay says something about the task, also when
+// its status word is unknown. Everything else is an *Error with a Kind. Texts of
+// the relay are short, safe lines, except the stored Body. The order of judgement: transport, then JSON, then
 // a record with a known status (it beats HTTP status and code), then the
 // body's code, then the HTTP status.
 //

@@ -24,7 +24,7 @@ const (
 	Misconfigured ErrorKind = "misconfigured" // this is no relay: HTML 404, redirect; check KLING_BASE_URL and KLING_PATH_PREFIX
 )
 
-// Error is every outcome of GetTask that tells nothing about the task.
+// Error is every outcome of GetTask that says nothing about the task.
 type Error struct {
 	Kind       ErrorKind
 	HTTPStatus int           // 0 when no answer came
@@ -35,7 +35,7 @@ type Error struct {
 	Err        error         // cause of Unreachable, else nil
 }
 
-// Error tells kind, HTTP status, code and message in one line.
+// Error returns kind, HTTP status, code and message as one line.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(string(e.Kind))

@@ -159,7 +159,7 @@ var kindOfExtension = map[string]Kind{
 	".mp3": Audio, ".wav": Audio, ".m4a": Audio, ".ogg": Audio,
 }
 
-// kindOf tells the kind of a bare URL by its extension, else by what was asked for.
+// kindOf returns the kind of a bare URL by its extension, else by the action.
 func kindOf(raw string, ref Ref) Kind {
 	if u, err := url.Parse(raw); err == nil {
 		if kind, ok := kindOfExtension[strings.ToLower(path.Ext(u.Path))]; ok {
@@ -175,7 +175,7 @@ func kindOf(raw string, ref Ref) Kind {
 	return Video
 }
 
-// isURL tells whether a text is an absolute http(s) URL.
+// isURL reports whether a text is an absolute http(s) URL.
 func isURL(text string) bool {
 	u, err := url.Parse(text)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""

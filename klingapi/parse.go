@@ -32,11 +32,11 @@ func parse(body []byte) (tree any, stored json.RawMessage, err error) {
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return nil, nil, errors.New("something follows the document")
 	}
-	tree, depth := objects(tree)
+	tree, depth := typeObjects(tree)
 	if depth > maxDepth {
 		return nil, nil, errors.New("it is nested too deep")
 	}
-	if !mayOffend(body) {
+	if !needsScrub(body) {
 		return tree, body, nil
 	}
 	tree = scrub(tree)
@@ -52,21 +52,21 @@ func parse(body []byte) (tree any, stored json.RawMessage, err error) {
 // maxDepth of a document; Postgres' own parser is limited by its stack.
 const maxDepth = 200
 
-// objects names the type of every JSON object of a tree and measures its depth.
-func objects(v any) (any, int) {
+// typeObjects names the type of every JSON object of a tree and measures its depth.
+func typeObjects(v any) (any, int) {
 	deepest := 0
 	switch v := v.(type) {
 	case map[string]any:
 		for key, value := range v {
 			var depth int
-			v[key], depth = objects(value)
+			v[key], depth = typeObjects(value)
 			deepest = max(deepest, depth)
 		}
 		return object(v), deepest + 1
 	case []any:
 		for i, value := range v {
 			var depth int
-			v[i], depth = objects(value)
+			v[i], depth = typeObjects(value)
 			deepest = max(deepest, depth)
 		}
 		return v, deepest + 1
@@ -74,9 +74,9 @@ func objects(v any) (any, int) {
 	return v, 0
 }
 
-// mayOffend tells whether jsonb could refuse the text: NUL and lone surrogates
+// needsScrub reports whether jsonb could refuse the text: NUL and lone surrogates
 // (both need an escape), bytes that are not UTF-8, numbers of absurd size.
-func mayOffend(body []byte) bool {
+func needsScrub(body []byte) bool {
 	return bytes.Contains(body, []byte(`\u`)) || !utf8.Valid(body) || mayHoldHugeNumber(body)
 }
 

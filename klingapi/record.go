@@ -48,7 +48,7 @@ func findRecord(document any, ref Ref, good bool) (Record, bool) {
 	case Succeeded:
 		record.Outputs = findOutputs(nodes, ref)
 		if verdict.weak && len(record.Outputs) == 0 {
-			record.Status = "" // the call succeeded, who knows about the task
+			record.Status = "" // the call succeeded; the task may not have
 		}
 	}
 	return record, true
@@ -73,7 +73,7 @@ func findNodes(v any, ref Ref) []node {
 	for range maxNesting {
 		o, ok := v.(object)
 		if !ok {
-			if o, ok = pick(v, ref); !ok {
+			if o, ok = findInList(v, ref); !ok {
 				return nodes
 			}
 		}
@@ -85,7 +85,7 @@ func findNodes(v any, ref Ref) []node {
 	return nodes
 }
 
-// asNode tells whether an object describes a task. A bare "status" is not
+// asNode reports whether an object describes a task. A bare "status" is not
 // enough: gateways put the fate of the HTTP call there. It needs a field that
 // only tasks have; an id, which errors repeat, or a file make a weak node.
 func asNode(o object, ref Ref) (node, bool) {
@@ -107,9 +107,9 @@ func asNode(o object, ref Ref) (node, bool) {
 	return node{}, false
 }
 
-// pick finds the task in a list of records: the one that was asked for, or the
+// findInList finds the task in a list of records: the one that was asked for, or the
 // only one there is.
-func pick(v any, ref Ref) (object, bool) {
+func findInList(v any, ref Ref) (object, bool) {
 	list, ok := v.([]any)
 	if !ok {
 		return nil, false

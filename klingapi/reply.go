@@ -19,9 +19,9 @@ const (
 	Audio Kind = "audio"
 )
 
-// Reply is what the relay told about a task.
+// Reply is what the relay said about a task.
 type Reply struct {
-	HTTPStatus int
+	HTTPStatus int             // as received
 	RequestID  string          // the relay's id of this exchange, "" where it gave none
 	Code       string          // the body's code when it is not one of success, else ""
 	Record     Record          // the task

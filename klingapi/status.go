@@ -14,7 +14,7 @@ const (
 	Failed     Status = "failed"     // ended without; the reason is in Record.Message
 )
 
-// Ended tells whether the provider will not change the status any more.
+// Ended reports whether the provider will not change the status any more.
 func (s Status) Ended() bool { return s == Succeeded || s == Failed }
 
 // words is the closed table of status words, in lower case. A word that is not

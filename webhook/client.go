@@ -22,19 +22,19 @@ const (
 	// MaxResponse is how much of an answer's body is read and kept, in bytes.
 	MaxResponse = 4096
 
-	// bodyPatience bounds the reading of an answer's body: the status has
+	// bodyTimeout bounds the reading of an answer's body: the status has
 	// decided, the rest is for people.
-	bodyPatience = 2 * time.Second
+	bodyTimeout = 2 * time.Second
 
 	// MaxConcurrent is how many requests one receiver can be sent at once without
 	// connections being opened anew each time.
 	MaxConcurrent = 64
-	// idleTimeout closes connections that nobody needs, and with it bounds them.
+	// idleTimeout closes connections that are not in use, which bounds their number.
 	idleTimeout = 30 * time.Second
 
 	maxResponseHeaders = 32 << 10
-	// A webhook leaves in one write, so that a receiver that answers before it
-	// reads the body (413, 401) is heard and does not just break the pipe.
+	// A webhook leaves in one write, so that the answer of a receiver that does not
+	// read the body first (413, 401) arrives, instead of a broken pipe.
 	writeBuffer = 32 << 10
 )
 
@@ -50,15 +50,15 @@ type Config struct {
 // connection; redirects and proxies are not used, answers are not decompressed.
 // It is safe for concurrent use.
 type Client struct {
-	timeout      time.Duration
-	bodyPatience time.Duration
-	userAgent    string
-	http         *http.Client
+	timeout     time.Duration
+	bodyTimeout time.Duration
+	userAgent   string
+	http        *http.Client
 }
 
 // NewClient returns a client that may reach public addresses and the allowed networks.
 func NewClient(cfg Config) *Client {
-	c := &Client{timeout: cfg.Timeout, bodyPatience: bodyPatience, userAgent: cfg.UserAgent}
+	c := &Client{timeout: cfg.Timeout, bodyTimeout: bodyTimeout, userAgent: cfg.UserAgent}
 	if c.timeout <= 0 {
 		c.timeout = DefaultTimeout
 	}
@@ -118,7 +118,8 @@ func (c *Client) Send(ctx context.Context, m Message) Result {
 	return result
 }
 
-// request makes the signed request, or tells the class of failure and why.
+// request makes the signed request, or returns the class of the failure with its
+// reason.
 func (c *Client) request(ctx context.Context, m Message, now time.Time) (req *http.Request, class string, err error) {
 	signature, err := Sign(m.Secrets, m.ID, now, m.Body)
 	if err != nil {
@@ -153,15 +154,15 @@ func (c *Client) exchange(req *http.Request, cancel context.CancelFunc, watch *s
 	defer res.Body.Close()
 	var excerpt []byte
 	if res.StatusCode != http.StatusSwitchingProtocols { // there the body is a bare connection, which cancel does not end
-		patience := time.AfterFunc(c.bodyPatience, cancel)
-		defer patience.Stop()
+		timer := time.AfterFunc(c.bodyTimeout, cancel)
+		defer timer.Stop()
 		excerpt, _, _ = outbound.ReadBody(res.Body, MaxResponse)
 	}
-	return answered(res, excerpt, time.Now())
+	return resultOf(res, excerpt, time.Now())
 }
 
-// CheckURL tells what is wrong with a receiver's URL: it must be absolute http
-// or https, without user and fragment.
+// CheckURL returns an error that says what is wrong with a receiver's URL, without
+// the URL: it must be absolute, http or https, and hold no user and no fragment.
 func CheckURL(raw string) error {
 	u, err := url.Parse(raw)
 	switch {

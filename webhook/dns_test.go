@@ -107,7 +107,7 @@ func TestNamesThatCannotBeResolved(t *testing.T) {
 	}{
 		"no such name":            {resolver(fails(nameError)), 0, "does not exist"},
 		"a name without address":  {resolver(always()), 0, "does not exist"},
-		"a failing resolver":      {resolver(fails(serverFailure)), 0, "could not tell"},
+		"a failing resolver":      {resolver(fails(serverFailure)), 0, "could not find"},
 		"an unreachable resolver": {unreachable, 0, "the resolver does not answer"},
 		"a silent resolver":       {silent, 200 * time.Millisecond, "the resolver does not answer"},
 	} {

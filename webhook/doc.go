@@ -1,9 +1,19 @@
-// Package webhook tells receivers about tasks. It knows the payloads (Event,
+// Package webhook notifies receivers about tasks. It holds the payloads (Event,
 // EndpointEvent), the signatures of Standard Webhooks
-// (https://www.standardwebhooks.com, spec/standard-webhooks.md), the encryption
-// of the keys at rest (Keyring), the guarded HTTP client that sends one request,
-// and the schedule of retries. It is pure: who gets what, and what was sent
-// already, is remembered elsewhere.
+// (https://www.standardwebhooks.com, spec/standard-webhooks.md), the guarded HTTP
+// client that sends one request, and the schedule of retries. It keeps no state:
+// who gets what, and what was sent already, is remembered elsewhere.
+//
+//	client := webhook.NewClient(webhook.Config{})
+//	defer client.Close()
+//	result := client.Send(ctx, webhook.Message{URL: url, ID: webhook.NewEventID(), Body: body, Secrets: []string{secret}})
+//	if !result.Delivered() {
+//		wait, again := webhook.NextAttempt(attempt, result.RetryAfter, rand.Float64())
+//		...
+//	}
+//
+// Send returns no error: a Result says what came of the attempt, with the class of
+// the failure (Error) and the reason for people (Detail).
 //
 // A receiver gets a POST with three headers:
 //

@@ -17,12 +17,12 @@ const (
 	TaskNotFound   = "task.not_found"
 	TaskCanceled   = "task.canceled"
 
-	// About a receiver, told to other receivers that ask for it.
+	// About a receiver, sent to the other receivers that subscribe to them.
 	EndpointFailing  = "endpoint.failing"  // it will be disabled if it goes on failing
 	EndpointDisabled = "endpoint.disabled" // what is due waits until it is enabled
 
-	// Test is sent on request, to see whether a receiver is reached; nobody
-	// subscribes to it.
+	// Test is sent on request, to see whether a receiver can be reached; it cannot
+	// be subscribed to.
 	Test = "webhook-test"
 )
 
@@ -65,7 +65,7 @@ type Output struct {
 	Kind            string       `json:"kind"`     // image, video, audio
 	Position        int          `json:"position"` // from 0 within the kind
 	URL             string       `json:"url"`
-	DurationSeconds *json.Number `json:"duration_seconds"` // null where the provider told none
+	DurationSeconds *json.Number `json:"duration_seconds"` // null where the provider gave none
 	WatermarkURL    *string      `json:"watermark_url,omitempty"`
 	ExpiresAt       *time.Time   `json:"expires_at"` // when the provider clears the file
 }

@@ -10,10 +10,10 @@ import (
 // What the tests need to see or to set, and callers do not.
 
 // Answered reads an answer whose body began with an excerpt.
-var Answered = answered
+var Answered = resultOf
 
-// SetBodyPatience bounds the reading of an answer's body.
-func (c *Client) SetBodyPatience(d time.Duration) { c.bodyPatience = d }
+// SetBodyTimeout bounds the reading of an answer's body.
+func (c *Client) SetBodyTimeout(d time.Duration) { c.bodyTimeout = d }
 
 // Trust replaces the certificate authorities of the system.
 func (c *Client) Trust(roots *x509.CertPool) { c.Transport().TLSClientConfig.RootCAs = roots }

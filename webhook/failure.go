@@ -43,7 +43,7 @@ func classify(err error, reached stage, late bool, timeout time.Duration) (class
 	case late && reached == resolving:
 		return ErrorDNS, dnsFault(&net.DNSError{IsTimeout: true})
 	case late, errors.As(err, &timedOut) && timedOut.Timeout():
-		return ErrorTimeout, fmt.Sprintf("no answer within %s%s", timeout, stuck[reached])
+		return ErrorTimeout, fmt.Sprintf("no answer within %s%s", timeout, timeoutHints[reached])
 	case errors.Is(err, context.Canceled):
 		return ErrorNetwork, "the attempt was called off"
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -54,8 +54,8 @@ func classify(err error, reached stage, late bool, timeout time.Duration) (class
 	return ErrorNetwork, networkFault(err)
 }
 
-// stuck says what a timeout was spent on.
-var stuck = map[stage]string{
+// timeoutHints says what a timeout was spent on.
+var timeoutHints = map[stage]string{
 	connecting:  ": no connection came about; a firewall may drop the packets",
 	handshaking: ": it connected, but the TLS handshake did not end",
 	waiting:     ": it connected, but sent no answer in full",
@@ -68,7 +68,7 @@ func dnsFault(err *net.DNSError) string {
 	case err.IsTimeout:
 		return "the resolver does not answer; check the DNS of the machine that klingwatch runs on"
 	}
-	return "the resolver could not tell the host's address; this may pass"
+	return "the resolver could not find the host's address; this may pass"
 }
 
 func tlsFault(err error) string {
@@ -87,7 +87,7 @@ func tlsFault(err error) string {
 		return fmt.Sprintf("the certificate is for %s, not for %s", names(name.Certificate), name.Host)
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
 		return "the receiver does not speak TLS on this port; check the port and https://"
-	case broken(err):
+	case connectionClosed(err):
 		return "the receiver closed the connection in the TLS handshake"
 	}
 	return "the TLS handshake failed: " + cause(err).Error()
@@ -121,14 +121,14 @@ func networkFault(err error) string {
 	switch {
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return "no route leads to the host"
-	case broken(err):
+	case connectionClosed(err):
 		return "the receiver closed the connection before it answered"
 	}
 	return cause(err).Error()
 }
 
-// broken reports whether the other side ended the connection.
-func broken(err error) bool {
+// connectionClosed reports whether the other side ended the connection.
+func connectionClosed(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 

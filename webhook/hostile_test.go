@@ -123,7 +123,7 @@ func TestASlowReceiverEndsAtTheDeadline(t *testing.T) {
 	}
 }
 
-// The sender is not held by a body: neither for bodyPatience nor past the deadline.
+// The sender is not held by a body: neither for bodyTimeout nor past the deadline.
 func TestADrippingBodyIsCutAndStillDelivered(t *testing.T) {
 	t.Parallel()
 	const long = time.Minute
@@ -135,7 +135,7 @@ func TestADrippingBodyIsCutAndStillDelivered(t *testing.T) {
 			t.Parallel()
 			url := bare(t, drips(anAnswer))
 			client := newClient(t, webhook.Config{Timeout: c.timeout})
-			client.SetBodyPatience(c.patience)
+			client.SetBodyTimeout(c.patience)
 			result := client.Send(t.Context(), message(url))
 			if !result.Delivered() || !strings.HasPrefix(result.Body, "x") || len(result.Body) == webhook.MaxResponse {
 				t.Errorf("%+v", result)

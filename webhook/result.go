@@ -42,15 +42,15 @@ type Result struct {
 	Timings    Timings
 }
 
-// Delivered tells whether the receiver accepted the webhook.
+// Delivered reports whether the receiver accepted the webhook.
 func (r Result) Delivered() bool { return r.Error == "" }
 
-// Gone tells whether the receiver said that it wants no more webhooks (410).
+// Gone reports whether the receiver said that it wants no more webhooks (410).
 func (r Result) Gone() bool { return r.StatusCode == http.StatusGone }
 
-// BlamesReceiver tells whether a failure speaks against the receiver as a
-// whole, so that a circuit breaker counts it. It does not when the fault is this
-// message's, by the receiver's own word, or when nothing was sent.
+// BlamesReceiver reports whether a circuit breaker should count the failure
+// against the receiver as a whole: not when the receiver refuses only this
+// message, and not when nothing was sent.
 func (r Result) BlamesReceiver() bool {
 	switch {
 	case r.Delivered(), r.Abort, r.Error == ErrorSigning, r.Error == ErrorInvalidURL:
@@ -71,8 +71,8 @@ func (r Result) Reason() string {
 	return r.Error + ": " + r.Detail
 }
 
-// answered judges an answer by its status and headers.
-func answered(res *http.Response, excerpt []byte, now time.Time) Result {
+// resultOf judges an answer by its status and headers.
+func resultOf(res *http.Response, excerpt []byte, now time.Time) Result {
 	r := Result{
 		StatusCode: res.StatusCode,
 		Body:       strings.ReplaceAll(strings.ToValidUTF8(string(excerpt), "\uFFFD"), "\x00", "\uFFFD"),
@@ -82,20 +82,20 @@ func answered(res *http.Response, excerpt []byte, now time.Time) Result {
 	case res.StatusCode >= 200 && res.StatusCode < 300:
 	case res.StatusCode >= 300 && res.StatusCode < 400:
 		r.Error = ErrorRedirectRefused
-		r.Detail = fmt.Sprintf("HTTP %d to %s; redirects are not followed: give the final URL instead", res.StatusCode, place(res.Header.Get("Location")))
+		r.Detail = fmt.Sprintf("HTTP %d to %s; redirects are not followed: give the final URL instead", res.StatusCode, redirectTarget(res.Header.Get("Location")))
 	default:
 		r.Error = ErrorHTTPStatus
 		r.Detail = strings.TrimSpace(fmt.Sprintf("HTTP %d %s", res.StatusCode, http.StatusText(res.StatusCode))) + hint(res.StatusCode)
 	}
-	abort, disable := wishes(res.Header.Values("webhook-delivery"))
+	abort, disable := deliveryControl(res.Header.Values("webhook-delivery"))
 	r.Abort, r.Disable = abort && !r.Delivered(), disable
 	return r
 }
 
-// wishes reads the header webhook-delivery, by which a receiver controls what
+// deliveryControl reads the header webhook-delivery, by which a receiver controls what
 // it gets (https://docs.svix.com/receiving/delivery-control). Unknown words are
 // ignored.
-func wishes(headers []string) (abort, disable bool) {
+func deliveryControl(headers []string) (abort, disable bool) {
 	for word := range strings.SplitSeq(strings.Join(headers, ","), ",") {
 		switch strings.ToLower(strings.TrimSpace(word)) {
 		case "abort-message":
@@ -134,8 +134,8 @@ var hints = map[int]string{
 	http.StatusGatewayTimeout:        ": a gateway stands there, but the receiver behind it is too slow",
 }
 
-// place shows where a redirect leads without its query, which may hold secrets.
-func place(location string) string {
+// redirectTarget shows where a redirect leads without its query, which may hold secrets.
+func redirectTarget(location string) string {
 	u, err := url.Parse(location)
 	if err != nil || location == "" {
 		return "nowhere"

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Timings tell where the time of one attempt went. A stage that was not reached
+// Timings say where the time of one attempt went. A stage that was not reached
 // is 0, and so are DNS, Connect and TLS when the connection was reused.
 type Timings struct {
 	DNS       time.Duration // resolving the name; 0 also when the URL holds an address
@@ -75,7 +75,7 @@ func (w *stopwatch) enter(s stage) {
 	}
 }
 
-// measure tells how long the present stage has taken, if it is still s.
+// measure stores how long the present stage has taken, if it is still s.
 func (w *stopwatch) measure(s stage, took *time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -110,14 +110,14 @@ func (w *stopwatch) got(info httptrace.GotConnInfo) {
 	w.stage, w.since = waiting, time.Now()
 }
 
-// reached tells how far it came.
+// reached returns the stage that the exchange came to.
 func (w *stopwatch) reached() stage {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.stage
 }
 
-// read stops the watch and tells what it saw; Total is left to the caller.
+// read stops the watch and returns what it saw; Total is left to the caller.
 func (w *stopwatch) read() (timings Timings, remote string, reused bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

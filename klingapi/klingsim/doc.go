@@ -12,8 +12,8 @@
 //	           0.15 of its life          its life
 //	submitted ----------------> processing ------> succeed | failed | canceled
 //
-// How it goes is told by the task id: the words at its start, separated by "-", up to the first segment that is no word
-// of the Vocabulary. "fail-newapi-0042" fails, told in the envelope of new-api. An id without such words succeeds. The
+// The task id decides how it goes: the words at its start, separated by "-", up to the first segment that is no word
+// of the Vocabulary. "fail-newapi-0042" fails, in the envelope of new-api. An id without such words succeeds. The
 // vocabulary is closed, has groups, and the last word of a group wins.
 //
 // Everything follows from the seed, the task id and the number of the query, never from goroutine order: two relays with

@@ -85,7 +85,7 @@ func (q *query) index(position int) any {
 	return position
 }
 
-// fileURL is the address of an output, signed for show. The file handler ignores the query, but logs must not tell it.
+// fileURL is the address of an output, signed for show. The file handler ignores the query, but logs must not show it.
 func (q *query) fileURL(name string, ended int64) string {
 	base := q.relay.config.PublicURL
 	if base == "" {
@@ -102,7 +102,7 @@ func (q *query) fileURL(name string, ended int64) string {
 		base, filesPath, url.PathEscape(q.seen.id), name, hex.EncodeToString(signature[:]), expires)
 }
 
-// firstURL is the address by which relays that tell only one know an output.
+// firstURL is the address by which relays that give only one name an output.
 func firstURL(output item) string {
 	for _, name := range []string{"url", "url_1", "url_mp3"} {
 		if link, ok := output[name].(string); ok {

@@ -10,7 +10,7 @@ type kind struct {
 	action, action2 string
 	lists           []list
 	parent          bool   // task_info names the parent video
-	units           string // final_unit_deduction, a decimal; empty: not told, as in the seed document
+	units           string // final_unit_deduction, a decimal; empty: absent, as in the seed document
 }
 
 // list is one list of a task_result.

@@ -113,7 +113,7 @@ func (q *query) passed() int {
 	return n
 }
 
-// known tells whether the relay admits to know the task at this query.
+// known reports whether the relay admits to know the task at this query.
 func (q *query) known() bool {
 	switch q.words[groupSight] {
 	case "unknown", "unknown1203":
@@ -186,7 +186,7 @@ func (q *query) requestID() string {
 	return opaqueID(q.relay.chance("", "request", q.number))
 }
 
-// newAPI tells whether the answer takes a form of new-api.
+// newAPI reports whether the answer takes a form of new-api.
 func (q *query) newAPI() bool {
 	return strings.HasPrefix(q.words[groupForm], "newapi") || q.words[groupForm] == "disagree"
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Config tells a Relay how to behave. The zero value is a friendly relay that accepts any key.
+// Config sets up a Relay. The zero value is a friendly relay that accepts any key.
 type Config struct {
 	Seed       uint64           // chooses lifetimes and random faults; zero: one is drawn, see Relay.Seed
 	APIKey     string           // the bearer key that is accepted; empty: any non-empty key
@@ -66,7 +66,7 @@ func New(config Config) *Relay {
 	return relay
 }
 
-// Seed tells the seed in use, so that a run can be repeated.
+// Seed returns the seed in use, so that a run can be repeated.
 func (r *Relay) Seed() uint64 { return r.config.Seed }
 
 // SetKey changes the accepted bearer key, as when the operator rotates it. Empty: any non-empty key.
@@ -98,6 +98,7 @@ func (r *Relay) Strayed() (followed, withKey int) {
 	return int(r.strayed.Load()), int(r.leaked.Load())
 }
 
+// ServeHTTP answers a request to the API, or for a file behind an output URL.
 func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	// Routed by hand: http.ServeMux would redirect ids that look like unclean paths.
 	path := req.URL.EscapedPath()

@@ -16,22 +16,6 @@ import (
 	"github.com/klingwatch/klingwatch/klingapi/klingsim"
 )
 
-func Example() {
-	relay := klingsim.New(klingsim.Config{Seed: 7, PublicURL: "http://cdn.example"})
-	req := httptest.NewRequest(http.MethodGet, "/kling/v1/videos/text2video/quick-throttle-0042", nil)
-	req.Header.Set("Authorization", "Bearer any")
-	for range 4 {
-		w := httptest.NewRecorder()
-		relay.ServeHTTP(w, req)
-		fmt.Println(w.Code, w.Header().Get("Retry-After"))
-	}
-	// Output:
-	// 429 1
-	// 429 1
-	// 429 1
-	// 200
-}
-
 // The life of a task: submitted, processing, succeed, with the times of Kling.
 func TestLife(t *testing.T) {
 	t.Parallel()

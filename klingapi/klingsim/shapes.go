@@ -26,7 +26,7 @@ var reasons = []string{
 	"The generation service is busy, please try again later",
 }
 
-// view is what an answer tells, before it takes a form.
+// view is what an answer says, before it takes a form.
 type view struct {
 	phase            phase
 	reason           string // of a failure
@@ -74,7 +74,7 @@ type newAPI struct {
 	Extra      any    `json:"relay_note,omitempty"`
 }
 
-// flatRecord is the record of relays that tell one URL only.
+// flatRecord is the record of relays that give one URL only.
 type flatRecord struct {
 	Error    item   `json:"error"`
 	Format   string `json:"format"`
@@ -96,7 +96,7 @@ var (
 	progress = [phases]string{"10%", "50%", "100%", "100%", "100%", "50%"}
 )
 
-// record is the answer that tells the view, in the form that the words ask for.
+// record is the answer that holds the view, in the form that the words ask for.
 func (q *query) record(v *view) reply {
 	switch q.words[groupForm] {
 	case "newapi", "newapiold", "disagree":
@@ -246,7 +246,7 @@ func (q *query) taskInfo() item {
 	return info
 }
 
-// taskID is the id told in an answer: the relay's own, also to who asks by external id.
+// taskID is the id in an answer: the relay's own, also when the query named the external id.
 func (q *query) taskID() any {
 	if q.words[groupIdent] == "numericid" {
 		return numericID(q.taskChance("number"))

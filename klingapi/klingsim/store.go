@@ -71,7 +71,7 @@ func (s *store) reach(t *task, now int64) task {
 	return *t
 }
 
-// succeed counts an answer of success and tells the how manyth it is.
+// succeed counts an answer of success and returns its number, from 1.
 func (s *store) succeed(t *task) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
