@@ -2,20 +2,13 @@ package migrations
 
 import (
 	"context"
-	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
-	"log/slog"
-	"path"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/riverqueue/river/riverdriver/riverpgxv5"
-	"github.com/riverqueue/river/rivermigrate"
 )
 
 // Schema holds all tables, ours and River's.
@@ -31,22 +24,15 @@ const releaseTimeout = 5 * time.Second
 // (or River) than this binary.
 var ErrNewerDatabase = errors.New("the database is newer than this binary: install the newer klingwatch")
 
-//go:embed *.sql
-var files embed.FS
-
 // Migration is one step, already applied or pending.
 type Migration struct {
 	Version int    // from 1, without gaps; River's steps are counted apart
 	Name    string // file name without .sql, or "river N"
 }
 
-type step struct {
-	Migration
-	sql string
-}
-
 // Up applies what is pending and returns it, in order. It returns
-// ErrNewerDatabase for a database that this binary does not know.
+// ErrNewerDatabase for a database that this binary does not know. It needs one
+// connection of the pool; several processes may call it at once.
 func Up(ctx context.Context, pool *pgxpool.Pool) (applied []Migration, err error) {
 	conn, err := pool.Acquire(ctx)
 	if err != nil {
@@ -58,19 +44,15 @@ func Up(ctx context.Context, pool *pgxpool.Pool) (applied []Migration, err error
 	}
 	defer unlock(ctx, conn)
 
-	pending, err := Pending(ctx, pool)
+	pending, err := Pending(ctx, conn)
 	if err != nil || len(pending) == 0 {
 		return nil, err
 	}
 	if err := createSchema(ctx, conn.Conn()); err != nil {
 		return nil, err
 	}
-	river, err := riverMigrator(pool)
-	if err != nil {
+	if err := applyRivers(ctx, conn.Conn()); err != nil {
 		return nil, err
-	}
-	if _, err := river.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
-		return nil, fmt.Errorf("migrating River's tables: %w", err)
 	}
 	if err := applyOurs(ctx, conn.Conn()); err != nil {
 		return nil, err
@@ -78,22 +60,27 @@ func Up(ctx context.Context, pool *pgxpool.Pool) (applied []Migration, err error
 	return pending, nil
 }
 
+// Querier is a pool, a connection or a transaction.
+type Querier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
 // Pending returns the steps that Up would apply, River's first. It only reads.
 // It returns ErrNewerDatabase for a database that this binary does not know.
-func Pending(ctx context.Context, pool *pgxpool.Pool) ([]Migration, error) {
+func Pending(ctx context.Context, q Querier) ([]Migration, error) {
 	steps, err := ours()
 	if err != nil {
 		return nil, err
 	}
-	appliedOurs, err := version(ctx, pool, "migrations")
+	appliedOurs, err := version(ctx, q, "migrations")
 	if err != nil {
 		return nil, err
 	}
-	appliedRiver, err := version(ctx, pool, "river_migration")
+	appliedRiver, err := version(ctx, q, "river_migration")
 	if err != nil {
 		return nil, err
 	}
-	river, err := riverMigrator(pool)
+	river, err := riverMigrator()
 	if err != nil {
 		return nil, err
 	}
@@ -117,17 +104,17 @@ func Pending(ctx context.Context, pool *pgxpool.Pool) ([]Migration, error) {
 
 // version returns the newest applied version in a table of the schema, 0 when
 // the table is not there yet.
-func version(ctx context.Context, pool *pgxpool.Pool, table string) (int, error) {
+func version(ctx context.Context, q Querier, table string) (int, error) {
 	name := pgx.Identifier{Schema, table}.Sanitize()
 	var exists bool
-	if err := pool.QueryRow(ctx, `select to_regclass($1) is not null`, name).Scan(&exists); err != nil {
+	if err := q.QueryRow(ctx, `select to_regclass($1) is not null`, name).Scan(&exists); err != nil {
 		return 0, fmt.Errorf("reading the database's version: %w", err)
 	}
 	if !exists {
 		return 0, nil
 	}
 	var v int
-	if err := pool.QueryRow(ctx, `select coalesce(max(version), 0) from `+name).Scan(&v); err != nil {
+	if err := q.QueryRow(ctx, `select coalesce(max(version), 0) from `+name).Scan(&v); err != nil {
 		return 0, fmt.Errorf("reading the database's version: %w", err)
 	}
 	return v, nil
@@ -157,62 +144,6 @@ func createSchema(ctx context.Context, conn *pgx.Conn) error {
 		return fmt.Errorf("creating the schema %s: %w", Schema, err)
 	}
 	return nil
-}
-
-// applyOurs runs each missing step in a transaction of its own.
-func applyOurs(ctx context.Context, conn *pgx.Conn) error {
-	steps, err := ours()
-	if err != nil {
-		return err
-	}
-	for _, s := range steps {
-		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-			tag, err := tx.Exec(ctx, `insert into klingwatch.migrations (version, name) values ($1, $2) on conflict do nothing`,
-				s.Version, s.Name)
-			if err != nil || tag.RowsAffected() == 0 {
-				return err
-			}
-			_, err = tx.Exec(ctx, s.sql)
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("applying migration %s: %w", s.Name, err)
-		}
-	}
-	return nil
-}
-
-// ours lists the SQL files; their numbers must run from 1 without gaps.
-func ours() ([]step, error) {
-	names, err := fs.Glob(files, "*.sql")
-	if err != nil {
-		return nil, err
-	}
-	steps := make([]step, 0, len(names))
-	for i, name := range names {
-		sql, err := files.ReadFile(name)
-		if err != nil {
-			return nil, err
-		}
-		base := strings.TrimSuffix(path.Base(name), ".sql")
-		number, _, _ := strings.Cut(base, "_")
-		if v, err := strconv.Atoi(number); err != nil || v != i+1 {
-			return nil, fmt.Errorf("migration %s should have number %d", base, i+1)
-		}
-		steps = append(steps, step{Migration{i + 1, base}, string(sql)})
-	}
-	return steps, nil
-}
-
-func riverMigrator(pool *pgxpool.Pool) (*rivermigrate.Migrator[pgx.Tx], error) {
-	m, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{
-		Schema: Schema,
-		Logger: slog.New(slog.DiscardHandler), // the caller reports what was applied
-	})
-	if err != nil {
-		return nil, fmt.Errorf("preparing River's migrator: %w", err)
-	}
-	return m, nil
 }
 
 // unlock gives the lock back also when the caller's context has ended; where
