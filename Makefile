@@ -45,7 +45,7 @@ generate: ## Write the table of settings into README.md, and the pages of docs t
 		}' README.md > "$$page"; \
 	cat "$$page" > README.md
 	@go test -count=1 ./metrics -run '^TestTheTableOfMetricsIsWhatIsServed$$' -update > /dev/null
-	@go test -count=1 ./worker -run '^TestTheTableOfRepliesIsWhatHappens$$' -update > /dev/null
+	@go test -count=1 ./worker/poll -run '^TestTheTableOfRepliesIsWhatHappens$$' -update > /dev/null
 	@go test -count=1 ./migrations -run '^TestTheSQLPageIsWhatTheCommentsSay$$' -update > /dev/null
 
 # Compared with the file as it was, so that it works before a commit as well.

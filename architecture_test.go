@@ -31,8 +31,13 @@ var arrows = map[string][]string{
 	".":                 {}, // only the tests of the repository
 	"cmd/klingwatch":    {everything},
 	"cmd/klingbench":    {everything},
-	"worker":            {"db", "keyring", "klingapi", "metrics", "outbound", "webhook"},
+	"worker":            {"worker/poll", "worker/deliver", "worker/batch", "ledger", "db", "klingapi", "webhook", "keyring", "metrics", "outbound"},
+	"worker/poll":       {"worker/batch", "schedule", "ledger", "db", "klingapi", "metrics", "outbound", "tracing"},
+	"worker/deliver":    {"worker/batch", "ledger", "db", "webhook", "keyring", "metrics", "outbound", "tracing"},
+	"worker/batch":      {},
 	"web":               {"db", "metrics", "webhook"},
+	"ledger":            {"db", "webhook", "keyring"},
+	"schedule":          {"db"},
 	"klingapi/klingsim": {"klingapi"},
 	"db/dbtest":         {"db", "embeddedpg", "migrations"},
 	"db":                {},
@@ -42,6 +47,7 @@ var arrows = map[string][]string{
 	"metrics":           {},
 	"migrations":        {},
 	"outbound":          {},
+	"tracing":           {"outbound"},
 	"webhook":           {"outbound"},
 }
 
@@ -52,7 +58,7 @@ var testArrows = []string{"db/dbtest", "klingapi/klingsim"}
 var moreTestArrows = map[string][]string{
 	"db":         {"migrations"}, // queries are tested on the schema of the migrations
 	"migrations": {"db"},
-	"worker":     {"migrations"},
+	"worker":     {"migrations", "tracing"},
 }
 
 // Names that say nothing about what a folder is for, and internal: everything

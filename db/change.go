@@ -11,8 +11,9 @@ import (
 // Change is a task's new state. Pointers that are nil keep what is there.
 type Change struct {
 	Task              int64           `json:"task"`
-	From              string          `json:"from"`   // status that the decision was made on; a task that has another by now is left alone
-	Status            string          `json:"status"` // may equal From
+	From              string          `json:"-"`       // status that the decision was made on
+	Version           int             `json:"version"` // that the decision was made on; a task that has another by now is left alone
+	Status            string          `json:"status"`  // may be the one it has
 	StatusMessage     string          `json:"status_message"`
 	UpstreamStatus    *string         `json:"upstream_status"`
 	ErrorCode         *string         `json:"error_code"` // null where the reply had none
@@ -46,8 +47,8 @@ type Changed struct {
 }
 
 // ApplyChanges writes changes by compare-and-set and returns those that took
-// place, in no particular order. A task whose status is not the one expected
-// is left alone and not returned.
+// place, in no particular order. A task that was written since its version was
+// read is left alone and not returned.
 func ApplyChanges(ctx context.Context, q Querier, changes []Change) ([]Changed, error) {
 	for i := range changes {
 		changes[i].DeadlineSeconds = changes[i].Deadline.Seconds()
@@ -59,7 +60,8 @@ func ApplyChanges(ctx context.Context, q Querier, changes []Change) ([]Changed, 
 	}
 	return all[Changed](ctx, q, `
 		update klingwatch.tasks t
-		set status = c.status,
+		set version = t.version + 1,
+		    status = c.status,
 		    status_message = c.status_message,
 		    upstream_status = coalesce(c.upstream_status, t.upstream_status),
 		    error_code = c.error_code,
@@ -77,10 +79,10 @@ func ApplyChanges(ctx context.Context, q Querier, changes []Change) ([]Changed, 
 		    finished_at = case when c.status not in ('pending', 'submitted', 'processing') then now() end,
 		    late_checks_until = case when c.late > 0 then now() + make_interval(secs => c.late) end
 		from jsonb_to_recordset(@changes::jsonb) as c(
-		     task bigint, "from" text, status text, status_message text, upstream_status text, error_code text,
+		     task bigint, version int, status text, status_message text, upstream_status text, error_code text,
 		     request_id text, result jsonb, unit_deduction numeric, polls int, upstream_created_at timestamptz,
 		     upstream_updated_at timestamptz, last_error text, polled bool, deadline float8, late float8)
-		where t.id = c.task and t.status = c."from"
+		where t.id = c.task and t.version = c.version
 		returning t.id as task,
 		          t.task_id,
 		          t.action,

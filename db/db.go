@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -54,6 +55,7 @@ func open(ctx context.Context, url string, maxConns int32, parameters map[string
 	// rows: the others could write none of those tasks.
 	cfg.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = idleInTransaction
 	maps.Copy(cfg.ConnConfig.RuntimeParams, parameters)
+	cfg.AfterConnect = scanUTC
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, connectError(cfg, err)
@@ -63,6 +65,14 @@ func open(ctx context.Context, url string, maxConns int32, parameters map[string
 		return nil, connectError(cfg, err)
 	}
 	return pool, nil
+}
+
+// scanUTC makes a connection return times in UTC, not in the zone of the
+// machine: what is read is printed, compared and sent to others.
+func scanUTC(_ context.Context, conn *pgx.Conn) error {
+	types := conn.TypeMap()
+	types.RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}})
+	return nil
 }
 
 // connectError says where it went wrong without repeating the URL.
@@ -82,7 +92,10 @@ func connectError(cfg *pgxpool.Config, err error) error {
 	if errors.As(err, &dnsErr) {
 		return fmt.Errorf("connecting to %s: the host's name cannot be resolved", place)
 	}
-	return fmt.Errorf("connecting to %s: %w", place, errors.Unwrap(err))
+	if cause := errors.Unwrap(err); cause != nil { // without the driver's preface, which repeats the place
+		err = cause
+	}
+	return fmt.Errorf("connecting to %s: %w", place, err)
 }
 
 // LimitLockWait bounds, for the rest of a transaction, how long a statement waits

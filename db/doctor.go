@@ -80,8 +80,9 @@ func BusyTables(ctx context.Context, q Querier) ([]TableHealth, error) {
 		       n_dead_tup as dead,
 		       clock_timestamp() - greatest(last_autovacuum, last_vacuum) as vacuumed
 		from pg_stat_user_tables
-		where schemaname = 'klingwatch' and relname in ('river_job', 'tasks', 'events', 'deliveries')
-		order by array_position('{river_job,tasks,events,deliveries}'::text[], relname::text)`)
+		where schemaname = 'klingwatch' and relname = any (@tables)
+		order by array_position(@tables::text[], relname::text)`,
+		pgx.StrictNamedArgs{"tables": []string{jobsTable, "tasks", "events", "deliveries"}})
 }
 
 // Snapshot is what keeps vacuum from removing dead rows.
@@ -141,10 +142,9 @@ func TaskBacklog(ctx context.Context, q Querier, deadline, grace time.Duration) 
 			           case when t.status = 'pending' and t.polls = 0 then t.created_at end,
 			           case when j.state <> 'running' then j.scheduled_at end)) as late,
 			       j.id is null
-			           or j.state = 'running' and j.attempted_by[array_upper(j.attempted_by, 1)] not in (select name from instances) as unattended
+			           or j.state = 'running' and j.instance not in (select name from instances) as unattended
 			from klingwatch.tasks t
-			left join klingwatch.river_job j on j.unique_key = klingwatch.job_key('poll', t.id) and j.unique_states is not null
-			     and klingwatch.river_job_state_in_bitmask(j.unique_states, j.state)
+			left join klingwatch.live_jobs j on j.key = klingwatch.job_key('poll', t.id)
 			where t.finished_at is null
 		), overdue as (
 			select id, late from task where late > @grace::interval

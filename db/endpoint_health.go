@@ -53,9 +53,9 @@ type EndpointHealth struct {
 	Error    *string `json:"error"` // nil: it works
 }
 
-// RecordHealth notes which receivers fail, at most once a minute, and which work
-// again. One that was edited since it was asked is left alone.
-func RecordHealth(ctx context.Context, q Querier, health []EndpointHealth) error {
+// RecordHealth notes which receivers fail, at most once in every period, and
+// which work again. One that was edited since it was asked is left alone.
+func RecordHealth(ctx context.Context, q Querier, health []EndpointHealth, every time.Duration) error {
 	input, err := json.Marshal(health)
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func RecordHealth(ctx context.Context, q Querier, health []EndpointHealth) error
 			from jsonb_to_recordset(@health::jsonb) as h(endpoint bigint, url text, error text)
 			join klingwatch.webhook_endpoints w on w.id = h.endpoint and w.url = h.url
 			where h.error is null and w.failing_since is not null
-			   or h.error is not null and (w.last_failed_at is null or w.last_failed_at < now() - interval '1 minute')
+			   or h.error is not null and (w.last_failed_at is null or w.last_failed_at < now() - @every::interval)
 			order by w.id
 			for update of w
 		)
@@ -78,7 +78,7 @@ func RecordHealth(ctx context.Context, q Querier, health []EndpointHealth) error
 		    warned_at = case when c.error is not null then w.warned_at end
 		from changed c
 		where w.id = c.id`,
-		pgx.StrictNamedArgs{"health": input})
+		pgx.StrictNamedArgs{"health": input, "every": every})
 	return err
 }
 
@@ -88,7 +88,7 @@ type FailingEndpoint struct {
 	URL        string
 	FailingFor time.Duration
 	Quiet      time.Duration // since it failed last
-	Failures   int           // minutes in which it failed
+	Failures   int           // periods of RecordHealth in which it failed
 	LastError  string
 	Warned     bool
 }

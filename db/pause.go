@@ -7,6 +7,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// PauseStale is when a pause that nobody probes is over: its credential is not
+// in use any more. It is some times the distance of probes, a minute.
+const PauseStale = 5 * time.Minute
+
 // Pause is a row of klingwatch.polling_pauses.
 type Pause struct {
 	Credential string    `json:"credential"`
@@ -40,6 +44,21 @@ func ClaimProbe(ctx context.Context, q Querier, credential string, distance time
 		where credential = @credential and probe_at <= now()`,
 		pgx.StrictNamedArgs{"credential": credential, "distance": distance})
 	return tag.RowsAffected() > 0, err
+}
+
+// ReturnProbe makes a probe that was claimed and not made due at once.
+func ReturnProbe(ctx context.Context, q Querier, credential string) error {
+	_, err := q.Exec(ctx, `update klingwatch.polling_pauses set probe_at = now() where credential = @credential`,
+		pgx.StrictNamedArgs{"credential": credential})
+	return err
+}
+
+// PrunePauses deletes the pauses that nobody has probed for longer than a time:
+// their credential was replaced.
+func PrunePauses(ctx context.Context, q Querier, stale time.Duration) error {
+	_, err := q.Exec(ctx, `delete from klingwatch.polling_pauses where probe_at < now() - @stale::interval`,
+		pgx.StrictNamedArgs{"stale": stale})
+	return err
 }
 
 // ResumePolling forgets a pause.

@@ -67,9 +67,7 @@ const taskColumns = `
 		       t.deadline_at,
 		       t.finished_at
 		from klingwatch.tasks t
-		left join klingwatch.river_job j on j.unique_key = klingwatch.job_key('poll', t.id) and j.unique_states is not null
-		     and klingwatch.river_job_state_in_bitmask(j.unique_states, j.state)
-		     and t.status in ('pending', 'submitted', 'processing', 'expired')`
+		left join klingwatch.live_jobs j on j.key = klingwatch.job_key('poll', t.id) and t.status in ('pending', 'submitted', 'processing', 'expired')`
 
 // TaskFilter chooses tasks for ListTasks; empty fields choose all.
 type TaskFilter struct {

@@ -57,6 +57,22 @@ func PruneDeliveries(ctx context.Context, q Querier, older time.Duration, limit 
 	return int(tag.RowsAffected()), err
 }
 
+// PruneEndpointEvents deletes up to a number of events about receivers that are
+// older than a time, with their deliveries, unless one of those is under way.
+// Fewer than limit: none are left. (The events of a task go with the task.)
+func PruneEndpointEvents(ctx context.Context, q Querier, older time.Duration, limit int) (pruned int, err error) {
+	tag, err := q.Exec(ctx, `
+		delete from klingwatch.events
+		where id in (select e.id
+		             from klingwatch.events e
+		             where e.task is null and e.created_at < now() - @older::interval
+		               and not exists (select from klingwatch.deliveries d where d.event = e.id and d.state = 'pending' and d.next_attempt_at is not null)
+		             limit @limit
+		             for update skip locked)`,
+		pgx.StrictNamedArgs{"older": older, "limit": limit})
+	return int(tag.RowsAffected()), err
+}
+
 // RefreshReports brings the summaries behind the report views up to date and
 // returns how many days were written. Another process that is at it is not
 // waited for.

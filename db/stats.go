@@ -3,6 +3,9 @@ package db
 import (
 	"context"
 	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // Figures are what the metrics tell of the whole deployment, at one moment.
@@ -10,8 +13,8 @@ type Figures struct {
 	Pending        int64 // open tasks by status
 	Submitted      int64
 	Processing     int64
-	Overdue        int64   // tasks that should have been asked more than a minute ago
-	OverdueSeconds float64 // of the one that is so the longest; 0: none is
+	Overdue        int64   // tasks that should have been asked about before FigureLimits.Overdue
+	OverdueSeconds float64 // how long the most overdue of them is; 0: none is
 
 	DeliveriesPending int64 // webhooks that have a next attempt
 	DeliveriesParked  int64 // those that wait for their endpoint to be enabled
@@ -20,10 +23,17 @@ type Figures struct {
 	EndpointsDisabled int64
 	Redeliveries      int64 // bulk redeliveries under way
 
-	OutputsExpiring int64 // URLs that expire within 3 days
-	OutputsExpired  int64 // URLs that expired within the last day
+	OutputsExpiring int64 // URLs that expire within FigureLimits.Expiring
+	OutputsExpired  int64 // URLs that expired within FigureLimits.Expired
 
 	Tables []TableSize `db:"-"` // those that change most
+}
+
+// FigureLimits are the times that Stats counts by.
+type FigureLimits struct {
+	Overdue  time.Duration // a task counts as overdue this long after it was due
+	Expiring time.Duration // from now: URLs that expire soon
+	Expired  time.Duration // until now: URLs that expired lately
 }
 
 // TableSize is how large a table is.
@@ -40,7 +50,7 @@ type TableSize struct {
 // A poll that changes nothing is not written, so that a task is overdue by its
 // row when it was never asked although it is there for a while, or when it is
 // open after its deadline, at which the last poll is made.
-func Stats(ctx context.Context, q Querier) (Figures, error) {
+func Stats(ctx context.Context, q Querier, limits FigureLimits) (Figures, error) {
 	f, err := one[Figures](ctx, q, `
 		select tasks.*,
 		       deliveries.*,
@@ -51,9 +61,9 @@ func Stats(ctx context.Context, q Querier) (Figures, error) {
 			select count(*) filter (where status = 'pending') as pending,
 			       count(*) filter (where status = 'submitted') as submitted,
 			       count(*) filter (where status = 'processing') as processing,
-			       count(*) filter (where due < now() - interval '1 minute') as overdue,
+			       count(*) filter (where due < now() - @overdue::interval) as overdue,
 			       coalesce(extract(epoch from now())::float8
-			              - extract(epoch from min(due) filter (where due < now() - interval '1 minute'))::float8, 0) as overdue_seconds
+			              - extract(epoch from min(due) filter (where due < now() - @overdue::interval))::float8, 0) as overdue_seconds
 			from (
 				select status,
 				       case when status = 'pending' and polls = 0 then created_at else deadline_at end as due
@@ -74,8 +84,9 @@ func Stats(ctx context.Context, q Querier) (Figures, error) {
 			select count(*) filter (where expires_at >= now()) as outputs_expiring,
 			       count(*) filter (where expires_at < now()) as outputs_expired
 			from klingwatch.outputs
-			where expires_at >= now() - interval '1 day' and expires_at < now() + interval '3 days'
-		) as outputs`)
+			where expires_at >= now() - @expired::interval and expires_at < now() + @expiring::interval
+		) as outputs`,
+		pgx.StrictNamedArgs{"overdue": limits.Overdue, "expiring": limits.Expiring, "expired": limits.Expired})
 	if err != nil {
 		return f, fmt.Errorf("counting for the metrics: %w", err)
 	}
@@ -85,7 +96,8 @@ func Stats(ctx context.Context, q Querier) (Figures, error) {
 		       n_dead_tup as dead
 		from pg_stat_user_tables
 		where schemaname = 'klingwatch'
-		  and relname in ('tasks', 'outputs', 'events', 'deliveries', 'delivery_attempts', 'river_job')`)
+		  and relname = any (@tables)`,
+		pgx.StrictNamedArgs{"tables": []string{"tasks", "outputs", "events", "deliveries", "delivery_attempts", jobsTable}})
 	if err != nil {
 		return f, fmt.Errorf("reading the sizes of tables: %w", err)
 	}

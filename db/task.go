@@ -10,41 +10,82 @@ import (
 
 // NewTask is what a backend app inserts.
 type NewTask struct {
-	TaskID      string
-	Action      string
-	Action2     string
-	ExternalID  *string
-	CallbackURL *string
-	Metadata    json.RawMessage // a JSON object; nil: {}
-	DeadlineIn  *time.Duration  // from now; nil: the deployment's KLINGWATCH_TASK_DEADLINE
+	TaskID      string          `json:"task_id"`
+	Action      string          `json:"action"`
+	Action2     string          `json:"action2"`
+	ExternalID  *string         `json:"external_id"`
+	CallbackURL *string         `json:"callback_url"`
+	Metadata    json.RawMessage `json:"metadata,omitempty"` // a JSON object; nil: {}
+	DeadlineIn  *time.Duration  `json:"-"`                  // from now; nil: the deployment's KLINGWATCH_TASK_DEADLINE
 }
 
-// TrackTask inserts a task and returns our id. When the task is tracked
-// already, it returns the id it has and false.
-func TrackTask(ctx context.Context, q Querier, t NewTask) (id int64, added bool, err error) {
-	err = q.QueryRow(ctx, `
-		with added as (
-			insert into klingwatch.tasks (task_id, action, action2, external_id, callback_url, metadata, deadline_at)
-			values (@task_id, @action, @action2, @external_id, @callback_url, coalesce(@metadata::jsonb, '{}'), now() + @deadline_in::interval)
-			on conflict (task_id, action, action2) do nothing
-			returning id
-		)
-		select id, true from added
-		union all
-		select id, false from klingwatch.tasks
-		where task_id = @task_id and action = @action and action2 = @action2
-		limit 1`,
-		pgx.StrictNamedArgs{
-			"task_id": t.TaskID, "action": t.Action, "action2": t.Action2,
-			"external_id": t.ExternalID, "callback_url": t.CallbackURL, "metadata": t.Metadata,
-			"deadline_in": t.DeadlineIn,
-		}).Scan(&id, &added)
-	return id, added, err
+// Tracked is a task that is tracked, by its natural key and by our id.
+type Tracked struct {
+	ID      int64
+	TaskID  string
+	Action  string
+	Action2 string
+}
+
+// InsertTasks inserts the tasks that are not tracked yet and returns those.
+func InsertTasks(ctx context.Context, q Querier, tasks []NewTask) ([]Tracked, error) {
+	type row struct {
+		NewTask
+		DeadlineIn *float64 `json:"deadline_in"` // seconds
+	}
+	rows := make([]row, len(tasks))
+	for i, t := range tasks {
+		rows[i].NewTask = t
+		if t.DeadlineIn != nil {
+			seconds := t.DeadlineIn.Seconds()
+			rows[i].DeadlineIn = &seconds
+		}
+	}
+	input, err := json.Marshal(rows)
+	if err != nil {
+		return nil, err
+	}
+	return all[Tracked](ctx, q, `
+		insert into klingwatch.tasks (task_id, action, action2, external_id, callback_url, metadata, deadline_at)
+		select task_id,
+		       action,
+		       action2,
+		       external_id,
+		       callback_url,
+		       coalesce(metadata, '{}'),
+		       now() + make_interval(secs => deadline_in)
+		from jsonb_to_recordset(@tasks::jsonb) as n(
+		     task_id text, action text, action2 text, external_id text, callback_url text, metadata jsonb, deadline_in float8)
+		on conflict (task_id, action, action2) do nothing
+		returning id,
+		          task_id,
+		          action,
+		          action2`,
+		pgx.StrictNamedArgs{"tasks": input})
+}
+
+// FindTracked returns those of the tasks that are tracked. After InsertTasks it
+// must be a statement of its own: one that another transaction inserted at the
+// same moment is seen only by a later statement.
+func FindTracked(ctx context.Context, q Querier, tasks []NewTask) ([]Tracked, error) {
+	input, err := json.Marshal(tasks)
+	if err != nil {
+		return nil, err
+	}
+	return all[Tracked](ctx, q, `
+		select t.id,
+		       t.task_id,
+		       t.action,
+		       t.action2
+		from jsonb_to_recordset(@tasks::jsonb) as n(task_id text, action text, action2 text)
+		join klingwatch.tasks t using (task_id, action, action2)`,
+		pgx.StrictNamedArgs{"tasks": input})
 }
 
 // PollTarget is what a poll needs to know of its task.
 type PollTarget struct {
 	ID             int64
+	Version        int // of the row; a change that was decided on it is made only while it holds
 	TaskID         string
 	Action         string
 	Action2        string
@@ -62,6 +103,7 @@ type PollTarget struct {
 func PollTargets(ctx context.Context, q Querier, ids []int64, deadline time.Duration) ([]PollTarget, error) {
 	return all[PollTarget](ctx, q, `
 		select id,
+		       version,
 		       task_id,
 		       action,
 		       action2,
@@ -95,26 +137,33 @@ func GetPollTarget(ctx context.Context, q Querier, id int64, deadline time.Durat
 // Trouble says why a poll brought no news of a task; Error "" says that it was
 // answered again.
 type Trouble struct {
-	Task  int64  `json:"task"`
-	Error string `json:"error"`
-	Polls int    `json:"polls"`
+	Task    int64  `json:"task"`
+	Version int    `json:"version"` // that the poll was made on
+	Error   string `json:"error"`
+	Polls   int    `json:"polls"`
 }
 
-// RecordTroubles writes why polls of tasks brought no news.
-func RecordTroubles(ctx context.Context, q Querier, troubles []Trouble) error {
+// RecordTroubles writes why polls of tasks brought no news, by compare-and-set,
+// and returns the tasks for which it did.
+func RecordTroubles(ctx context.Context, q Querier, troubles []Trouble) (recorded []int64, err error) {
 	input, err := json.Marshal(troubles)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = q.Exec(ctx, `
+	rows, err := q.Query(ctx, `
 		update klingwatch.tasks t
 		set last_error = nullif(n.error, ''),
 		    polls = greatest(t.polls, n.polls),
-		    last_polled_at = now()
-		from jsonb_to_recordset(@troubles::jsonb) as n(task bigint, error text, polls int)
-		where t.id = n.task and t.status in ('pending', 'submitted', 'processing', 'expired')`,
+		    last_polled_at = now(),
+		    version = t.version + 1
+		from jsonb_to_recordset(@troubles::jsonb) as n(task bigint, version int, error text, polls int)
+		where t.id = n.task and t.version = n.version
+		returning t.id`,
 		pgx.StrictNamedArgs{"troubles": input})
-	return err
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[int64])
 }
 
 // changedTopic is notified with the id of a task that a person changed.
@@ -146,6 +195,7 @@ func ReopenTask(ctx context.Context, q Querier, id int64, deadline time.Duration
 			    finished_at = null,
 			    late_checks_until = null,
 			    retried_at = now(),
+			    version = version + 1,
 			    deadline_at = now() + @deadline::interval
 			where id = @id and status in ('succeeded', 'failed', 'expired', 'not_found')
 			returning id

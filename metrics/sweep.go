@@ -10,7 +10,7 @@ var (
 	OpenStatuses   = []string{"pending", "submitted", "processing"}
 	DeliveryStates = []string{"pending", "parked"}
 	EndpointStates = []string{"enabled", "failing", "disabled"}
-	PrunedRows     = []string{"deliveries", "tasks"}
+	PrunedRows     = []string{"deliveries", "events", "tasks"}
 	Tables         = []string{"tasks", "outputs", "events", "deliveries", "delivery_attempts", "river_job"}
 )
 
@@ -47,7 +47,7 @@ func newSweep(auto promauto.Factory) Sweep {
 		ReturnedJobs: counter(auto, "klingwatch_returned_jobs_total",
 			"Running jobs taken over from instances that are gone."),
 		Pruned: counters(auto, "klingwatch_pruned_total",
-			"Deliveries and tasks deleted because they ended longer ago than their retention.", "what", PrunedRows),
+			"Deliveries, events about endpoints and tasks deleted because they ended longer ago than their retention.", "what", PrunedRows),
 		OpenTasks: gauges(auto, "klingwatch_open_tasks",
 			"Tasks that are not terminal, by status."+Shared, "status", OpenStatuses),
 		OverdueTasks: gauge(auto, "klingwatch_overdue_tasks",

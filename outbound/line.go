@@ -55,3 +55,7 @@ var urlQuery = regexp.MustCompile(`(?i)(https?://[^\s"'?]*)\?[^\s"']*`)
 
 // Redact replaces the query of every http(s) URL in a text with "...".
 func Redact(text string) string { return urlQuery.ReplaceAllString(text, "$1?...") }
+
+// LogLine makes of a text from outside what a log or trace may hold: one line,
+// without the queries of URLs.
+func LogLine(text string) string { return Line(Redact(text)) }

@@ -253,9 +253,9 @@ func TestAFailingEndpointIsToldOfAndDisabled(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	age(warnAfter)
+	age(24 * time.Hour)
 	await(t, "the operator is warned", func() bool { return fmt.Sprint(types()) == "[endpoint.failing]" })
-	age(disableAfter)
+	age(5 * 24 * time.Hour)
 	await(t, "it is disabled, and the operator told", func() bool { return fmt.Sprint(types()) == "[endpoint.failing endpoint.disabled]" })
 	if n := number(t, pool, `select count(*) from klingwatch.webhook_endpoints where id = $1 and disabled_reason like 'it failed for 120h%HTTP 500%'`, id); n != 1 {
 		t.Error("the endpoint is not disabled with a reason")

@@ -1,33 +1,33 @@
-// Package worker decides. It is the only package that speaks River.
+// Package worker works: it is the only package that speaks River, and the place
+// where the steps of a task and of a delivery are put together.
 //
-// A task's River job (kind poll) hands its task to the process's poller and
-// waits: it is resident while the next poll is near, and snoozes when it is far
-// or slots run short. The poller asks the relay, judges the answer and has what
-// changed written; the job ends when the task is terminal. A delivery's job
-// (kind deliver) waits for a slot of its receiver, sends one webhook request and
-// snoozes until the next attempt. The rows of tasks and deliveries are the truth and the jobs are
-// disposable: the sweep gives a job to every row that lost its own.
+//	w := worker.New(worker.Config{Pool: pool, Relay: relay, Webhooks: webhooks, Metrics: m, Log: log, ...})
+//	err := w.Run(ctx) // until ctx ends; a lost database is waited for
 //
-//	job ──▶ load ──▶ heap of due times ──▶ gate, pause, rate ──▶ ask ──▶ judge ──▶ write ──▶ terminal: the job ends
-//	                      ▲                                                │          │
-//	                      └───────────────── pace ◀── nothing changed ─────┴──────────┘
+// The way of a task, by file names:
 //
-//	poll.go      the River side of a poll
-//	poller.go    the resident tasks, from coming in to leaving; heap.go by due time
-//	dispatch.go  when one is due and may be asked, to the pool
-//	gate.go      all polling slows down when the relay is in trouble
-//	pause.go     polling stops while the credential is refused
-//	verdict.go   judge: what a reply means; a pure function
-//	pace.go      pace: when to ask again; a pure function
-//	schedule.go  the schedule that is learned; learn.go from which tasks; simulate.go how well
-//	persist.go   a change, its event and its deliveries in one transaction; writer.go many of them
-//	batch.go     rows read and written for many jobs at once
-//	deliver.go   one attempt of one webhook; outcome.go what it means for the delivery, a pure function
-//	receivers.go requests at once to all receivers, receiver.go to each, with its breaker; delivery_writer.go what came of them
-//	endpoint_health.go  endpoints that fail for days; signing.go their keys
-//	redeliver.go many deliveries again; housekeeping.go reports, and what is old
-//	stats.go     what the metrics tell of the database; trace.go spans of polls, writes and attempts
-//	operate.go   cancel and retry
-//	sweep.go     rows without a job, jobs of instances that are gone
-//	worker.go    start, stop, the instance's lock; river.go River's settings
+//	insert    migrations/011_jobs.sql: a trigger makes the job of the row
+//	poll      worker/jobs.go takes the job, worker/poll asks the relay: poller.go, dispatch.go, verdict.go, pace.go
+//	persist   worker/poll/result.go and writer.go, ledger/task.go: the change with outputs, event and deliveries
+//	webhook   worker/jobs.go takes the job of a delivery, worker/deliver sends it: deliver.go, receivers.go, outcome.go
+//	report    worker/housekeeping.go refreshes the summaries behind the views of migrations/007_reports.sql
+//
+// The way of a delivery:
+//
+//	due       ledger/task.go writes the row, migrations/011_jobs.sql gives it a job
+//	turn      worker/deliver/receivers.go: so many at once to all receivers, receiver.go to each, with its breaker
+//	attempt   worker/deliver/deliver.go signs and sends, webhook/client.go makes the request
+//	decide    worker/deliver/outcome.go: delivered, again after a while, exhausted, canceled
+//	record    worker/deliver/writer.go, ledger/delivery.go: attempt, state, health of the endpoint
+//	again     worker/jobs.go snoozes the job until the next attempt
+//
+// The rows of tasks and deliveries are the truth and the jobs are disposable: the
+// sweep gives a job to every row that lost its own.
+//
+//	worker.go       start and stop
+//	instance.go     this process among the others: its lock, its share of the rate
+//	river.go        River's settings; riverlog.go its messages
+//	jobs.go         the shells of the jobs
+//	sweep.go        rows without a job, jobs of instances that are gone, gauges
+//	housekeeping.go reports, and what is old
 package worker

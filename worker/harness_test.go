@@ -20,6 +20,7 @@ import (
 	"github.com/klingwatch/klingwatch/db/dbtest"
 	"github.com/klingwatch/klingwatch/klingapi"
 	"github.com/klingwatch/klingwatch/klingapi/klingsim"
+	"github.com/klingwatch/klingwatch/ledger"
 	"github.com/klingwatch/klingwatch/metrics"
 	"github.com/klingwatch/klingwatch/webhook"
 )
@@ -106,16 +107,19 @@ func startWorker(t *testing.T, cfg Config) (stop func()) {
 func track(t *testing.T, pool *pgxpool.Pool, path, callback string, ids ...string) []int64 {
 	t.Helper()
 	action, action2, _ := strings.Cut(path, "/")
-	ours := make([]int64, len(ids))
+	tasks, ours := make([]db.NewTask, len(ids)), make([]int64, len(ids))
 	for i, id := range ids {
-		task := db.NewTask{TaskID: id, Action: action, Action2: action2}
+		tasks[i] = db.NewTask{TaskID: id, Action: action, Action2: action2}
 		if callback != "" {
-			task.CallbackURL = &callback
+			tasks[i].CallbackURL = &callback
 		}
-		var err error
-		if ours[i], _, err = db.TrackTask(t.Context(), pool, task); err != nil {
-			t.Fatal(err)
-		}
+	}
+	tracked, err := ledger.Track(t.Context(), pool, tasks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range tracked {
+		ours[i] = tracked[i].ID
 	}
 	return ours
 }
@@ -181,7 +185,7 @@ func newConsumer(t *testing.T, secrets ...string) *consumer {
 // deploymentSecret returns the key that signs callbacks.
 func deploymentSecret(t *testing.T, pool *pgxpool.Pool) string {
 	t.Helper()
-	if err := PrepareKeys(t.Context(), pool, nil); err != nil {
+	if err := ledger.PrepareKeys(t.Context(), pool, nil); err != nil {
 		t.Fatal(err)
 	}
 	keys, err := db.SigningKeys(t.Context(), pool)

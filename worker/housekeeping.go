@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/outbound"
 )
 
 const (
@@ -14,16 +15,20 @@ const (
 	pruneBatch = 500
 	// housekeepingEvery sweeps: once a minute.
 	housekeepingEvery = 12
+	// keepPauses is how long the pause of a credential that nobody probes is kept
+	// for people to look at.
+	keepPauses = 24 * time.Hour
 )
 
 // keepHouseUntil does what may take long and need not be prompt, at once and then
 // regularly, until ctx ends: the sweep must not wait for it.
-func (w *Worker) keepHouseUntil(ctx context.Context) {
-	ticker := time.NewTicker(housekeepingEvery * w.SweepInterval)
+func keepHouseUntil(ctx context.Context, cfg Config) {
+	every := housekeepingEvery * cfg.SweepInterval
+	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
-		if err := w.keepHouse(ctx); err != nil && ctx.Err() == nil {
-			w.Log.Warn("housekeeping, trying again", "error", oneLine(err), "in", (housekeepingEvery * w.SweepInterval).String())
+		if err := keepHouse(ctx, cfg); err != nil && ctx.Err() == nil {
+			cfg.Log.Warn("housekeeping, trying again", "error", outbound.Line(err.Error()), "in", every.String())
 		}
 		select {
 		case <-ctx.Done():
@@ -34,33 +39,38 @@ func (w *Worker) keepHouseUntil(ctx context.Context) {
 }
 
 // keepHouse refreshes the summaries of the reports and deletes what is kept for
-// a while only: signing keys whose grace has passed, deliveries and tasks that
-// ended long ago. Several instances may do it at once.
-func (w *Worker) keepHouse(ctx context.Context) error {
-	_, refreshed := db.RefreshReports(ctx, w.Pool)
-	if refreshed != nil {
-		refreshed = fmt.Errorf("refreshing the reports: %w", refreshed)
+// a while only: signing keys whose grace has passed, pauses of credentials that
+// were replaced, deliveries, events about endpoints and tasks that ended long
+// ago. Several instances may do it at once.
+func keepHouse(ctx context.Context, cfg Config) error {
+	_, refreshed := db.RefreshReports(ctx, cfg.Pool)
+	return errors.Join(
+		wrap("refreshing the reports", refreshed),
+		wrap("deleting old signing keys", db.PruneKeys(ctx, cfg.Pool)),
+		wrap("deleting old pauses", db.PrunePauses(ctx, cfg.Pool, keepPauses)),
+		prune(ctx, cfg, "deliveries", db.PruneDeliveries, cfg.DeliveryRetention),
+		prune(ctx, cfg, "events", db.PruneEndpointEvents, cfg.DeliveryRetention),
+		prune(ctx, cfg, "tasks", db.PruneTasks, cfg.Retention))
+}
+
+func wrap(doing string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
 	}
-	keys := db.PruneKeys(ctx, w.Pool)
-	if keys != nil {
-		keys = fmt.Errorf("deleting old signing keys: %w", keys)
-	}
-	return errors.Join(refreshed, keys,
-		w.prune(ctx, "deliveries", db.PruneDeliveries, w.DeliveryRetention),
-		w.prune(ctx, "tasks", db.PruneTasks, w.Retention))
+	return nil
 }
 
 // prune deletes in batches what is older than a time; 0 keeps everything.
-func (w *Worker) prune(ctx context.Context, what string, some func(context.Context, db.Querier, time.Duration, int) (int, error), older time.Duration) error {
+func prune(ctx context.Context, cfg Config, what string, some func(context.Context, db.Querier, time.Duration, int) (int, error), older time.Duration) error {
 	if older <= 0 {
 		return nil
 	}
 	for ctx.Err() == nil {
-		pruned, err := some(ctx, w.Pool, older, pruneBatch)
+		pruned, err := some(ctx, cfg.Pool, older, pruneBatch)
 		if err != nil {
 			return fmt.Errorf("deleting old %s: %w", what, err)
 		}
-		w.Metrics.Pruned.WithLabelValues(what).Add(float64(pruned))
+		cfg.Metrics.Pruned.WithLabelValues(what).Add(float64(pruned))
 		if pruned < pruneBatch {
 			return nil
 		}

@@ -13,25 +13,24 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
+	"github.com/klingwatch/klingwatch/worker/poll"
 )
 
 // workOnce runs one poll job of a task outside of a queue; the poller drains
 // after its first poll.
 func workOnce(t *testing.T, cfg Config, task int64) *rivertest.WorkResult {
 	t.Helper()
-	w := New(cfg)
-	wr := newWriter(w)
-	p := newPoller(w, context.Background(), wr)
-	wr.settled = p.settled
+	var p *poll.Poller
+	cfg.PollHook = func(int64, time.Time, time.Time) { p.Drain() }
+	p = poll.NewPoller(context.Background(), New(cfg).lane)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
-	wr.start()
-	wg.Go(func() { p.run(ctx) })
-	w.OnPoll = func(int64, time.Time, time.Time) { p.drain() }
-	defer func() { cancel(); wg.Wait(); wr.close() }()
+	p.Start()
+	wg.Go(func() { p.Run(ctx) })
+	defer func() { cancel(); wg.Wait(); p.Close() }()
 
 	worker := rivertest.NewWorker(t, riverpgxv5.New(cfg.Pool), &river.Config{Schema: schema},
-		&pollWorker{loader: &loader[db.PollTarget]{read: w.pollTargets}, poller: p})
+		newPollWorker(cfg, p))
 	var result *rivertest.WorkResult
 	err := pgx.BeginFunc(t.Context(), cfg.Pool, func(tx pgx.Tx) (err error) {
 		result, err = worker.Work(t.Context(), t, tx, pollArgs{ID: task}, nil)

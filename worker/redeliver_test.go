@@ -51,7 +51,6 @@ func TestOldDeliveriesArePruned(t *testing.T) {
 	consumer := newConsumer(t, deploymentSecret(t, pool))
 	cfg := config(t, pool, relayURL)
 	cfg.DeliveryRetention = time.Hour
-	w := New(cfg)
 	startWorker(t, cfg)
 	track(t, pool, "images/generations", consumer.URL, quick(3)...)
 	await(t, "all are delivered", func() bool {
@@ -65,7 +64,7 @@ func TestOldDeliveriesArePruned(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := w.keepHouse(t.Context()); err != nil {
+	if err := keepHouse(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
 	if n := number(t, pool, `select sum(id) from klingwatch.deliveries`); n != 1+3 {

@@ -4,19 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/outbound"
+	"github.com/klingwatch/klingwatch/worker/deliver"
 )
 
 // deliverQueue holds the jobs of deliveries, redeliverQueue those of bulk
@@ -36,8 +36,8 @@ const (
 	// taken, jobs snooze sooner.
 	pollSlots = river.QueueNumWorkersMax
 	// Deliveries here at once, sending or waiting for a slot of their receiver
-	// (receiver.go bounds both).
-	deliverSlots = 4 * maxSending
+	// (deliver bounds both).
+	deliverSlots = 4 * deliver.MaxSending
 	// Bulk redeliveries at once; each sets its own pace.
 	redeliverSlots = 4
 	// A snoozed job that comes due sends no notification, it is found by polling;
@@ -65,16 +65,16 @@ const (
 	maxRetryWait = 30 * time.Second
 )
 
-func (w *Worker) newClient(id string, polls *pollWorker, deliveries *deliverWorker) (*river.Client[pgx.Tx], error) {
+func newClient(cfg Config, id string, polls *pollWorker, deliveries *deliverWorker) (*river.Client[pgx.Tx], error) {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, polls)
 	river.AddWorker(workers, deliveries)
-	river.AddWorker(workers, &redeliverWorker{Worker: w})
+	river.AddWorker(workers, &redeliverWorker{pool: cfg.Pool, log: cfg.Log})
 	queues := map[string]river.QueueConfig{deliverQueue: {MaxWorkers: deliverSlots}, redeliverQueue: {MaxWorkers: redeliverSlots}}
 	for i := range pollQueues {
 		queues[fmt.Sprintf("poll-%d", i)] = river.QueueConfig{MaxWorkers: pollSlots}
 	}
-	return river.NewClient(riverpgxv5.New(w.Pool), &river.Config{
+	return river.NewClient(riverpgxv5.New(cfg.Pool), &river.Config{
 		ID:                          id,
 		Schema:                      schema,
 		Queues:                      queues,
@@ -91,9 +91,9 @@ func (w *Worker) newClient(id string, polls *pollWorker, deliveries *deliverWork
 			"river_job_pkey", "river_job_prioritized_fetching_index", "river_job_state_and_finalized_at_index", "river_job_unique_idx",
 		},
 		RetryPolicy:     retryPolicy{},
-		ErrorHandler:    &errorHandler{log: w.Log},
+		ErrorHandler:    &errorHandler{log: cfg.Log},
 		SoftStopTimeout: softStop,
-		Logger:          slog.New(riverLog{w.Log.Handler(), &sync.Map{}}),
+		Logger:          slog.New(riverLog{cfg.Log.Handler(), &sync.Map{}}),
 	})
 }
 
@@ -114,17 +114,17 @@ func (retryPolicy) NextRetry(job *rivertype.JobRow) time.Time {
 	return time.Now().Add(time.Duration(float64(wait) * (0.5 + rand.Float64())))
 }
 
-// errorHandler tells of job errors in one line each.
+// errorHandler logs job errors in one line each.
 type errorHandler struct{ log *slog.Logger }
 
 func (h *errorHandler) HandleError(ctx context.Context, job *rivertype.JobRow, err error) *river.ErrorHandlerResult {
 	level := slog.LevelError
-	if lostConnection(err) {
-		level = slog.LevelDebug // told once for all jobs, by whoever holds the instance's lock
+	if db.LostConnection(err) {
+		level = slog.LevelDebug // logged once for all jobs, by whoever holds the instance's lock
 	}
 	if !errors.Is(err, context.Canceled) {
 		h.log.Log(ctx, level, "job failed, it is tried again", "job", job.ID, "kind", job.Kind, "args", string(job.EncodedArgs),
-			"error", oneLine(err))
+			"error", outbound.Line(err.Error()))
 	}
 	return nil
 }
@@ -132,15 +132,4 @@ func (h *errorHandler) HandleError(ctx context.Context, job *rivertype.JobRow, e
 func (h *errorHandler) HandlePanic(ctx context.Context, job *rivertype.JobRow, panicVal any, trace string) *river.ErrorHandlerResult {
 	h.log.Error("job panicked, this is a bug; it is tried again", "job", job.ID, "kind", job.Kind, "args", string(job.EncodedArgs), "panic", panicVal, "trace", trace)
 	return nil
-}
-
-// lostConnection tells whether an error is about reaching the database and not
-// about what was asked of it.
-func lostConnection(err error) bool {
-	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return strings.HasPrefix(pgErr.Code, "08") || strings.HasPrefix(pgErr.Code, "57P")
-	}
-	var netErr net.Error
-	var connectErr *pgconn.ConnectError
-	return errors.As(err, &netErr) || errors.As(err, &connectErr) || errors.Is(err, io.ErrUnexpectedEOF) || pgconn.SafeToRetry(err)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
 	"github.com/klingwatch/klingwatch/keyring"
+	"github.com/klingwatch/klingwatch/ledger"
 	"github.com/klingwatch/klingwatch/webhook"
 )
 
@@ -24,7 +25,7 @@ func TestARotatedKeySignsAtOnceAndTheOldOneForAWhile(t *testing.T) {
 	track(t, pool, "images/generations", trusting.URL, "quick-before")
 	await(t, "the first webhook arrives", func() bool { return len(trusting.received()) == 1 })
 
-	fresh, err := RotateKeys(t.Context(), pool, nil, nil, time.Hour)
+	fresh, err := ledger.RotateKeys(t.Context(), pool, nil, nil, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +34,7 @@ func TestARotatedKeySignsAtOnceAndTheOldOneForAWhile(t *testing.T) {
 	track(t, pool, "images/generations", strict.URL, "quick-strict")
 	await(t, "both receivers accept", func() bool { return len(trusting.received()) == 2 && len(strict.received()) == 1 })
 
-	if _, err := RotateKeys(t.Context(), pool, nil, nil, 0); err != nil {
+	if _, err := ledger.RotateKeys(t.Context(), pool, nil, nil, 0); err != nil {
 		t.Fatal(err)
 	}
 	track(t, pool, "videos/text2video", strict.URL, "quick-late")
@@ -91,13 +92,13 @@ func TestStoredKeysAreEncryptedAndAMissingKeyLosesNothing(t *testing.T) {
 		}
 		return k
 	}
-	if err := PrepareKeys(t.Context(), pool, withKey("a")); err != nil {
+	if err := ledger.PrepareKeys(t.Context(), pool, withKey("a")); err != nil {
 		t.Fatal(err)
 	}
 	if n := number(t, pool, `select count(*) from klingwatch.signing_keys where secret not like 'enc\_%'`); n > 0 {
 		t.Errorf("%d keys are stored plainly", n)
 	}
-	if err := PrepareKeys(t.Context(), pool, withKey("b")); err == nil || !strings.Contains(err.Error(), "KLINGWATCH_ENCRYPTION_KEY") {
+	if err := ledger.PrepareKeys(t.Context(), pool, withKey("b")); err == nil || !strings.Contains(err.Error(), "KLINGWATCH_ENCRYPTION_KEY") {
 		t.Errorf("with another key: %v", err)
 	}
 	consumer := newConsumer(t, plain)
@@ -107,7 +108,7 @@ func TestStoredKeysAreEncryptedAndAMissingKeyLosesNothing(t *testing.T) {
 	track(t, pool, "images/generations", consumer.URL, "quick-1")
 	await(t, "the encrypted key signs", func() bool { return len(consumer.received()) == 1 })
 	// another deployment's key comes into the table while we run
-	if _, err := RotateKeys(t.Context(), pool, withKey("b"), nil, 0); !errors.Is(err, errOtherKeyring) {
+	if _, err := ledger.RotateKeys(t.Context(), pool, withKey("b"), nil, 0); !errors.Is(err, ledger.ErrOtherKeyring) {
 		t.Errorf("rotating with another key than the service has: %v", err)
 	}
 	other := webhook.NewSecret()

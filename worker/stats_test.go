@@ -18,6 +18,7 @@ import (
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
 	"github.com/klingwatch/klingwatch/metrics"
+	"github.com/klingwatch/klingwatch/worker/deliver"
 )
 
 // scrape reads /metrics: values by series, as served.
@@ -38,6 +39,11 @@ func scrape(t *testing.T, m *metrics.Metrics) map[string]float64 {
 		values[line[:end]] = value
 	}
 	return values
+}
+
+// newSweeper is a sweeper of a worker that does not run.
+func newSweeper(cfg Config) *sweeper {
+	return &sweeper{cfg: cfg, lane: New(cfg).lane, sender: deliver.New(deliver.Config{Pool: cfg.Pool, Metrics: &cfg.Metrics.Webhooks, Log: cfg.Log})}
 }
 
 func execute(t *testing.T, pool *pgxpool.Pool, statements ...string) {
@@ -89,7 +95,7 @@ func TestFiguresAreWhatTheTablesHold(t *testing.T) {
 		}
 	}
 	execute(t, pool, `update klingwatch.redeliveries set finished_at = now() where id = 1`)
-	if err := New(cfg).sweep(t.Context(), true); err != nil {
+	if err := newSweeper(cfg).sweep(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
 	got := scrape(t, cfg.Metrics)
@@ -131,13 +137,13 @@ func TestFiguresOfAnEmptyDatabase(t *testing.T) {
 	pool := dbtest.New(t)
 	_, relayURL := simulator(t)
 	cfg := config(t, pool, relayURL)
-	w := New(cfg)
+	s := newSweeper(cfg)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := w.measure(ended); err == nil || scrape(t, cfg.Metrics)["klingwatch_last_sweep_timestamp_seconds"] != 0 {
+	if err := s.measure(ended); err == nil || scrape(t, cfg.Metrics)["klingwatch_last_sweep_timestamp_seconds"] != 0 {
 		t.Errorf("a sweep that failed (%v) left its time", err)
 	}
-	if err := w.measure(t.Context()); err != nil {
+	if err := s.measure(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	got := scrape(t, cfg.Metrics)
@@ -179,7 +185,7 @@ func TestFiguresReadNoTableWhole(t *testing.T) {
 		return scans, rows
 	}
 	scansBefore, rowsBefore := read() // what this connection did before is in it
-	if _, err := db.Stats(t.Context(), tx); err != nil {
+	if _, err := db.Stats(t.Context(), tx, Limits); err != nil {
 		t.Fatal(err)
 	}
 	scans, rows := read()
@@ -225,9 +231,9 @@ func TestLabelsAreTheWordsOfTheCode(t *testing.T) {
 		name       string
 		got, words []string
 	}{
-		{"PollOutcomes", metrics.PollOutcomes, constants(t, "verdict.go", func(c *ast.ValueSpec) bool {
+		{"PollOutcomes", metrics.PollOutcomes, constants(t, "poll/verdict.go", func(c *ast.ValueSpec) bool {
 			kind, ok := c.Type.(*ast.Ident)
-			return ok && kind.Name == "outcome"
+			return ok && kind.Name == "pollOutcome"
 		})},
 		{"AttemptResults", metrics.AttemptResults, append(constants(t, "../webhook/result.go", func(c *ast.ValueSpec) bool {
 			return strings.HasPrefix(c.Names[0].Name, "Error")

@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/metrics"
+	"github.com/klingwatch/klingwatch/worker/deliver"
+	"github.com/klingwatch/klingwatch/worker/poll"
 )
 
 const (
@@ -16,19 +19,38 @@ const (
 	lookEvery = 3
 	// maxWake bounds how many jobs that are due are woken at once.
 	maxWake = 10_000
+	// longSleep is from when a sleeping job is woken whose row is due: a shorter
+	// sleep ends by itself.
+	longSleep = 15 * time.Second
+	// measureTimeout bounds the counting for the metrics: on a database that is
+	// short of breath the sweep has more urgent work.
+	measureTimeout = 5 * time.Second
 )
 
+// Limits are the times by which metrics and doctor count.
+var Limits = db.FigureLimits{
+	Overdue:  time.Minute, // a sweep and a retry fit in
+	Expiring: 3 * 24 * time.Hour,
+	Expired:  24 * time.Hour,
+}
+
+// sweeper looks after what no single job does: jobs of instances that are gone,
+// rows without a job, endpoints, gauges.
+type sweeper struct {
+	cfg    Config
+	lane   *poll.Lane
+	sender *deliver.Sender
+}
+
 // sweepUntil sweeps at once and then regularly, until ctx ends.
-func (w *Worker) sweepUntil(ctx context.Context, r *receivers) {
-	ticker := time.NewTicker(w.SweepInterval)
+func (s *sweeper) sweepUntil(ctx context.Context) {
+	ticker := time.NewTicker(s.cfg.SweepInterval)
 	defer ticker.Stop()
 	for n := 0; ; n++ {
-		err := w.sweep(ctx, n%lookEvery == 0)
-		open, sending := r.survey()
-		w.Metrics.BreakersOpen.Set(float64(open))
-		w.Metrics.WebhooksSending.Set(float64(sending))
+		err := s.sweep(ctx, n%lookEvery == 0)
+		s.sender.Survey()
 		if err != nil && ctx.Err() == nil {
-			w.Log.Warn("sweeping, trying again", "error", err.Error(), "in", w.SweepInterval.String())
+			s.cfg.Log.Warn("sweeping, trying again", "error", err.Error(), "in", s.cfg.SweepInterval.String())
 		}
 		select {
 		case <-ctx.Done():
@@ -38,45 +60,84 @@ func (w *Worker) sweepUntil(ctx context.Context, r *receivers) {
 	}
 }
 
-// sweep learns of a pause and gives back the jobs of instances that are gone;
+// sweep takes over pauses and gives back the jobs of instances that are gone;
 // with look it gives jobs to rows that have none. Several instances may do it
 // at once: all of it is idempotent.
-func (w *Worker) sweep(ctx context.Context, look bool) error {
-	if err := w.followPause(ctx); err != nil {
+func (s *sweeper) sweep(ctx context.Context, look bool) error {
+	if err := s.lane.FollowPause(ctx); err != nil {
 		return err
 	}
-	returned, err := db.ReturnJobs(ctx, w.Pool, 0)
-	if err != nil {
+	if err := s.returnJobs(ctx, 0); err != nil {
 		return err
 	}
-	w.tellReturned(returned)
-	if _, err := db.WakeDueJobs(ctx, w.Pool, maxWake); err != nil {
+	if _, err := db.WakeDueJobs(ctx, s.cfg.Pool, maxWake); err != nil {
 		return err
 	}
 	if !look {
 		return nil
 	}
-	if err := w.watchEndpoints(ctx); err != nil {
+	if err := s.sender.WatchEndpoints(ctx); err != nil {
 		return err
 	}
 	// an endpoint may have been enabled while an event was written, or by plain SQL
-	if _, err := db.ReleaseParked(ctx, w.Pool); err != nil {
+	if _, err := db.ReleaseParked(ctx, s.cfg.Pool); err != nil {
 		return fmt.Errorf("releasing parked deliveries: %w", err)
 	}
-	given, err := db.GiveMissingJobs(ctx, w.Pool)
+	given, err := db.GiveMissingJobs(ctx, s.cfg.Pool, longSleep)
 	if err != nil {
 		return err
 	}
 	if given > 0 {
-		w.Metrics.MissingJobs.Add(float64(given))
-		w.Log.Warn("gave jobs to tasks and deliveries that had none", "jobs", given)
+		s.cfg.Metrics.MissingJobs.Add(float64(given))
+		s.cfg.Log.Warn("gave jobs to tasks and deliveries that had none", "jobs", given)
 	}
-	return w.measure(ctx)
+	return s.measure(ctx)
 }
 
-func (w *Worker) tellReturned(returned int) {
-	if returned > 0 {
-		w.Metrics.ReturnedJobs.Add(float64(returned))
-		w.Log.Info("took over jobs of an instance that is gone", "jobs", returned)
+// returnJobs gives back the jobs of instances that are gone; own is the slot
+// that was just claimed, or 0.
+func (s *sweeper) returnJobs(ctx context.Context, own int) error {
+	returned, err := db.ReturnJobs(ctx, s.cfg.Pool, own)
+	if err == nil && returned > 0 {
+		s.cfg.Metrics.ReturnedJobs.Add(float64(returned))
+		s.cfg.Log.Info("took over jobs of an instance that is gone", "jobs", returned)
+	}
+	return err
+}
+
+// measure brings the gauges that are read from the database up to date. It is
+// the last step of a sweep, which has gone well then.
+func (s *sweeper) measure(ctx context.Context) error {
+	counting, cancel := context.WithTimeout(ctx, measureTimeout)
+	defer cancel()
+	f, err := db.Stats(counting, s.cfg.Pool, Limits)
+	if err != nil {
+		return err
+	}
+	setGauges(s.cfg.Metrics, f)
+	s.cfg.Metrics.LastSweep.SetToCurrentTime()
+	return nil
+}
+
+// setGauges puts figures into the gauges.
+func setGauges(m *metrics.Metrics, f db.Figures) {
+	m.OpenTasks.WithLabelValues(db.Pending).Set(float64(f.Pending))
+	m.OpenTasks.WithLabelValues(db.Submitted).Set(float64(f.Submitted))
+	m.OpenTasks.WithLabelValues(db.Processing).Set(float64(f.Processing))
+	m.OverdueTasks.Set(float64(f.Overdue))
+	m.OverdueSeconds.Set(f.OverdueSeconds)
+
+	m.Deliveries.WithLabelValues("pending").Set(float64(f.DeliveriesPending))
+	m.Deliveries.WithLabelValues("parked").Set(float64(f.DeliveriesParked))
+	m.Endpoints.WithLabelValues("enabled").Set(float64(f.EndpointsEnabled))
+	m.Endpoints.WithLabelValues("failing").Set(float64(f.EndpointsFailing))
+	m.Endpoints.WithLabelValues("disabled").Set(float64(f.EndpointsDisabled))
+	m.Redeliveries.Set(float64(f.Redeliveries))
+
+	m.OutputsExpiring.Set(float64(f.OutputsExpiring))
+	m.OutputsExpired.Set(float64(f.OutputsExpired))
+	for _, t := range f.Tables {
+		m.TableBytes.WithLabelValues(t.Table).Set(float64(t.Bytes))
+		m.DeadRows.WithLabelValues(t.Table).Set(float64(t.Dead))
 	}
 }

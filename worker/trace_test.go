@@ -1,11 +1,9 @@
 package worker
 
 import (
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"testing"
-	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -13,9 +11,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
-	"github.com/klingwatch/klingwatch/webhook"
+	"github.com/klingwatch/klingwatch/tracing"
 )
 
 // recorder keeps all spans.
@@ -95,7 +92,7 @@ func TestATraceGoesOnInAnotherProcess(t *testing.T) {
 		if attempt.Parent().SpanID() != writes[0].SpanContext().SpanID() || attempt.SpanContext().TraceID() != poll.SpanContext().TraceID() {
 			t.Errorf("attempt %d is not the write's child", i+1)
 		}
-		if want := traceparentOf(attempt.SpanContext()); sent[i] != want || want == "" {
+		if want := tracing.Traceparent(attempt.SpanContext()); sent[i] != want || want == "" {
 			t.Errorf("the receiver got traceparent %q, want %q", sent[i], want)
 		}
 	}
@@ -135,27 +132,5 @@ func TestPollsThatChangeNothingAreNotTraced(t *testing.T) {
 	polls := named(spans, "poll")
 	if len(polls) != 3 || polls[2].Status().Code != codes.Error || attributesIn(polls[2])["http.response.status_code"] != "502" {
 		t.Errorf("%d polls are traced: %v", len(polls), polls)
-	}
-}
-
-// Without a tracer nothing is made, on the way of every poll.
-func TestNothingIsTracedWithoutATracer(t *testing.T) {
-	// not parallel: allocations are counted
-	w := &Worker{}
-	batch := []*settlement{{}}
-	if n := testing.AllocsPerRun(100, func() {
-		w.tracePoll(batch[0], time.Time{}, time.Time{}, errors.ErrUnsupported)
-		w.traceWrites(batch)(nil, nil)
-		if batch[0].traceparent() != nil {
-			t.Error("a traceparent")
-		}
-	}); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
-	// what a process with a tracer began is handed on all the same
-	var m webhook.Message
-	w.traceAttempt(db.DeliveryTarget{Traceparent: "00-1-2-01"}, &m)(webhook.Result{})
-	if m.Traceparent != "00-1-2-01" {
-		t.Errorf("traceparent %q", m.Traceparent)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/klingwatch/klingwatch/db/dbtest"
 	"github.com/klingwatch/klingwatch/klingapi"
 	"github.com/klingwatch/klingwatch/klingapi/klingsim"
+	"github.com/klingwatch/klingwatch/ledger"
 )
 
 // A relay goes through everything that relays go through, with 200 tasks on
@@ -258,7 +259,7 @@ func TestRetryAsksAgainAtOnce(t *testing.T) {
 	expired := expire(t, pool, "never-2", "")
 	await(t, "the task fails", func() bool { return statusOf(t, pool, failed).Status == db.Failed })
 	asked := relay.Queries("quick-fail-1")
-	if err := Retry(t.Context(), pool, failed, time.Hour); err != nil {
+	if err := ledger.Reopen(t.Context(), pool, failed, time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	await(t, "a second verdict arrives", func() bool { return len(consumer.received()) == 2 })
@@ -267,16 +268,16 @@ func TestRetryAsksAgainAtOnce(t *testing.T) {
 	}
 	// an expired task has a job that sleeps until its late check
 	asked = relay.Queries("never-2")
-	if err := Retry(t.Context(), pool, expired, time.Hour); err != nil {
+	if err := ledger.Reopen(t.Context(), pool, expired, time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	await(t, "the expired task is asked at once", func() bool {
 		return relay.Queries("never-2") > asked && statusOf(t, pool, expired).Status == db.Processing
 	})
-	if err := Retry(t.Context(), pool, expired, time.Hour); !errors.Is(err, ErrOpen) {
+	if err := ledger.Reopen(t.Context(), pool, expired, time.Hour); !errors.Is(err, ledger.ErrOpen) {
 		t.Errorf("an open task: %v", err)
 	}
-	if err := Retry(t.Context(), pool, 4711, time.Hour); !errors.Is(err, db.ErrNotFound) {
+	if err := ledger.Reopen(t.Context(), pool, 4711, time.Hour); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("no task: %v", err)
 	}
 }
@@ -289,7 +290,7 @@ func TestCancelStopsTracking(t *testing.T) {
 	startWorker(t, config(t, pool, relayURL))
 	id := track(t, pool, "videos/text2video", consumer.URL, "never-1")[0]
 	await(t, "it is processing", func() bool { return statusOf(t, pool, id).Status == db.Processing })
-	if err := Cancel(t.Context(), pool, id, time.Hour); err != nil {
+	if err := ledger.Cancel(t.Context(), pool, id, time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	await(t, "the event arrives", func() bool { return len(consumer.received()) == 1 })
@@ -297,10 +298,10 @@ func TestCancelStopsTracking(t *testing.T) {
 		return number(t, pool, `select count(*) from klingwatch.river_job where kind = 'poll' and state <> 'completed'`) == 0
 	})
 	asked := relay.Queries("never-1")
-	if err := Cancel(t.Context(), pool, id, time.Hour); !errors.Is(err, ErrEnded) {
+	if err := ledger.Cancel(t.Context(), pool, id, time.Hour); !errors.Is(err, ledger.ErrEnded) {
 		t.Errorf("a second time: %v", err)
 	}
-	if err := Retry(t.Context(), pool, id, time.Hour); !errors.Is(err, ErrCanceled) {
+	if err := ledger.Reopen(t.Context(), pool, id, time.Hour); !errors.Is(err, ledger.ErrCanceled) {
 		t.Errorf("retry of a canceled task: %v", err)
 	}
 	if got := relay.Queries("never-1"); got != asked {
@@ -328,7 +329,7 @@ func TestCancelWinsAgainstAPollUnderWay(t *testing.T) {
 	id := track(t, pool, "images/generations", "", "t")[0]
 	startWorker(t, config(t, pool, relay.URL))
 	<-asked
-	if err := Cancel(t.Context(), pool, id, time.Hour); err != nil {
+	if err := ledger.Cancel(t.Context(), pool, id, time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	close(release)

@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
-	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,13 +14,16 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/trace"
-	"golang.org/x/time/rate"
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/keyring"
 	"github.com/klingwatch/klingwatch/klingapi"
+	"github.com/klingwatch/klingwatch/ledger"
 	"github.com/klingwatch/klingwatch/metrics"
+	"github.com/klingwatch/klingwatch/outbound"
 	"github.com/klingwatch/klingwatch/webhook"
+	"github.com/klingwatch/klingwatch/worker/deliver"
+	"github.com/klingwatch/klingwatch/worker/poll"
 )
 
 // Config sets up a Worker. Pool, Relay, Webhooks, Metrics and Log are required.
@@ -40,44 +41,39 @@ type Config struct {
 	PollTimeout    time.Duration // of one upstream request, as in Relay
 	TaskDeadline   time.Duration // age at which a task without deadline_at becomes expired
 	WebhookTimeout time.Duration // of one webhook request, as in Webhooks; at most MaxWebhookTimeout
-	// DeliveryRetention is how long deliveries that ended are kept, with their
-	// attempts; 0: for ever.
+	// DeliveryRetention is how long deliveries that ended, and events about
+	// endpoints, are kept, with their attempts; 0: for ever.
 	DeliveryRetention time.Duration
 	// Retention is how long tasks that ended are kept, with all that hangs on them;
 	// 0: for ever.
 	Retention     time.Duration
-	NotFoundGrace time.Duration // 0: DefaultNotFoundGrace
+	NotFoundGrace time.Duration // 0: poll.DefaultNotFoundGrace
 	SweepInterval time.Duration // 0: DefaultSweepInterval
-	// OnPoll, when set, is called when a question is about to be sent; for
-	// measurements.
-	OnPoll        func(task int64, due, begun time.Time)
-	ProbeDistance time.Duration // between two probes of a refused credential; 0: DefaultProbeDistance
+	ProbeDistance time.Duration // between two probes of a refused credential; 0: poll.DefaultProbeDistance
+
+	// PollHook, when set, is called when a request to the relay is about to be
+	// sent; for measurements.
+	PollHook func(task int64, due, begun time.Time)
 }
 
 // Worker polls tasks and delivers webhooks until it is stopped.
 type Worker struct {
-	Config
-	limiter   *rate.Limiter
-	gate      gate
-	pause     pause
-	words     wordLog
-	schedules schedules
-	working   atomic.Bool
+	cfg     Config
+	lane    *poll.Lane
+	working atomic.Bool
 }
 
 // New returns a worker that does not run yet.
 func New(cfg Config) *Worker {
-	if cfg.NotFoundGrace == 0 {
-		cfg.NotFoundGrace = DefaultNotFoundGrace
-	}
-	if cfg.ProbeDistance == 0 {
-		cfg.ProbeDistance = DefaultProbeDistance
-	}
 	if cfg.SweepInterval == 0 {
 		cfg.SweepInterval = DefaultSweepInterval
 	}
 	cfg.Metrics.WatchPool(cfg.Pool)
-	return &Worker{Config: cfg, limiter: rate.NewLimiter(rate.Limit(cfg.PollRate), burstOf(cfg.PollRate))}
+	return &Worker{cfg: cfg, lane: poll.NewLane(poll.Config{
+		Pool: cfg.Pool, Relay: cfg.Relay, Metrics: &cfg.Metrics.Polling, Log: cfg.Log, Tracer: cfg.Tracer,
+		Interval: cfg.PollInterval, Rate: cfg.PollRate, TaskDeadline: cfg.TaskDeadline,
+		NotFoundGrace: cfg.NotFoundGrace, ProbeDistance: cfg.ProbeDistance, Slots: pollSlots * pollQueues, TestHook: cfg.PollHook,
+	})}
 }
 
 // gcPercent halves the work of the garbage collector, which scans the stacks of
@@ -93,29 +89,25 @@ func TuneGC() {
 	}
 }
 
-// Working tells whether River is running, for readiness.
+// Working reports whether River is running, for readiness.
 func (w *Worker) Working() bool { return w.working.Load() }
+
+// Credential names the credential that the relay is asked with, without showing
+// it.
+func (w *Worker) Credential() string { return w.cfg.Relay.Credential() }
 
 const (
 	// reconnectWait is the distance of attempts to reach a lost database.
 	reconnectWait = time.Second
-	// steadyAfter is how long a new start must hold for its loss to be told again.
+	// steadyAfter is how long a new start must hold for its loss to be logged again.
 	steadyAfter = 10 * time.Second
-	// lockCheck is how often the connection that holds the instance's lock is
-	// tried, and the instances are counted.
-	lockCheck = time.Second
-	// releaseTimeout bounds what a stop must wait for when the database hangs.
-	releaseTimeout = time.Second
-	// joinWait is how long a new instance leaves the rate to the others: by then
-	// they have seen it and share.
-	joinWait = lockCheck * 3 / 2
 )
 
 // Run works until ctx ends and then stops gracefully. A lost database is waited
 // for; only the first start returns an error.
 func (w *Worker) Run(ctx context.Context) error {
-	if w.WebhookTimeout > MaxWebhookTimeout {
-		return fmt.Errorf("a webhook request may take %s, but its job is given up soon after %s: it would be sent twice", w.WebhookTimeout, MaxWebhookTimeout)
+	if w.cfg.WebhookTimeout > MaxWebhookTimeout {
+		return fmt.Errorf("a webhook request may take %s, but its job is given up soon after %s: it would be sent twice", w.cfg.WebhookTimeout, MaxWebhookTimeout)
 	}
 	err := w.runOnce(ctx)
 	if err != nil && !errors.Is(err, errLockLost) {
@@ -124,7 +116,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	for lost := false; ctx.Err() == nil; {
 		if err != nil && !lost {
 			lost = true
-			w.Log.Warn("the database connection was lost; klingwatch goes on by itself when it is back", "error", oneLine(err))
+			w.cfg.Log.Warn("the database connection was lost; klingwatch goes on by itself when it is back", "error", outbound.Line(err.Error()))
 		}
 		sleep(ctx, reconnectWait)
 		if ctx.Err() != nil {
@@ -137,75 +129,67 @@ func (w *Worker) Run(ctx context.Context) error {
 	return nil
 }
 
-// errLockLost says that the connection that shows that we live broke: others
-// may take over our jobs, so we start anew under a lock of our own.
-var errLockLost = errors.New("the connection that holds the instance's lock is gone")
-
 // runOnce works under one instance id, as long as its lock is held.
 func (w *Worker) runOnce(ctx context.Context) error {
-	conn, slot, err := w.claim(ctx)
+	i, err := claimInstance(ctx, w.cfg.Pool)
 	if err != nil {
 		return err
 	}
-	defer release(conn)
-	if err := PrepareKeys(ctx, w.Pool, w.Keyring); err != nil {
+	defer i.release()
+	if err := ledger.PrepareKeys(ctx, w.cfg.Pool, w.cfg.Keyring); err != nil {
 		return err
 	}
-	returned, err := db.ReturnJobs(ctx, w.Pool, slot)
-	if err != nil {
+	s := &sweeper{cfg: w.cfg, lane: w.lane}
+	if err := s.returnJobs(ctx, i.slot); err != nil {
 		return err
 	}
-	w.tellReturned(returned)
-
-	return w.work(ctx, conn, slot)
+	return w.work(ctx, i, s)
 }
 
 // work runs River, the poller and the sweep until ctx ends (nil) or the lock is
 // lost. Nothing of ours outlives it.
-func (w *Worker) work(ctx context.Context, conn *pgx.Conn, slot int) error {
+func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 	asking, stopAsking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAsking()
-	wr := newWriter(w)
-	p := newPoller(w, asking, wr)
-	wr.settled = p.settled
-	loader := &loader[db.PollTarget]{read: w.pollTargets}
-	deliveries := newDeliverWorker(w)
-	client, err := w.newClient(db.InstanceID(slot), &pollWorker{loader: loader, poller: p}, deliveries)
+	poller := poll.NewPoller(asking, w.lane)
+	s.sender = deliver.New(deliver.Config{
+		Pool: w.cfg.Pool, Webhooks: w.cfg.Webhooks, Keyring: w.cfg.Keyring, Metrics: &w.cfg.Metrics.Webhooks, Log: w.cfg.Log, Tracer: w.cfg.Tracer,
+	})
+	client, err := newClient(w.cfg, i.id(), newPollWorker(w.cfg, poller), &deliverWorker{sender: s.sender})
 	if err != nil {
 		return fmt.Errorf("preparing River: %w", err)
 	}
-	instances, share, err := db.ShareWork(ctx, conn, slot, 0)
+	instances, share, err := db.ShareWork(ctx, i.conn, i.slot, 0)
 	if err != nil {
 		return err
 	}
-	w.setRate(share)
-	if err := w.followPause(ctx); err != nil {
+	w.lane.SetShare(share)
+	if err := w.lane.FollowPause(ctx); err != nil {
 		return err
 	}
-	// The bucket starts empty: an earlier life may have used its second up.
-	w.limiter.AllowN(time.Now(), w.limiter.Burst())
+	w.lane.EmptyBurst()
 	// River outlives ctx by its soft stop
 	if err := client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("starting River: %w", err)
 	}
-	w.Log.Info("working", "instance", db.InstanceID(slot), "poll_rate", w.PollRate, "poll_interval", w.PollInterval.String())
+	w.cfg.Log.Info("working", "instance", i.id(), "poll_rate", w.cfg.PollRate, "poll_interval", w.cfg.PollInterval.String())
 	w.working.Store(true)
 
 	dispatching, stopDispatching := context.WithCancel(context.WithoutCancel(ctx))
 	sweeping, stopSweeping := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	wr.start()
-	deliveries.writer.start()
+	poller.Start()
+	s.sender.Start()
 	wg.Go(func() {
 		if instances > 1 {
 			sleep(dispatching, joinWait)
 		}
-		p.run(dispatching)
+		poller.Run(dispatching)
 	})
-	wg.Go(func() { w.sweepUntil(sweeping, deliveries.receivers) })
-	wg.Go(func() { w.keepHouseUntil(sweeping) })
-	wg.Go(func() { w.learnUntil(sweeping) })
-	err = w.holdLock(ctx, conn, slot, p)
+	wg.Go(func() { s.sweepUntil(sweeping) })
+	wg.Go(func() { keepHouseUntil(sweeping, w.cfg) })
+	wg.Go(func() { w.lane.Learn(sweeping) })
+	err = i.hold(ctx, w.lane, poller)
 
 	w.working.Store(false)
 	stopSweeping()
@@ -213,99 +197,29 @@ func (w *Worker) work(ctx context.Context, conn *pgx.Conn, slot int) error {
 	time.AfterFunc(softStop, stopAsking)
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop(client) }()
-	p.drain()
-	wg.Wait() // the questions on their way have been answered or cut off
-	wr.close()
+	poller.Drain()
+	wg.Wait() // the requests on their way have been answered or cut off
+	poller.Close()
 	if err := <-stopped; err != nil {
-		w.Log.Warn("stopping River", "error", err.Error())
+		w.cfg.Log.Warn("stopping River", "error", err.Error())
 	}
-	deliveries.writer.close()
+	s.sender.Close()
 	return err
 }
 
-// claim opens a connection of its own for the instance's lock: a pool would
-// close it when idle.
-func (w *Worker) claim(ctx context.Context) (*pgx.Conn, int, error) {
-	conn, err := pgx.ConnectConfig(ctx, w.Pool.Config().ConnConfig)
-	if err != nil {
-		return nil, 0, fmt.Errorf("connecting for the instance's lock: %w", err)
-	}
-	slot, err := db.ClaimInstance(ctx, conn)
-	if err != nil {
-		release(conn)
-		return nil, 0, err
-	}
-	return conn, slot, nil
-}
-
-// holdLock returns when ctx ends (nil) or the lock's connection is lost. Once a
-// second it tells the others how many tasks are here and takes its share of the
-// rate; in between it hears of tasks that a person changed.
-func (w *Worker) holdLock(ctx context.Context, conn *pgx.Conn, slot int, p *poller) error {
-	if err := db.ListenForChanges(ctx, conn); err != nil && ctx.Err() == nil {
-		return errLockLost
-	}
-	var recent [shareMemory]float64
-	for n := 0; ctx.Err() == nil; n++ {
-		share, err := w.shareWork(ctx, conn, slot, p.residents())
-		if err != nil {
-			return errLockLost
-		}
-		recent[n%shareMemory] = share
-		w.setRate(slices.Min(recent[:min(n+1, shareMemory)]))
-		w.hear(ctx, conn, p)
-		if conn.IsClosed() {
-			return errLockLost
-		}
-	}
-	return nil
-}
-
-// shareMemory seconds must agree until the share grows: by then the instances
-// whose share shrinks have seen it too.
-const shareMemory = 3
-
-// shareWork is bounded, and more so while the process stops: a database that
-// hangs must not hold that up.
-func (w *Worker) shareWork(ctx context.Context, conn *pgx.Conn, slot, tasks int) (float64, error) {
-	check, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
-	defer cancel()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(time.Second, cancel) })()
-	_, share, err := db.ShareWork(check, conn, slot, tasks)
-	return share, err
-}
-
-// hear passes changes by people on for about a second.
-func (w *Worker) hear(ctx context.Context, conn *pgx.Conn, p *poller) {
-	ctx, cancel := context.WithTimeout(ctx, lockCheck)
-	defer cancel()
-	for {
-		note, err := conn.WaitForNotification(ctx)
-		if err != nil {
-			return
-		}
-		if id, err := strconv.ParseInt(note.Payload, 10, 64); err == nil {
-			p.reread(id)
-		}
-	}
-}
-
-// setRate takes this instance's share, from 0 to 1, of the deployment's rate.
-func (w *Worker) setRate(share float64) {
-	limit := w.PollRate * share
-	if w.limiter.Limit() == rate.Limit(limit) {
-		return
-	}
-	w.limiter.SetLimit(rate.Limit(limit))
-	w.limiter.SetBurst(burstOf(limit))
-}
-
-// burstOf is a fiftieth of a second's worth. The rate allows a tenth; the rest is
-// for what bunches up on the way.
-func burstOf(limit float64) int { return max(1, int(limit/50)) }
-
-func release(conn *pgx.Conn) {
+// closeConn bounds what a stop must wait for when the database hangs.
+func closeConn(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 	defer cancel()
 	_ = conn.Close(ctx)
+}
+
+// sleep waits, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
 }

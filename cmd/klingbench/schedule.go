@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"time"
-
-	"github.com/klingwatch/klingwatch/worker"
 )
 
 // scheduleCommand compares the learned schedule with the fixed interval by
@@ -40,7 +38,7 @@ func (cmd scheduleCommand) Run(ctx context.Context, c *console) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			s.addSimulation(spread, worker.SimulateSchedule(cmd.Median, spread, cmd.Interval, tasks, uint64(run)+1))
+			s.addSimulation(spread, simulateSchedule(cmd.Median, spread, cmd.Interval, tasks, uint64(run)+1))
 		}
 	}
 	return c.print(cmd.output, newDocument(ctx, cmd.output, "schedule", begun, s.result()))
@@ -50,12 +48,12 @@ func (cmd scheduleCommand) Run(ctx context.Context, c *console) error {
 // need the same number of polls; what is left of a difference is taken out by
 // giving the fixed interval as many polls as the learned schedule needed, which
 // shortens or lengthens its delay by that factor.
-func (s *series) addSimulation(spread float64, sim worker.Simulation) {
+func (s *series) addSimulation(spread float64, sim simulation) {
 	name, label := "_spread_"+number(spread), ", durations' log sd "+number(spread)
-	more := ratio(sim.LearnedPolls, sim.FixedPolls)
-	s.add("delay"+name, "delay, learned : fixed"+label, "", more*ratio(sim.LearnedDelay.Seconds(), sim.FixedDelay.Seconds()), atMost(0.5))
-	s.add("fixed_delay"+name, "  delay, fixed interval", "s", sim.FixedDelay.Seconds(), nil)
-	s.add("learned_delay"+name, "  delay, learned", "s", sim.LearnedDelay.Seconds(), nil)
-	s.add("fixed_polls"+name, "  polls per task, fixed interval", "polls", sim.FixedPolls, nil)
-	s.add("learned_polls"+name, "  polls per task, learned", "polls", sim.LearnedPolls, nil)
+	more := ratio(sim.learnedPolls, sim.fixedPolls)
+	s.add("delay"+name, "delay, learned : fixed"+label, "", more*ratio(sim.learnedDelay.Seconds(), sim.fixedDelay.Seconds()), atMost(0.5))
+	s.add("fixed_delay"+name, "  delay, fixed interval", "s", sim.fixedDelay.Seconds(), nil)
+	s.add("learned_delay"+name, "  delay, learned", "s", sim.learnedDelay.Seconds(), nil)
+	s.add("fixed_polls"+name, "  polls per task, fixed interval", "polls", sim.fixedPolls, nil)
+	s.add("learned_polls"+name, "  polls per task, learned", "polls", sim.learnedPolls, nil)
 }

@@ -80,7 +80,7 @@ func (p *workerProcess) Run(plan WorkerPlan, _ *none) error {
 		Retention: plan.Retention, DeliveryRetention: plan.Retention, SweepInterval: plan.SweepInterval,
 	}
 	if plan.LogPolls {
-		cfg.OnPoll = p.note
+		cfg.PollHook = p.note
 	}
 	w := worker.New(cfg)
 	go func() {

@@ -18,8 +18,10 @@ import (
 	"github.com/klingwatch/klingwatch/embeddedpg"
 	"github.com/klingwatch/klingwatch/klingapi"
 	"github.com/klingwatch/klingwatch/klingapi/klingsim"
+	"github.com/klingwatch/klingwatch/ledger"
 	"github.com/klingwatch/klingwatch/metrics"
 	"github.com/klingwatch/klingwatch/outbound"
+	"github.com/klingwatch/klingwatch/tracing"
 	"github.com/klingwatch/klingwatch/webhook"
 	"github.com/klingwatch/klingwatch/worker"
 )
@@ -173,7 +175,7 @@ func dataDir() (dir string, remove func() error, err error) {
 // subscribe adds the receiver as an endpoint for all events and learns the secrets.
 func (d *devStack) subscribe(ctx context.Context) error {
 	pool := d.database.Pool
-	if err := worker.PrepareKeys(ctx, pool, nil); err != nil {
+	if err := ledger.PrepareKeys(ctx, pool, nil); err != nil {
 		return err
 	}
 	_, err := db.AddEndpoint(ctx, pool, db.NewEndpoint{
@@ -202,7 +204,7 @@ func (d *devStack) serve(ctx context.Context) error {
 	}
 	webhooks := webhook.NewClient(webhook.Config{AllowNetworks: networks})
 	defer webhooks.Close()
-	tracer, stopTracing, err := startTracing(ctx, d.log)
+	tracer, stopTracing, err := tracing.Start(ctx, version(), d.log)
 	if err != nil {
 		return err
 	}

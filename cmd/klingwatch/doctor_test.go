@@ -19,8 +19,8 @@ import (
 	"github.com/klingwatch/klingwatch/db/dbtest"
 	"github.com/klingwatch/klingwatch/keyring"
 	"github.com/klingwatch/klingwatch/klingapi/klingsim"
+	"github.com/klingwatch/klingwatch/ledger"
 	"github.com/klingwatch/klingwatch/webhook"
-	"github.com/klingwatch/klingwatch/worker"
 )
 
 // examined are the settings of a deployment that is well, as far as its
@@ -76,7 +76,7 @@ func TestADeploymentThatIsWellHasNoFindings(t *testing.T) {
 	t.Parallel()
 	url := dbtest.NewURL(t)
 	pool := open(t, url)
-	if err := worker.PrepareKeys(t.Context(), pool, nil); err != nil {
+	if err := ledger.PrepareKeys(t.Context(), pool, nil); err != nil {
 		t.Fatal(err)
 	}
 	conn, err := pgx.Connect(t.Context(), url)
@@ -244,7 +244,7 @@ func TestWhatElseStandsInTheDatabase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := worker.PrepareKeys(t.Context(), pool, ring); err != nil {
+	if err := ledger.PrepareKeys(t.Context(), pool, ring); err != nil {
 		t.Fatal(err)
 	}
 	prepare(t, pool,

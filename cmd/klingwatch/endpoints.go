@@ -14,8 +14,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/ledger"
 	"github.com/klingwatch/klingwatch/webhook"
-	"github.com/klingwatch/klingwatch/worker"
 )
 
 type endpointsCommand struct {
@@ -53,7 +53,7 @@ func (e endpointsAdd) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	return withDatabase(ctx, c, func(s settings, d *database) error {
-		if err := worker.CheckKeyring(ctx, d.Pool, s.keyring()); err != nil {
+		if err := ledger.CheckKeyring(ctx, d.Pool, s.keyring()); err != nil {
 			return err
 		}
 		secret := webhook.NewSecret()

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/ledger"
 	"github.com/klingwatch/klingwatch/webhook"
-	"github.com/klingwatch/klingwatch/worker"
 )
 
 type keysCommand struct {
@@ -23,7 +23,7 @@ type keysShow struct {
 // Run prints what receivers need: the secret of v1, the public key of v1a.
 func (k keysShow) Run(ctx context.Context, c *console) error {
 	return withDatabase(ctx, c, func(s settings, d *database) error {
-		if err := worker.CheckKeyring(ctx, d.Pool, s.keyring()); err != nil {
+		if err := ledger.CheckKeyring(ctx, d.Pool, s.keyring()); err != nil {
 			return err
 		}
 		keys, err := readKeys(ctx, s, d)
@@ -120,7 +120,7 @@ func rotate(ctx context.Context, c *console, endpoint *int64, grace time.Duratio
 				return endpointError(*endpoint, err)
 			}
 		}
-		keys, err := worker.RotateKeys(ctx, d.Pool, s.keyring(), endpoint, grace)
+		keys, err := ledger.RotateKeys(ctx, d.Pool, s.keyring(), endpoint, grace)
 		if err != nil {
 			return err
 		}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 
 	"github.com/klingwatch/klingwatch/db"
-	"github.com/klingwatch/klingwatch/worker"
+	"github.com/klingwatch/klingwatch/ledger"
 )
 
 type retryCommand struct {
@@ -20,10 +20,10 @@ func (r retryCommand) Run(ctx context.Context, c *console) error {
 		if err != nil {
 			return err
 		}
-		switch err := worker.Retry(ctx, d.Pool, task.ID, s.TaskDeadline); {
-		case errors.Is(err, worker.ErrOpen):
+		switch err := ledger.Reopen(ctx, d.Pool, task.ID, s.TaskDeadline); {
+		case errors.Is(err, ledger.ErrOpen):
 			return fmt.Errorf("task %d is %s and being tracked: there is nothing to retry", task.ID, task.Status)
-		case errors.Is(err, worker.ErrCanceled):
+		case errors.Is(err, ledger.ErrCanceled):
 			return fmt.Errorf("task %d was canceled by a person: delete the row and insert it again to track it", task.ID)
 		case err != nil:
 			return fmt.Errorf("retrying task %d: %w", task.ID, err)
@@ -44,8 +44,8 @@ func (r cancelCommand) Run(ctx context.Context, c *console) error {
 		if err != nil {
 			return err
 		}
-		switch err := worker.Cancel(ctx, d.Pool, task.ID, s.TaskDeadline); {
-		case errors.Is(err, worker.ErrEnded):
+		switch err := ledger.Cancel(ctx, d.Pool, task.ID, s.TaskDeadline); {
+		case errors.Is(err, ledger.ErrEnded):
 			return fmt.Errorf("task %d: %w", task.ID, err)
 		case err != nil:
 			return fmt.Errorf("canceling task %d: %w", task.ID, err)
@@ -96,7 +96,7 @@ func (c *console) hintPaused(ctx context.Context, d *database) error {
 // paused says why polling is paused, with a credential or, for "", any; "" when
 // it is not.
 func (d *database) paused(ctx context.Context, credential string) (string, error) {
-	pauses, err := db.Pauses(ctx, d.Pool, worker.PauseStale)
+	pauses, err := db.Pauses(ctx, d.Pool, db.PauseStale)
 	if err != nil {
 		return "", fmt.Errorf("reading the pauses: %w", err)
 	}

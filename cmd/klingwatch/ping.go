@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/ledger"
 	"github.com/klingwatch/klingwatch/webhook"
-	"github.com/klingwatch/klingwatch/worker"
 )
 
 type endpointsPing struct {
@@ -80,7 +80,7 @@ func (p endpointsPing) message(ctx context.Context, s settings, d *database) (we
 	} else if err := webhook.CheckURL(p.Receiver); err != nil {
 		return m, fmt.Errorf("%q is neither the number of an endpoint nor a URL: %w", p.Receiver, err)
 	}
-	if err := worker.CheckKeyring(ctx, d.Pool, s.keyring()); err != nil {
+	if err := ledger.CheckKeyring(ctx, d.Pool, s.keyring()); err != nil {
 		return m, err
 	}
 	stored, err := db.SigningSecrets(ctx, d.Pool, owner)

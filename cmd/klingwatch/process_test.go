@@ -23,9 +23,9 @@ import (
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
 	"github.com/klingwatch/klingwatch/klingapi/klingsim"
+	"github.com/klingwatch/klingwatch/ledger"
 	"github.com/klingwatch/klingwatch/web"
 	"github.com/klingwatch/klingwatch/webhook"
-	"github.com/klingwatch/klingwatch/worker"
 )
 
 // patience bounds waiting for something that must happen.
@@ -170,7 +170,7 @@ type inbox struct {
 
 func newInbox(t *testing.T, pool *pgxpool.Pool) *inbox {
 	t.Helper()
-	if err := worker.PrepareKeys(t.Context(), pool, nil); err != nil {
+	if err := ledger.PrepareKeys(t.Context(), pool, nil); err != nil {
 		t.Fatal(err)
 	}
 	keys, err := db.SigningKeys(t.Context(), pool)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/ledger"
 )
 
 // sample is a task whose end is known beforehand: the simulator goes by the
@@ -47,7 +48,7 @@ type sampleTask struct {
 func insertSamples(ctx context.Context, d *devStack, n int) ([]sampleTask, error) {
 	callback := d.receives.URL + callbackPath
 	deadline := devDeadline
-	inserted := make([]sampleTask, n)
+	inserted, tasks := make([]sampleTask, n), make([]db.NewTask, n)
 	for i := range inserted {
 		s := samples[i%len(samples)]
 		action, action2, _ := strings.Cut(s.path, "/")
@@ -58,11 +59,14 @@ func insertSamples(ctx context.Context, d *devStack, n int) ([]sampleTask, error
 		if s.expect == db.Expired {
 			task.DeadlineIn = &deadline
 		}
-		id, _, err := db.TrackTask(ctx, d.database.Pool, task)
-		if err != nil {
-			return nil, fmt.Errorf("inserting a sample task: %w", err)
-		}
-		inserted[i] = sampleTask{s, id, task.TaskID}
+		inserted[i], tasks[i] = sampleTask{sample: s, taskID: task.TaskID}, task
+	}
+	tracked, err := ledger.Track(ctx, d.database.Pool, tasks)
+	if err != nil {
+		return nil, fmt.Errorf("inserting the sample tasks: %w", err)
+	}
+	for i := range inserted {
+		inserted[i].id = tracked[i].ID
 	}
 	return inserted, nil
 }
@@ -116,8 +120,11 @@ func (d *devStack) report(ctx context.Context, c *console, tasks []sampleTask) (
 	rows := make([][]string, len(tasks))
 	for i, t := range tasks {
 		found, err := db.FindTasks(ctx, d.database.Pool, t.taskID)
-		if err != nil || len(found) != 1 {
-			return false, fmt.Errorf("reading sample task %s: %d rows, %w", t.taskID, len(found), err)
+		if err != nil {
+			return false, fmt.Errorf("reading sample task %s: %w", t.taskID, err)
+		}
+		if len(found) != 1 {
+			return false, fmt.Errorf("reading sample task %s: there are %d", t.taskID, len(found))
 		}
 		deliveries, err := db.DeliveriesOfTask(ctx, d.database.Pool, t.id)
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/metrics"
 	"github.com/klingwatch/klingwatch/migrations"
+	"github.com/klingwatch/klingwatch/tracing"
 	"github.com/klingwatch/klingwatch/web"
 	"github.com/klingwatch/klingwatch/worker"
 )
@@ -57,7 +58,7 @@ func (cmd serveCommand) Run(ctx context.Context, c *console) (err error) {
 	if err := requireSchema(ctx, d.Pool); err != nil {
 		return fmt.Errorf("%w, or start with serve --migrate", err)
 	}
-	tracer, stopTracing, err := startTracing(ctx, log)
+	tracer, stopTracing, err := tracing.Start(ctx, version(), log)
 	if err != nil {
 		return err
 	}
@@ -145,7 +146,7 @@ func readiness(d *database, w *worker.Worker, draining *atomic.Bool) []web.Check
 			return nil
 		}},
 		{Name: "polling", Advisory: true, Ask: func(ctx context.Context) error {
-			reason, err := d.paused(ctx, w.Relay.Credential())
+			reason, err := d.paused(ctx, w.Credential())
 			if err == nil && reason != "" {
 				err = errors.New(reason)
 			}

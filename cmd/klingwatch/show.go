@@ -10,7 +10,7 @@ import (
 	"charm.land/lipgloss/v2"
 
 	"github.com/klingwatch/klingwatch/db"
-	"github.com/klingwatch/klingwatch/worker"
+	"github.com/klingwatch/klingwatch/schedule"
 )
 
 type showCommand struct {
@@ -51,7 +51,7 @@ func (s showCommand) Run(ctx context.Context, c *console) error {
 		if err := c.hintPaused(ctx, d); err != nil {
 			return err
 		}
-		learned, err := worker.Learn(ctx, d.Pool, set.PollInterval)
+		learned, err := schedule.LearnSchedules(ctx, d.Pool, set.PollInterval)
 		if err != nil {
 			fmt.Fprintln(c.err, "the expected end is not known:", err)
 		}
@@ -77,14 +77,14 @@ func (s showCommand) Run(ctx context.Context, c *console) error {
 }
 
 // expect tells when a running task ends; nil where that is not known.
-func expect(task db.Task, learned map[worker.Kind]*worker.Schedule) *expected {
-	schedule := learned[worker.Kind{Action: task.Action, Action2: task.Action2}]
-	if schedule == nil || db.Terminal(task.Status) {
+func expect(task db.Task, learned map[schedule.TaskType]*schedule.Schedule) *expected {
+	known := learned[schedule.TaskType{Action: task.Action, Action2: task.Action2}]
+	if known == nil || db.Terminal(task.Status) {
 		return nil
 	}
 	now := time.Now()
-	p50, ok50 := schedule.Remaining(now.Sub(task.CreatedAt), 0.5)
-	p90, ok90 := schedule.Remaining(now.Sub(task.CreatedAt), 0.9)
+	p50, ok50 := known.Remaining(now.Sub(task.CreatedAt), 0.5)
+	p90, ok90 := known.Remaining(now.Sub(task.CreatedAt), 0.9)
 	if !ok50 || !ok90 {
 		return nil
 	}

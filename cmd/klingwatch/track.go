@@ -11,10 +11,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/ledger"
 	"github.com/klingwatch/klingwatch/webhook"
 )
 
@@ -93,37 +93,35 @@ func (t trackCommand) ids(c *console) ([]string, error) {
 
 // trackAll inserts all tasks or none and returns our ids.
 func trackAll(ctx context.Context, c *console, d *database, task db.NewTask, ids []string) ([]int64, error) {
-	ours := make([]int64, len(ids))
-	added := make([]bool, len(ids))
-	err := d.inTx(ctx, func(tx pgx.Tx) (err error) {
-		for i, id := range ids {
-			task.TaskID = id
-			if ours[i], added[i], err = db.TrackTask(ctx, tx, task); err != nil {
-				return refusal(id, err)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
+	tasks := make([]db.NewTask, len(ids))
+	for i, id := range ids {
+		tasks[i] = task
+		tasks[i].TaskID = id
 	}
+	tracked, err := ledger.Track(ctx, d.Pool, tasks)
+	if err != nil {
+		return nil, refusal(err)
+	}
+	ours := make([]int64, len(ids))
 	for i, id := range ids {
 		note := ""
-		if !added[i] {
+		if !tracked[i].Added {
 			note = "\ttracked already"
 		}
-		fmt.Fprintf(c.out, "%d\t%s%s\n", ours[i], id, note)
+		ours[i] = tracked[i].ID
+		fmt.Fprintf(c.out, "%d\t%s%s\n", tracked[i].ID, id, note)
 	}
 	return ours, c.hintIdle(ctx, d)
 }
 
 // refusal turns a violated constraint, whose name is a sentence, into an error.
-func refusal(id string, err error) error {
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) && pgErr.ConstraintName != "" {
-		return fmt.Errorf("task %q was refused, nothing was tracked: %s", id, pgErr.ConstraintName)
+func refusal(err error) error {
+	refused, isRefusal := errors.AsType[*ledger.RefusedError](err)
+	pgErr, isPg := errors.AsType[*pgconn.PgError](err)
+	if isRefusal && isPg && pgErr.ConstraintName != "" {
+		return fmt.Errorf("task %q was refused, nothing was tracked: %s", refused.TaskID, pgErr.ConstraintName)
 	}
-	return fmt.Errorf("tracking task %q: %w", id, err)
+	return err
 }
 
 // waitInterval is how often a waiting command looks.

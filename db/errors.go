@@ -1,0 +1,49 @@
+package db
+
+import (
+	"errors"
+	"io"
+	"net"
+	"slices"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// LostConnection reports whether an error is about reaching the database
+// (SQLSTATE classes 08 and 57P, network errors) and not about what was asked of
+// it.
+func LostConnection(err error) bool {
+	if code := Code(err); code != "" {
+		return inClass(code, "08", "57P")
+	}
+	var netErr net.Error
+	var connectErr *pgconn.ConnectError
+	return errors.As(err, &netErr) || errors.As(err, &connectErr) || errors.Is(err, io.ErrUnexpectedEOF) || pgconn.SafeToRetry(err)
+}
+
+// InEachOthersWay reports whether two transactions could not both go on
+// (deadlock, serialization; class 40): the same write may succeed at once.
+func InEachOthersWay(err error) bool { return inClass(Code(err), "40") }
+
+// Transient reports whether the same write may succeed in a moment: the
+// database was lost, or two transactions were in each other's way.
+func Transient(err error) bool { return InEachOthersWay(err) || LostConnection(err) }
+
+// RefusedValue reports whether an error is about the data that was written
+// (classes 21 to 23 and 54).
+func RefusedValue(err error) bool { return inClass(Code(err), "21", "22", "23", "54") }
+
+// RowLocked reports whether somebody held a row for longer than lock_timeout.
+func RowLocked(err error) bool { return Code(err) == "55P03" }
+
+// Code returns the SQLSTATE of an error, "" for one that is not the server's.
+func Code(err error) string {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pgErr.Code
+	}
+	return ""
+}
+
+func inClass(code string, classes ...string) bool {
+	return slices.ContainsFunc(classes, func(class string) bool { return len(code) == 5 && code[:len(class)] == class })
+}

@@ -1,0 +1,108 @@
+package db
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// This file and migrations/011_jobs.sql are all that knows River's tables: jobs
+// are made and found here, worked in worker.
+
+// jobsTable holds River's jobs.
+const jobsTable = "river_job"
+
+// GiveMissingJobs gives a job to every open task, every expired task with late
+// checks to come, every planned delivery and every bulk redelivery that has
+// none: jobs are disposable, the tasks are not. A task that was reopened, or a
+// delivery that was made due, while its job was on the way to a long sleep is
+// woken, too: one that sleeps for longer than longSleep. It returns how many
+// jobs were missing.
+func GiveMissingJobs(ctx context.Context, q Querier, longSleep time.Duration) (given int, err error) {
+	err = q.QueryRow(ctx, `
+		select coalesce(klingwatch.give_jobs('poll', (
+			select array_agg(t.id)
+			from klingwatch.tasks t
+			where (t.finished_at is null or t.late_checks_until > now())
+			  and not exists (select from klingwatch.live_jobs j
+			                  where j.key = klingwatch.job_key('poll', t.id)
+			                    and not (t.status = 'pending' and t.last_polled_at is null
+			                             and j.scheduled_at > now() + @long_sleep::interval)))), 0)
+		     + coalesce(klingwatch.give_jobs('deliver', (
+			select array_agg(d.id)
+			from klingwatch.deliveries d
+			where d.state = 'pending' and d.next_attempt_at is not null
+			  and not exists (select from klingwatch.live_jobs j
+			                  where j.key = klingwatch.job_key('deliver', d.id)
+			                    and not (d.next_attempt_at < now() and j.scheduled_at > now() + @long_sleep::interval)))), 0)
+		     + coalesce(klingwatch.give_jobs('redeliver', (
+			select array_agg(r.id)
+			from klingwatch.redeliveries r
+			where r.finished_at is null
+			  and not exists (select from klingwatch.live_jobs j where j.key = klingwatch.job_key('redeliver', r.id)))), 0)`,
+		pgx.StrictNamedArgs{"long_sleep": longSleep}).Scan(&given)
+	if err != nil {
+		return 0, fmt.Errorf("giving jobs to tasks that have none: %w", err)
+	}
+	return given, nil
+}
+
+// WakeDueJobs makes scheduled jobs whose time has come available, up to a number.
+// River's own scheduler does so, too, but with a query that takes minutes where
+// many come due that the planner does not know of yet.
+func WakeDueJobs(ctx context.Context, q Querier, limit int) (woken int64, err error) {
+	tag, err := q.Exec(ctx, `
+		update klingwatch.river_job
+		set state = 'available'
+		where id in (select id
+		             from klingwatch.river_job
+		             where state = 'scheduled' and scheduled_at <= now()
+		             limit @limit
+		             for update skip locked)`,
+		pgx.StrictNamedArgs{"limit": limit})
+	if err != nil {
+		return 0, fmt.Errorf("waking jobs that are due: %w", err)
+	}
+	return tag.RowsAffected(), nil
+}
+
+// ReturnJobs gives back the running jobs of instances that are gone, so that
+// they are worked at once instead of after River's rescue. A dead leader of
+// River's loses its office. own is the caller's slot when it has just claimed it
+// and runs nothing yet, else 0. It returns how many jobs were given back.
+func ReturnJobs(ctx context.Context, q Querier, own int) (returned int, err error) {
+	err = q.QueryRow(ctx, `
+		with running as materialized (
+			select id, attempted_at, attempted_by[array_upper(attempted_by, 1)] as instance
+			from klingwatch.river_job
+			where state = 'running'
+		),`+liveInstances+`, alive as (
+			select name from instances where slot <> @own
+		), returned as (
+			update klingwatch.river_job j
+			set state = 'available',
+			    scheduled_at = now(),
+			    attempt = greatest(j.attempt - 1, 0)
+			from running r
+			where j.id = r.id and j.state = 'running'
+			  -- not taken by a living instance in between
+			  and j.attempted_at = r.attempted_at and j.attempted_by[array_upper(j.attempted_by, 1)] = r.instance
+			  and r.instance not in (select name from alive)
+			returning j.queue
+		), resigned as (
+			-- what a dead leader does not do any more, another may begin at its next election
+			delete from klingwatch.river_leader where leader_id not in (select name from alive)
+		), woken as (
+			select pg_notify('klingwatch.river_insert', json_build_object('queue', queue)::text)
+			from (select distinct queue from returned) q
+		)
+		select (select count(*) from returned)
+		from (select count(*) from woken) w`,
+		pgx.StrictNamedArgs{"class": instanceLock, "own": own}).Scan(&returned)
+	if err != nil {
+		return 0, fmt.Errorf("giving back jobs of instances that are gone: %w", err)
+	}
+	return returned, nil
+}

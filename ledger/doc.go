@@ -1,0 +1,19 @@
+// Package ledger changes tasks, endpoints and signing keys: each change with all
+// that follows from it, in one transaction. Nothing else changes them.
+//
+//	task:     new state -> outputs -> event -> deliveries -> their jobs
+//	endpoint: disabled, or failing for long -> event -> deliveries to the others
+//	delivery: attempt -> state -> health of its endpoint
+//
+// A change of a task is a compare-and-set: it names the version of the row that
+// it was decided on, and is not made where somebody has written the row since.
+// Callers decide; what they hand in is written as it is:
+//
+//	target, err := db.GetPollTarget(ctx, pool, id, deadline)
+//	applied, err := ledger.Apply(ctx, pool, []ledger.Change{{Change: db.Change{
+//		Task: id, Version: target.Version, From: target.Status, Status: db.Failed, StatusMessage: "Image pixel is invalid",
+//	}}}, nil)
+//	if !applied[id] {
+//		// somebody was faster: read the task again
+//	}
+package ledger

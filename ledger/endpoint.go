@@ -1,0 +1,79 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/webhook"
+)
+
+// Disabling is an endpoint that is to be disabled, and why.
+type Disabling struct {
+	Endpoint int64
+	URL      string // the place that is meant: one that was edited meanwhile is left alone; "": whatever it is
+	Reason   string
+}
+
+// DisableEndpoints disables endpoints and writes an event for the others who ask
+// for such. It returns those that were enabled until now.
+func DisableEndpoints(ctx context.Context, tx pgx.Tx, list []Disabling) (disabled []Disabling, err error) {
+	for _, d := range list {
+		done, err := db.DisableEndpoint(ctx, tx, d.Endpoint, d.URL, d.Reason)
+		if err != nil {
+			return nil, err
+		}
+		if !done {
+			continue
+		}
+		disabled = append(disabled, d)
+		if err := addEndpointEvent(ctx, tx, d.Endpoint, webhook.EndpointDisabled, d.Reason); err != nil {
+			return nil, err
+		}
+	}
+	return disabled, nil
+}
+
+// WarnEndpoint writes the event that an endpoint has failed for long and will be
+// disabled, and remembers that it did.
+func WarnEndpoint(ctx context.Context, tx pgx.Tx, id int64, reason string) error {
+	if err := addEndpointEvent(ctx, tx, id, webhook.EndpointFailing, reason); err != nil {
+		return err
+	}
+	return db.MarkWarned(ctx, tx, id)
+}
+
+// EnableEndpoint lets an endpoint have its events again, what waited first, and
+// returns how many deliveries that is. It returns db.ErrNotFound.
+func EnableEndpoint(ctx context.Context, pool *pgxpool.Pool, id int64) (released int, err error) {
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if err := db.EnableEndpoint(ctx, tx, id); err != nil {
+			return err
+		}
+		released, err = db.ReleaseDeliveries(ctx, tx, id)
+		return err
+	})
+	return released, err
+}
+
+// addEndpointEvent writes an event about an endpoint for the others.
+func addEndpointEvent(ctx context.Context, tx pgx.Tx, id int64, eventType, reason string) error {
+	endpoint, err := db.GetEndpoint(ctx, tx, id)
+	if err != nil {
+		return err
+	}
+	// others get this: neither path nor query, which may hold a secret
+	data := webhook.Endpoint{
+		ID: id, URL: webhook.HostOf(endpoint.URL), FailingSince: utc(endpoint.FailingSince), DisabledAt: utc(endpoint.DisabledAt), Reason: reason,
+	}
+	payload, err := json.Marshal(webhook.EndpointEvent{Type: eventType, Timestamp: time.Now().UTC(), Data: data})
+	if err != nil {
+		return fmt.Errorf("encoding the event: %w", err)
+	}
+	return db.AddEndpointEvent(ctx, tx, id, webhook.NewEventID(), eventType, payload)
+}

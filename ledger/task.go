@@ -1,0 +1,207 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/webhook"
+)
+
+// Change is a task's new state with the files of one that succeeded.
+type Change struct {
+	db.Change
+	Outputs     []db.Output
+	Traceparent string // of what caused it, W3C Trace Context; "": it is not traced
+}
+
+// Apply writes changes with everything that follows from them (outputs, events,
+// deliveries and their jobs), and troubles, in one transaction. It returns the
+// tasks for which it did; one that was written since it was read is left alone.
+func Apply(ctx context.Context, pool *pgxpool.Pool, changes []Change, troubles []db.Trouble) (applied map[int64]bool, err error) {
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		applied, err = apply(ctx, tx, changes, troubles)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("writing %d tasks: %w", len(changes)+len(troubles), err)
+	}
+	return applied, nil
+}
+
+func apply(ctx context.Context, tx pgx.Tx, changes []Change, troubles []db.Trouble) (map[int64]bool, error) {
+	applied := make(map[int64]bool, len(changes)+len(troubles))
+	if len(troubles) > 0 {
+		recorded, err := db.RecordTroubles(ctx, tx, troubles)
+		if err != nil {
+			return nil, err
+		}
+		for _, task := range recorded {
+			applied[task] = true
+		}
+	}
+	if len(changes) == 0 {
+		return applied, nil
+	}
+	rows, byTask := make([]db.Change, len(changes)), make(map[int64]Change, len(changes))
+	for i, c := range changes {
+		rows[i], byTask[c.Task] = c.Change, c
+	}
+	changed, err := db.ApplyChanges(ctx, tx, rows)
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range changed {
+		applied[row.Task] = true
+	}
+	return applied, addConsequences(ctx, tx, changed, byTask)
+}
+
+// addConsequences writes outputs, events and deliveries of the changes that took
+// place. A change that keeps the status has none.
+func addConsequences(ctx context.Context, tx pgx.Tx, changed []db.Changed, byTask map[int64]Change) error {
+	var (
+		outputs []db.Output
+		events  []db.NewEvent
+		ended   []int64
+	)
+	for _, row := range changed {
+		c := byTask[row.Task]
+		if c.Status == c.From {
+			continue
+		}
+		event, err := newEvent(row, c)
+		if err != nil {
+			return err
+		}
+		if db.Terminal(c.Status) {
+			ended = append(ended, row.Task)
+		}
+		outputs = append(outputs, c.Outputs...)
+		events = append(events, event)
+	}
+	if len(ended) > 0 {
+		if err := db.RemoveOutputs(ctx, tx, ended); err != nil {
+			return err
+		}
+	}
+	if err := db.AddOutputs(ctx, tx, outputs); err != nil {
+		return err
+	}
+	return db.AddEvents(ctx, tx, events)
+}
+
+// newEvent makes the event that tells of a change. All its times are UTC.
+func newEvent(row db.Changed, c Change) (db.NewEvent, error) {
+	event := webhook.Event{Type: "task." + c.Status, Timestamp: row.ChangedAt.UTC(), Data: webhook.Task{
+		ID:            row.Task,
+		TaskID:        row.TaskID,
+		Action:        row.Action,
+		Action2:       row.Action2,
+		Status:        c.Status,
+		StatusMessage: c.StatusMessage,
+		ExternalID:    row.ExternalID,
+		Metadata:      row.Metadata,
+		Sequence:      row.Sequence,
+		Outputs:       make([]webhook.Output, len(c.Outputs)),
+		CreatedAt:     row.CreatedAt.UTC(),
+		FinishedAt:    utc(row.FinishedAt),
+	}}
+	for i, o := range c.Outputs {
+		event.Data.Outputs[i] = webhook.Output{
+			Kind: o.Kind, Position: o.Position, URL: o.URL, DurationSeconds: o.DurationSeconds,
+			WatermarkURL: o.WatermarkURL, ExpiresAt: utc(o.ExpiresAt),
+		}
+	}
+	payload, err := json.Marshal(event)
+	if err != nil {
+		return db.NewEvent{}, fmt.Errorf("encoding the event: %w", err)
+	}
+	e := db.NewEvent{EventID: webhook.NewEventID(), Task: row.Task, Sequence: row.Sequence, Type: event.Type, Payload: payload}
+	if c.Traceparent != "" {
+		e.Traceparent = &c.Traceparent
+	}
+	return e, nil
+}
+
+func utc(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	u := t.UTC()
+	return &u
+}
+
+var (
+	// ErrEnded says that a task has ended already, so that there is nothing to
+	// cancel.
+	ErrEnded = errors.New("the task has ended already")
+	// ErrOpen says that a task is being tracked, so that there is nothing to retry.
+	ErrOpen = errors.New("the task is being tracked")
+	// ErrCanceled says that a person stopped tracking the task.
+	ErrCanceled = errors.New("the task was canceled")
+)
+
+// cancelAttempts bounds how often a cancellation is tried against polls that
+// write the same task.
+const cancelAttempts = 10
+
+// Cancel stops tracking a task, with its event, whatever poll is under way, and
+// tells the process that polls it. deadline is that of tasks that have none of
+// their own. It returns db.ErrNotFound or ErrEnded; an expired task can be
+// canceled, which ends its late checks.
+func Cancel(ctx context.Context, pool *pgxpool.Pool, id int64, deadline time.Duration) error {
+	for range cancelAttempts {
+		task, err := db.GetPollTarget(ctx, pool, id, deadline)
+		if err != nil {
+			return err
+		}
+		if db.Terminal(task.Status) && task.Status != db.Expired {
+			return fmt.Errorf("%w: %s", ErrEnded, task.Status)
+		}
+		change := Change{Change: db.Change{
+			Task: id, Version: task.Version, From: task.Status, Status: db.Canceled, StatusMessage: "tracking was stopped by a person",
+			Polls: task.Polls, Deadline: deadline,
+		}}
+		var applied map[int64]bool
+		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+			if applied, err = apply(ctx, tx, []Change{change}, nil); err != nil || !applied[id] {
+				return err
+			}
+			return db.NotifyChange(ctx, tx, id)
+		})
+		if err != nil || applied[id] {
+			return err
+		}
+	}
+	return fmt.Errorf("canceling task %d: it keeps changing; try again", id)
+}
+
+// Reopen makes a task that has ended pending again, with a new deadline and a
+// job that is due at once. Its next verdict makes a new event with a higher
+// sequence. It returns db.ErrNotFound, ErrOpen or ErrCanceled.
+func Reopen(ctx context.Context, pool *pgxpool.Pool, id int64, deadline time.Duration) error {
+	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		reopened, err := db.ReopenTask(ctx, tx, id, deadline)
+		if err != nil {
+			return err
+		}
+		if reopened {
+			return db.NotifyChange(ctx, tx, id)
+		}
+		task, err := db.GetPollTarget(ctx, tx, id, deadline)
+		switch {
+		case err != nil:
+			return err
+		case task.Status == db.Canceled:
+			return ErrCanceled
+		}
+		return ErrOpen
+	})
+}

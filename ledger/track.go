@@ -1,0 +1,151 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/klingwatch/klingwatch/db"
+)
+
+// Tracked is what became of a task that was to be tracked.
+type Tracked struct {
+	ID    int64 // ours
+	Added bool  // false: it was tracked already
+}
+
+// RefusedError says which task the database refused; its cause names the
+// violated constraint.
+type RefusedError struct {
+	TaskID string
+	Err    error
+}
+
+// Error names the task and the cause.
+func (e *RefusedError) Error() string { return fmt.Sprintf("tracking task %q: %s", e.TaskID, e.Err) }
+
+// Unwrap returns the cause.
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// trackAttempts bounds how often it is tried against others: those who track
+// the same tasks at the same moment, and those who delete them in between.
+const trackAttempts = 3
+
+// Track inserts all tasks, with their jobs, or none, and returns what became of
+// each, in the order of tasks; one that occurs twice was added once. It returns
+// a *RefusedError where the database refuses one.
+func Track(ctx context.Context, pool *pgxpool.Pool, tasks []db.NewTask) ([]Tracked, error) {
+	if len(tasks) == 0 {
+		return nil, nil
+	}
+	var (
+		tracked []Tracked
+		err     error
+	)
+	for range trackAttempts {
+		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) (err error) {
+			tracked, err = track(ctx, tx, tasks)
+			return err
+		})
+		if !db.InEachOthersWay(err) { // two who track the same tasks in another order
+			break
+		}
+	}
+	switch {
+	case err == nil:
+		return tracked, nil
+	case db.RefusedValue(err):
+		return nil, findRefused(ctx, pool, tasks, err)
+	}
+	return nil, fmt.Errorf("tracking %d tasks: %w", len(tasks), err)
+}
+
+// taskKey is what makes a task one and the same.
+type taskKey struct{ taskID, action, action2 string }
+
+func keyOf(t db.NewTask) taskKey { return taskKey{t.TaskID, t.Action, t.Action2} }
+
+func track(ctx context.Context, tx pgx.Tx, tasks []db.NewTask) ([]Tracked, error) {
+	found := make(map[taskKey]Tracked, len(tasks))
+	note := func(rows []db.Tracked, added bool) {
+		for _, row := range rows {
+			found[taskKey{row.TaskID, row.Action, row.Action2}] = Tracked{row.ID, added}
+		}
+	}
+	missing := tasks
+	for range trackAttempts {
+		inserted, err := db.InsertTasks(ctx, tx, missing)
+		if err != nil {
+			return nil, err
+		}
+		note(inserted, true)
+		missing = without(missing, found)
+		if len(missing) == 0 {
+			return inOrder(tasks, found), nil
+		}
+		there, err := db.FindTracked(ctx, tx, missing)
+		if err != nil {
+			return nil, err
+		}
+		note(there, false)
+		if missing = without(missing, found); len(missing) == 0 {
+			return inOrder(tasks, found), nil
+		}
+	}
+	return nil, fmt.Errorf("task %q is inserted and deleted all the time", missing[0].TaskID)
+}
+
+// without returns the tasks that are not found yet.
+func without(tasks []db.NewTask, found map[taskKey]Tracked) []db.NewTask {
+	var rest []db.NewTask
+	for _, t := range tasks {
+		if _, ok := found[keyOf(t)]; !ok {
+			rest = append(rest, t)
+		}
+	}
+	return rest
+}
+
+func inOrder(tasks []db.NewTask, found map[taskKey]Tracked) []Tracked {
+	tracked := make([]Tracked, len(tasks))
+	for i, t := range tasks {
+		key := keyOf(t)
+		tracked[i] = found[key]
+		found[key] = Tracked{ID: found[key].ID} // the same task a second time
+	}
+	return tracked
+}
+
+// findRefused finds the first task that the database refuses, by halves; cause
+// is what it said about all of them.
+func findRefused(ctx context.Context, pool *pgxpool.Pool, tasks []db.NewTask, cause error) error {
+	for len(tasks) > 1 {
+		half := tasks[:len(tasks)/2]
+		err := tryInsert(ctx, pool, half)
+		switch {
+		case err == nil:
+			tasks = tasks[len(tasks)/2:]
+		case db.RefusedValue(err):
+			tasks, cause = half, err
+		default:
+			return fmt.Errorf("tracking %d tasks: %w", len(tasks), err)
+		}
+	}
+	if err := tryInsert(ctx, pool, tasks); err != nil {
+		cause = err
+	}
+	return &RefusedError{tasks[0].TaskID, cause}
+}
+
+// tryInsert inserts and takes it back.
+func tryInsert(ctx context.Context, pool *pgxpool.Pool, tasks []db.NewTask) error {
+	tx, err := pool.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(ctx) }()
+	_, err = db.InsertTasks(ctx, tx, tasks)
+	return err
+}

@@ -1,0 +1,204 @@
+package deliver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/keyring"
+	"github.com/klingwatch/klingwatch/metrics"
+	"github.com/klingwatch/klingwatch/webhook"
+	"github.com/klingwatch/klingwatch/worker/batch"
+)
+
+const (
+	// sealedWait is how long a delivery waits that cannot be signed: an operator
+	// must supply the key first.
+	sealedWait = time.Minute
+	// recordHold is the shortest wait of a held delivery that is written down.
+	recordHold = 5 * time.Second
+	// MaxSending bounds the requests of a process on their way at once, and with
+	// them its memory (docs/benchmarks.md).
+	MaxSending = 1000
+)
+
+// Config sets up a Sender. Pool, Webhooks, Metrics and Log are required.
+type Config struct {
+	Pool     *pgxpool.Pool
+	Webhooks *webhook.Client
+	Keyring  *keyring.Keyring // opens the stored signing keys; nil: they are stored plainly
+	Metrics  *metrics.Webhooks
+	Log      *slog.Logger
+	Tracer   trace.Tracer // nil: nothing is traced
+}
+
+// Sender delivers webhooks. It is safe for concurrent use.
+type Sender struct {
+	Config
+	loader    *batch.Loader[db.DeliveryTarget]
+	receivers *receivers
+	writer    *writer
+	unsigned  unsignedLog
+}
+
+// New returns a Sender that does not write yet.
+func New(cfg Config) *Sender {
+	s := &Sender{Config: cfg, receivers: newReceivers()}
+	s.loader = batch.NewLoader(s.targets)
+	s.writer = newWriter(cfg.Pool, s.logDisabled)
+	return s
+}
+
+// Start begins to write.
+func (s *Sender) Start() { s.writer.Start() }
+
+// Close writes what is left.
+func (s *Sender) Close() { s.writer.Close() }
+
+// Survey forgets receivers that were idle for long, and brings the gauges of
+// this process up to date.
+func (s *Sender) Survey() {
+	broken, sending := s.receivers.survey()
+	s.Metrics.BreakersOpen.Set(float64(broken))
+	s.Metrics.WebhooksSending.Set(float64(sending))
+}
+
+// targets reads deliveries by their ids.
+func (s *Sender) targets(ctx context.Context, ids []int64) (map[int64]db.DeliveryTarget, error) {
+	targets, err := db.DeliveryTargets(ctx, s.Pool, ids)
+	if err != nil {
+		return nil, fmt.Errorf("reading %d deliveries: %w", len(ids), err)
+	}
+	found := make(map[int64]db.DeliveryTarget, len(targets))
+	for _, t := range targets {
+		found[t.ID] = t
+	}
+	return found, nil
+}
+
+// Deliver makes one attempt when it is due and its receiver has a free slot. It
+// returns whether, and after which wait, to call it again; an error is one of
+// the database, or ctx's.
+func (s *Sender) Deliver(ctx context.Context, id int64) (wait time.Duration, again bool, err error) {
+	for {
+		t, found, err := s.loader.Load(ctx, id)
+		if err != nil {
+			return 0, false, err
+		}
+		switch {
+		case !found || t.State != db.DeliveryPending || t.Wait == nil:
+			return 0, false, nil
+		case t.Disabled:
+			return s.record(parked(t), nil, t, time.Time{})
+		case *t.Wait > 0:
+			return *t.Wait, true, nil
+		}
+		p, err := s.receivers.acquire(ctx, placeOf(t))
+		if held, ok := errors.AsType[heldError](err); ok {
+			return s.holdBack(t, held)
+		}
+		if err != nil {
+			return 0, false, err
+		}
+		if !p.waited {
+			return s.send(ctx, t, p)
+		}
+		// Keys may have been rotated, the delivery canceled, its endpoint disabled meanwhile.
+		if t, found, err = s.loader.Load(ctx, id); err != nil || !found || !sendable(t) {
+			s.receivers.cancel(p)
+			if err != nil {
+				return 0, false, err
+			}
+			continue
+		}
+		return s.send(ctx, t, p)
+	}
+}
+
+// sendable reports whether a delivery is to be sent now.
+func sendable(t db.DeliveryTarget) bool {
+	return t.State == db.DeliveryPending && !t.Disabled && t.Wait != nil && *t.Wait <= 0
+}
+
+// holdBack puts a delivery off until its receiver may be asked.
+func (s *Sender) holdBack(t db.DeliveryTarget, held heldError) (wait time.Duration, again bool, err error) {
+	outcome := afterHold(t, held, rand.Float64())
+	if held.wait < recordHold && !outcome.Skipped {
+		return held.wait, true, nil
+	}
+	return s.record(outcome, nil, t, time.Time{})
+}
+
+// send makes the request of a delivery.
+func (s *Sender) send(ctx context.Context, t db.DeliveryTarget, p *pass) (wait time.Duration, again bool, err error) {
+	defer s.receivers.cancel(p) // where it was not released: nothing was sent, or sending panicked
+	message, err := s.message(t)
+	if err != nil {
+		s.Metrics.Attempts.WithLabelValues(webhook.ErrorSigning).Inc()
+		s.logUnsigned(t, err)
+		return s.holdBack(t, heldError{wait: sealedWait, reason: webhook.ErrorSigning + ": " + err.Error()})
+	}
+	if t.Tries == 0 {
+		s.Metrics.DeliveryLag.Observe(t.EventAge.Seconds())
+	}
+	begun := time.Now()
+	traced := s.traceAttempt(t, &message)
+	result := s.Webhooks.Send(ctx, message)
+	traced(result)
+	took := time.Since(begun)
+	if !result.Delivered() && ctx.Err() != nil {
+		// A stop cut it off: whether the receiver got it nobody knows. It is sent again.
+		s.receivers.release(p, answerNeutral, took, 0)
+		return 0, false, ctx.Err()
+	}
+	if s.receivers.release(p, receiverAnswer(t, result), took, result.RetryAfter) {
+		s.logBreaker(t, result)
+	}
+	outcome := afterAttempt(t, result, rand.Float64())
+	if result.Error == webhook.ErrorSigning {
+		outcome = afterHold(t, heldError{wait: sealedWait, reason: result.Reason()}, 0)
+	}
+	return s.record(outcome, &result, t, begun)
+}
+
+// message is what a delivery's receiver gets, signed with the keys of now.
+func (s *Sender) message(t db.DeliveryTarget) (webhook.Message, error) {
+	m := webhook.Message{URL: t.URL, ID: t.EventID, Body: []byte(t.Body), Secrets: make([]string, len(t.Secrets))}
+	for i, stored := range t.Secrets {
+		secret, err := s.Keyring.Open(stored)
+		if err != nil {
+			return m, err
+		}
+		m.Secrets[i] = secret
+	}
+	if !t.Thin {
+		return m, nil
+	}
+	var err error
+	if m.Body, err = webhook.Thin(m.Body); err != nil {
+		return m, fmt.Errorf("making the thin payload: %w", err)
+	}
+	return m, nil
+}
+
+// record has an outcome written and returns when the next attempt is due.
+// result is nil where nothing was sent.
+func (s *Sender) record(o db.DeliveryOutcome, result *webhook.Result, t db.DeliveryTarget, begun time.Time) (wait time.Duration, again bool, err error) {
+	r := &record{target: t, outcome: o, result: result, begun: begun, ended: time.Now(), written: make(chan error, 1)}
+	s.writer.Add(r)
+	if err := <-r.written; err != nil {
+		return 0, false, err
+	}
+	s.logAttempt(r)
+	if o.State == db.DeliveryPending && o.Wait != nil {
+		return time.Duration(*o.Wait * float64(time.Second)), true, nil
+	}
+	return 0, false, nil
+}

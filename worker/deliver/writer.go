@@ -1,0 +1,126 @@
+package deliver
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/ledger"
+	"github.com/klingwatch/klingwatch/webhook"
+	"github.com/klingwatch/klingwatch/worker/batch"
+)
+
+const (
+	// writeTimeout bounds one transaction. It does not end with the job's context:
+	// what a receiver answered is not lost by a stop.
+	writeTimeout = 5 * time.Second
+	// writePatience is how long a lost database is waited for with what a request
+	// came to: a record that is lost means a webhook that is sent twice.
+	writePatience = 8 * time.Second
+	writeRetry    = 250 * time.Millisecond
+	// lockPatience is how long a delivery that somebody keeps locked is tried
+	// again, until its webhook is sent again instead.
+	lockPatience = time.Minute
+)
+
+// writer writes what deliveries came to, many in one transaction: attempts,
+// states, the health of endpoints.
+type writer struct {
+	*batch.Batcher[*record]
+	pool     *pgxpool.Pool
+	disabled func(ledger.Disabling) // after commit
+}
+
+// record is an outcome to be written.
+type record struct {
+	target       db.DeliveryTarget
+	outcome      db.DeliveryOutcome
+	result       *webhook.Result // nil: nothing was sent
+	begun, ended time.Time       // of the request
+	written      chan error      // one value
+}
+
+func newWriter(pool *pgxpool.Pool, disabled func(ledger.Disabling)) *writer {
+	w := &writer{pool: pool, disabled: disabled}
+	w.Batcher = batch.NewBatcher(w.write)
+	return w
+}
+
+// write writes a batch. While the database is away it tries again for a while.
+// On any other trouble each record is written alone: one that cannot be written
+// must not let the others be sent twice.
+func (w *writer) write(records []*record) {
+	deadline := time.Now().Add(writePatience)
+	err := w.writeOnce(records)
+	for ; db.Transient(err) && !w.Closing() && time.Now().Before(deadline); err = w.writeOnce(records) {
+		time.Sleep(writeRetry)
+	}
+	if err != nil && !db.Transient(err) {
+		for _, r := range records {
+			w.writeAlone(r)
+		}
+		return
+	}
+	for _, r := range records {
+		r.written <- err
+	}
+}
+
+// writeAlone writes one record. One whose row somebody keeps locked goes to the
+// end of the line, without holding up the others.
+func (w *writer) writeAlone(r *record) {
+	err := w.writeOnce([]*record{r})
+	if db.RowLocked(err) && !w.Closing() && time.Since(r.ended) < lockPatience {
+		time.AfterFunc(writeRetry, func() { w.Add(r) })
+		return
+	}
+	r.written <- err
+}
+
+func (w *writer) writeOnce(records []*record) error {
+	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
+	defer cancel()
+	d := ledger.Deliveries{Outcomes: make([]db.DeliveryOutcome, len(records))}
+	now := time.Now()
+	for i, r := range records {
+		d.Outcomes[i] = r.outcome
+		if r.outcome.Sent {
+			d.Outcomes[i].StartedAgo, d.Outcomes[i].FinishedAgo = now.Sub(r.begun).Seconds(), now.Sub(r.ended).Seconds()
+		}
+	}
+	d.Health, d.Disable = healthOf(records)
+	disabled, err := ledger.RecordDeliveries(ctx, w.pool, d)
+	for _, one := range disabled {
+		w.disabled(one)
+	}
+	return err
+}
+
+// healthOf reads the last word of each endpoint in a batch, and which of them
+// said that they want no more webhooks.
+func healthOf(records []*record) (health []db.EndpointHealth, leaving []ledger.Disabling) {
+	last := map[int64]*record{}
+	for _, r := range records {
+		if r.result == nil || r.target.Endpoint == nil {
+			continue
+		}
+		id := *r.target.Endpoint
+		switch {
+		case r.result.Gone():
+			leaving = append(leaving, ledger.Disabling{Endpoint: id, URL: r.target.URL, Reason: "the receiver answered 410 Gone"})
+		case r.result.Disable:
+			leaving = append(leaving, ledger.Disabling{Endpoint: id, URL: r.target.URL, Reason: "the receiver asked for it (webhook-delivery: disable)"})
+		}
+		if receiverAnswer(r.target, *r.result) != answerNeutral {
+			last[id] = r
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(last)) {
+		health = append(health, db.EndpointHealth{Endpoint: id, URL: last[id].target.URL, Error: nonEmpty(last[id].result.Reason())})
+	}
+	return health, leaving
+}

@@ -1,0 +1,110 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/worker/poll"
+)
+
+const (
+	// lockCheck is how often the connection that holds the instance's lock is
+	// tried, and the instances are counted.
+	lockCheck = time.Second
+	// lockTimeout bounds one such question.
+	lockTimeout = 5 * time.Second
+	// releaseTimeout bounds what a stop must wait for when the database hangs.
+	releaseTimeout = time.Second
+	// joinWait is how long a new instance leaves the rate to the others: by then
+	// they have seen it and share.
+	joinWait = lockCheck * 3 / 2
+	// shareMemory seconds must agree until the share grows: by then the instances
+	// whose share shrinks have seen it too.
+	shareMemory = 3
+)
+
+// errLockLost says that the connection that shows that we live broke: others
+// may take over our jobs, so we start anew under a lock of our own.
+var errLockLost = errors.New("the connection that holds the instance's lock is gone")
+
+// instance is this process among those that work on the database: a numbered
+// slot, held by the advisory lock of a connection.
+type instance struct {
+	conn *pgx.Conn
+	slot int
+}
+
+// claimInstance opens a connection of its own for the instance's lock: a pool
+// would close it when idle.
+func claimInstance(ctx context.Context, pool *pgxpool.Pool) (*instance, error) {
+	conn, err := pgx.ConnectConfig(ctx, pool.Config().ConnConfig)
+	if err != nil {
+		return nil, fmt.Errorf("connecting for the instance's lock: %w", err)
+	}
+	slot, err := db.ClaimInstance(ctx, conn)
+	if err != nil {
+		closeConn(conn)
+		return nil, err
+	}
+	return &instance{conn, slot}, nil
+}
+
+func (i *instance) id() string { return db.InstanceID(i.slot) }
+
+func (i *instance) release() { closeConn(i.conn) }
+
+// hold returns when ctx ends (nil) or the lock's connection is lost. Once a
+// second it tells the others how many tasks are here and takes its share of the
+// rate; in between it listens for tasks that a person changed.
+func (i *instance) hold(ctx context.Context, lane *poll.Lane, p *poll.Poller) error {
+	if err := db.ListenForChanges(ctx, i.conn); err != nil && ctx.Err() == nil {
+		return errLockLost
+	}
+	var recent [shareMemory]float64
+	for n := 0; ctx.Err() == nil; n++ {
+		share, err := i.shareWork(ctx, p.Residents())
+		if err != nil {
+			return errLockLost
+		}
+		recent[n%shareMemory] = share
+		lane.SetShare(slices.Min(recent[:min(n+1, shareMemory)]))
+		i.listen(ctx, p)
+		if i.conn.IsClosed() {
+			return errLockLost
+		}
+	}
+	return nil
+}
+
+// shareWork is bounded, and more so while the process stops: a database that
+// hangs must not hold that up.
+func (i *instance) shareWork(ctx context.Context, tasks int) (float64, error) {
+	check, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockTimeout)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(releaseTimeout, cancel) })()
+	_, share, err := db.ShareWork(check, i.conn, i.slot, tasks)
+	return share, err
+}
+
+// listen passes changes by people on for about a second.
+func (i *instance) listen(ctx context.Context, p *poll.Poller) {
+	ctx, cancel := context.WithTimeout(ctx, lockCheck)
+	defer cancel()
+	for {
+		note, err := i.conn.WaitForNotification(ctx)
+		if err != nil {
+			return
+		}
+		if id, err := strconv.ParseInt(note.Payload, 10, 64); err == nil {
+			p.Reread(id)
+		}
+	}
+}

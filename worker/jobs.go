@@ -1,0 +1,162 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/worker/batch"
+	"github.com/klingwatch/klingwatch/worker/deliver"
+	"github.com/klingwatch/klingwatch/worker/poll"
+)
+
+// The jobs of River are shells: what they do is in poll, deliver and db.
+
+// pollArgs is the job of one task; the trigger on tasks inserts it.
+type pollArgs struct {
+	ID int64 `json:"id"` // tasks.id
+}
+
+func (pollArgs) Kind() string { return "poll" }
+
+// memoryKey is where a job's metadata holds the memory of its task.
+const memoryKey = "klingwatch"
+
+// pollWorker hands its task to the poller and waits until it leaves.
+type pollWorker struct {
+	river.WorkerDefaults[pollArgs]
+	loader *batch.Loader[db.PollTarget]
+	poller *poll.Poller
+}
+
+func newPollWorker(cfg Config, poller *poll.Poller) *pollWorker {
+	return &pollWorker{poller: poller, loader: batch.NewLoader(func(ctx context.Context, ids []int64) (map[int64]db.PollTarget, error) {
+		tasks, err := db.PollTargets(ctx, cfg.Pool, ids, cfg.TaskDeadline)
+		if err != nil {
+			return nil, fmt.Errorf("reading %d tasks: %w", len(ids), err)
+		}
+		found := make(map[int64]db.PollTarget, len(tasks))
+		for _, task := range tasks {
+			found[task.ID] = task
+		}
+		return found, nil
+	})}
+}
+
+// Timeout is none: a job is resident as long as its polls are near. Those of a
+// dead process are given back by the others.
+func (p *pollWorker) Timeout(*river.Job[pollArgs]) time.Duration { return -1 }
+
+// Work ends when the task is terminal, the next poll is far, or the process
+// stops. Trouble with the relay is not a job error; trouble with the database
+// is.
+func (p *pollWorker) Work(ctx context.Context, job *river.Job[pollArgs]) error {
+	task, found, err := p.loader.Load(ctx, job.Args.ID)
+	if err != nil {
+		return err
+	}
+	if !found || db.Terminal(task.Status) && (task.Status != db.Expired || task.Ended > poll.LateChecks) {
+		return nil
+	}
+	w := p.poller.Watch(task, recall(job.Metadata))
+	select {
+	case d := <-w.Done():
+		if d.Ended {
+			return nil
+		}
+		if err := river.MetadataSet(ctx, memoryKey, d.Memory); err != nil {
+			return fmt.Errorf("remembering the poll: %w", err)
+		}
+		if d.Err != nil {
+			return d.Err
+		}
+		return river.JobSnooze(d.Snooze)
+	case <-ctx.Done():
+		p.poller.Abandon(w)
+		return ctx.Err()
+	}
+}
+
+// recall reads a job's memory; a job that has none starts anew.
+func recall(metadata []byte) poll.Memory {
+	var m struct {
+		Memory poll.Memory `json:"klingwatch"`
+	}
+	if err := json.Unmarshal(metadata, &m); err != nil {
+		return poll.Memory{}
+	}
+	return m.Memory
+}
+
+// deliverArgs is the job of one delivery; the trigger on deliveries inserts it.
+type deliverArgs struct {
+	ID int64 `json:"id"` // deliveries.id
+}
+
+func (deliverArgs) Kind() string { return "deliver" }
+
+// deliverWorker makes one attempt and snoozes until the next.
+type deliverWorker struct {
+	river.WorkerDefaults[deliverArgs]
+	sender *deliver.Sender
+}
+
+// Timeout bounds a job's stay: the wait for its turn, one request and its record.
+func (d *deliverWorker) Timeout(*river.Job[deliverArgs]) time.Duration { return deliverJobTimeout }
+
+// Work makes one attempt when it is due.
+func (d *deliverWorker) Work(ctx context.Context, job *river.Job[deliverArgs]) error {
+	wait, again, err := d.sender.Deliver(ctx, job.Args.ID)
+	if err == nil && again {
+		return river.JobSnooze(wait)
+	}
+	return err
+}
+
+// redeliverArgs is the job of one bulk redelivery; the trigger on redeliveries
+// inserts it.
+type redeliverArgs struct {
+	ID int64 `json:"id"` // redeliveries.id
+}
+
+func (redeliverArgs) Kind() string { return "redeliver" }
+
+// redeliverWorker makes old deliveries due again, some each second. What is done
+// is in the row: it goes on after a crash.
+type redeliverWorker struct {
+	river.WorkerDefaults[redeliverArgs]
+	pool *pgxpool.Pool
+	log  *slog.Logger
+}
+
+// Work does one second's worth.
+func (r *redeliverWorker) Work(ctx context.Context, job *river.Job[redeliverArgs]) error {
+	done := false
+	err := pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
+		step, err := db.LockRedelivery(ctx, tx, job.Args.ID)
+		if errors.Is(err, db.ErrNotFound) {
+			done = true
+			return nil
+		}
+		if err == nil {
+			done, err = db.RedeliverSome(ctx, tx, job.Args.ID, step)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("redelivering in bulk, number %d: %w", job.Args.ID, err)
+	}
+	if !done {
+		return river.JobSnooze(time.Second)
+	}
+	r.log.Info("bulk redelivery is done", "redelivery", job.Args.ID)
+	return nil
+}

@@ -1,0 +1,104 @@
+package poll
+
+import (
+	"container/heap"
+	"time"
+
+	"github.com/klingwatch/klingwatch/db"
+)
+
+// Watched is a task that is resident in this process.
+type Watched struct {
+	task   db.PollTarget
+	read   time.Time // when task was read; its Age and Left count from then
+	memory Memory
+	due    time.Time // of the next poll
+	expiry time.Time // when it expires if it could not be asked about by then
+	ticket ticket    // of the request on its way
+	probe  bool      // it probes a refused credential
+	stale  bool      // somebody changed the task: read it again before the next poll
+	done   chan Departure
+
+	inWaiting, inDeadlines int // places in the heaps; -1: it is in none
+}
+
+// Done receives one Departure, when the task leaves.
+func (w *Watched) Done() <-chan Departure { return w.done }
+
+// Departure is why a task leaves the poller: one of Ended, an Err of the
+// database, or else it is to be brought back after Snooze.
+type Departure struct {
+	Ended  bool // nothing is left to do
+	Err    error
+	Snooze time.Duration
+	Memory Memory // to be handed in with the task when it comes back
+}
+
+// now returns the task with its times brought forward.
+func (w *Watched) now(now time.Time) db.PollTarget {
+	task := w.task
+	passed := now.Sub(w.read)
+	task.Age += passed
+	task.Left -= passed
+	if task.Ended > 0 {
+		task.Ended += passed
+	}
+	return task
+}
+
+// asked reports whether a request about the task is on its way, or being
+// written.
+func (w *Watched) asked() bool { return w.inWaiting < 0 }
+
+// timeHeap orders tasks by one of their times.
+type timeHeap struct {
+	list  []*Watched
+	time  func(*Watched) time.Time
+	place func(*Watched) *int
+}
+
+func newWaiting() timeHeap {
+	return timeHeap{time: func(w *Watched) time.Time { return w.due }, place: func(w *Watched) *int { return &w.inWaiting }}
+}
+
+func newDeadlines() timeHeap {
+	return timeHeap{time: func(w *Watched) time.Time { return w.expiry }, place: func(w *Watched) *int { return &w.inDeadlines }}
+}
+
+// Len is for container/heap, as are Less, Swap, Push and Pop.
+func (h *timeHeap) Len() int           { return len(h.list) }
+func (h *timeHeap) Less(i, j int) bool { return h.time(h.list[i]).Before(h.time(h.list[j])) }
+func (h *timeHeap) Swap(i, j int) {
+	h.list[i], h.list[j] = h.list[j], h.list[i]
+	*h.place(h.list[i]), *h.place(h.list[j]) = i, j
+}
+
+func (h *timeHeap) Push(x any) {
+	w := x.(*Watched)
+	*h.place(w) = len(h.list)
+	h.list = append(h.list, w)
+}
+
+func (h *timeHeap) Pop() any {
+	last := len(h.list) - 1
+	w := h.list[last]
+	h.list[last] = nil
+	h.list = h.list[:last]
+	*h.place(w) = -1
+	return w
+}
+
+func (h *timeHeap) add(w *Watched) { heap.Push(h, w) }
+
+func (h *timeHeap) first() *Watched {
+	if len(h.list) == 0 {
+		return nil
+	}
+	return h.list[0]
+}
+
+func (h *timeHeap) remove(w *Watched) {
+	if place := *h.place(w); place >= 0 {
+		heap.Remove(h, place)
+	}
+}

@@ -1,0 +1,129 @@
+package poll
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/klingapi"
+	"github.com/klingwatch/klingwatch/ledger"
+)
+
+// pollResult is what a poll came to and what of it is to be written.
+type pollResult struct {
+	watched *Watched
+	verdict verdict
+	reply   *klingapi.Reply
+	task    db.PollTarget  // at the time of the verdict
+	change  *ledger.Change // nil: status and status word are the known ones
+	trouble *db.Trouble    // nil: last_error is right already, or part of the change
+	spans   *spans         // nil without tracing
+}
+
+// newResult decides what to write of a poll: nothing when it changed nothing.
+func (l *Lane) newResult(watched *Watched, v verdict, reply *klingapi.Reply, now time.Time) *pollResult {
+	task := watched.now(now)
+	r := &pollResult{watched: watched, verdict: v, reply: reply, task: task}
+	newWord := reply != nil && reply.Record.Word != task.UpstreamStatus && !v.late
+	switch {
+	case v.status != task.Status || newWord:
+		r.change = &ledger.Change{Change: changeOf(task, v, reply, l.TaskDeadline), Outputs: outputsOf(task.ID, v, reply)}
+	case troubleClass(v.trouble) != troubleClass(task.LastError):
+		r.trouble = &db.Trouble{Task: task.ID, Version: task.Version, Error: v.trouble, Polls: v.memory.Polls}
+	}
+	return r
+}
+
+// troubleClass is the part of a trouble that matters for writing it again: kind,
+// HTTP status and code. Messages hold request ids, another one each time.
+func troubleClass(trouble string) string {
+	parts := strings.SplitN(trouble, ": ", 3)
+	if len(parts) > 1 && strings.HasPrefix(parts[1], "HTTP ") {
+		return parts[0] + parts[1]
+	}
+	return parts[0]
+}
+
+// changeOf puts a verdict and the reply behind it into a row.
+func changeOf(task db.PollTarget, v verdict, reply *klingapi.Reply, deadline time.Duration) db.Change {
+	c := db.Change{
+		Task:          task.ID,
+		Version:       task.Version,
+		From:          task.Status,
+		Status:        v.status,
+		StatusMessage: v.message,
+		Polls:         v.memory.Polls,
+		LastError:     nonEmpty(v.trouble),
+		Polled:        v.asked,
+		Deadline:      deadline,
+	}
+	if v.status == db.Expired {
+		c.LateChecks = LateChecks
+	}
+	if reply == nil {
+		return c
+	}
+	record := reply.Record
+	c.UpstreamStatus = nonEmpty(record.Word)
+	c.ErrorCode = nonEmpty(reply.Code)
+	c.RequestID = nonEmpty(reply.RequestID)
+	c.Result = reply.Body
+	c.UnitDeduction = nonEmpty(record.UnitDeduction)
+	c.UpstreamCreatedAt = nonZero(record.CreatedAt)
+	c.UpstreamUpdatedAt = nonZero(record.UpdatedAt)
+	return c
+}
+
+// outputsOf lists the files of a task that succeeded.
+func outputsOf(task int64, v verdict, reply *klingapi.Reply) []db.Output {
+	if v.status != db.Succeeded || reply == nil {
+		return nil
+	}
+	// the provider's clock where it told the time, else ours: hours do not matter in 30 days
+	finishedAt := reply.Record.UpdatedAt
+	if finishedAt.IsZero() {
+		finishedAt = time.Now().UTC()
+	}
+	expires := finishedAt.Add(klingapi.OutputLifetime)
+	outputs := make([]db.Output, len(reply.Record.Outputs))
+	for i, o := range reply.Record.Outputs {
+		outputs[i] = db.Output{
+			Task:            task,
+			Kind:            string(o.Kind),
+			Position:        o.Position,
+			URL:             o.URL,
+			UpstreamID:      nonEmpty(o.UpstreamID),
+			DurationSeconds: (*json.Number)(nonEmpty(o.DurationSeconds)),
+			WatermarkURL:    nonEmpty(o.WatermarkURL),
+			ExpiresAt:       &expires,
+		}
+	}
+	return outputs
+}
+
+// reduce leaves the verdict, its reason and the URLs, and says why.
+func (r *pollResult) reduce(why error) {
+	note := "a part of the reply could not be stored: " + why.Error()
+	c := r.change
+	c.LastError = &note
+	c.Result, c.RequestID, c.UnitDeduction = nil, nil, nil
+	c.UpstreamCreatedAt, c.UpstreamUpdatedAt = nil, nil
+	for i := range c.Outputs {
+		c.Outputs[i].UpstreamID, c.Outputs[i].DurationSeconds, c.Outputs[i].ExpiresAt = nil, nil, nil
+	}
+}
+
+func nonEmpty(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func nonZero(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}

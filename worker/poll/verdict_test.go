@@ -1,0 +1,215 @@
+package poll
+
+import (
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/klingapi"
+)
+
+// target is a task that was processing a minute after its insertion.
+func target(change ...func(*db.PollTarget)) db.PollTarget {
+	task := db.PollTarget{ID: 1, TaskID: "t", Status: db.Processing, UpstreamStatus: "processing", Age: time.Minute, Left: time.Hour}
+	for _, c := range change {
+		c(&task)
+	}
+	return task
+}
+
+func said(word string, outputs ...string) *klingapi.Reply {
+	record := klingapi.Record{Word: word, Status: klingapi.ParseStatus(word)}
+	for _, url := range outputs {
+		record.Outputs = append(record.Outputs, klingapi.Output{Kind: klingapi.Image, URL: url})
+	}
+	return &klingapi.Reply{HTTPStatus: 200, Record: record}
+}
+
+func trouble(kind klingapi.ErrorKind) error { return &klingapi.Error{Kind: kind, Message: "because"} }
+
+func TestJudgeGoesByTheProvidersWord(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		from, word string
+		outputs    []string
+		outcome    pollOutcome
+		status     string
+	}{
+		{db.Pending, "submitted", nil, changed, db.Submitted},
+		{db.Pending, "processing", nil, changed, db.Processing},
+		{db.Pending, "succeed", []string{"u"}, finished, db.Succeeded},
+		{db.Submitted, "submitted", nil, unchanged, db.Submitted},
+		{db.Submitted, "IN_PROGRESS", nil, changed, db.Processing},
+		{db.Processing, "processing", nil, unchanged, db.Processing},
+		{db.Processing, "submitted", nil, unchanged, db.Processing}, // never backwards
+		{db.Processing, "SUCCESS", []string{"u"}, finished, db.Succeeded},
+		{db.Processing, "failed", nil, finished, db.Failed},
+		{db.Processing, "cancelled", nil, finished, db.Failed},
+		{db.Processing, "reticulating", nil, unchanged, db.Processing},
+		{db.Pending, "reticulating", nil, changed, db.Submitted}, // the relay knows it
+	} {
+		v := judge(target(func(p *db.PollTarget) { p.Status = c.from }), Memory{}, time.Minute, said(c.word, c.outputs...), nil)
+		if v.outcome != c.outcome || v.status != c.status {
+			t.Errorf("%s, then %q: %s %s, want %s %s", c.from, c.word, v.outcome, v.status, c.outcome, c.status)
+		}
+		if v.unknown != (klingapi.ParseStatus(c.word) == "") {
+			t.Errorf("%q: unknown is %v", c.word, v.unknown)
+		}
+	}
+}
+
+func TestJudgeKeepsTheStatusThroughEveryError(t *testing.T) {
+	t.Parallel()
+	for kind, want := range outcomeOf {
+		v := judge(target(), Memory{Trouble: 2}, time.Minute, nil, trouble(kind))
+		if v.status != db.Processing || v.outcome != want || !strings.Contains(v.trouble, "because") {
+			t.Errorf("%s: %+v", kind, v)
+		}
+	}
+	if v := judge(target(), Memory{}, time.Minute, nil, errors.New("strange")); v.outcome != unreachable || v.status != db.Processing {
+		t.Errorf("an error that is not the client's: %+v", v)
+	}
+}
+
+func TestNotFoundNeedsTimeAndSeveralAnswersInARow(t *testing.T) {
+	t.Parallel()
+	grace := 2 * time.Minute
+	ask := func(m Memory, age time.Duration, reply *klingapi.Reply, err error) verdict {
+		return judge(target(func(p *db.PollTarget) { p.Age, p.Status, p.UpstreamStatus = age, db.Pending, "" }), m, grace, reply, err)
+	}
+	nope := trouble(klingapi.NotFound)
+	m := ask(Memory{}, 0, nil, nope).memory
+	for _, age := range []time.Duration{10 * time.Second, 20 * time.Second, 100 * time.Second} {
+		v := ask(m, age, nil, nope)
+		if v.status != db.Pending {
+			t.Fatalf("at %s, within the grace: %s", age, v.status)
+		}
+		m = v.memory
+	}
+	if v := ask(m, grace, nil, nope); v.status != db.NotFound || !strings.Contains(v.message, "does not know") {
+		t.Errorf("after the grace: %+v", v)
+	}
+	if v := ask(ask(m, time.Minute, said("submitted"), nil).memory, time.Hour, nil, nope); v.status == db.NotFound {
+		t.Error("a good answer in between does not reset")
+	}
+	if v := ask(ask(m, time.Minute, nil, trouble(klingapi.Unavailable)).memory, time.Hour, nil, nope); v.status == db.NotFound {
+		t.Error("another error in between does not reset")
+	}
+	known := target(func(p *db.PollTarget) { p.Age = 10 * time.Minute })
+	if v := judge(known, Memory{NotFound: 9}, grace, nil, nope); v.status == db.NotFound {
+		t.Error("a task that the relay knew got the short grace")
+	}
+	if v := ask(Memory{NotFound: 1}, time.Hour, nil, nope); v.status == db.NotFound {
+		t.Error("two answers were enough")
+	}
+}
+
+func TestSuccessWithoutAURLIsAskedAgainAndThenBelieved(t *testing.T) {
+	t.Parallel()
+	var m Memory
+	for i := range urlAnswers {
+		v := judge(target(), m, time.Minute, said("succeed"), nil)
+		if v.status != db.Processing {
+			t.Fatalf("answer %d: %s", i+1, v.status)
+		}
+		if wait := pace(v, time.Minute, time.Minute, time.Hour, 0.5); wait > quickAgain {
+			t.Errorf("answer %d: asked again after %s", i+1, wait)
+		}
+		m = v.memory
+	}
+	if v := judge(target(), m, time.Minute, said("succeed"), nil); v.status != db.Succeeded || !strings.Contains(v.message, "no output URL") {
+		t.Errorf("%+v", v)
+	}
+	if v := judge(target(), m, time.Minute, said("succeed", "u"), nil); v.status != db.Succeeded || v.message != "" {
+		t.Errorf("with a URL after all: %+v", v)
+	}
+}
+
+func TestATaskThatHasNotEndedByItsDeadlineIsExpired(t *testing.T) {
+	t.Parallel()
+	late := target(func(p *db.PollTarget) { p.Left = -time.Second })
+	if v := judge(late, Memory{}, time.Minute, said("processing"), nil); v.status != db.Expired || !strings.Contains(v.message, "processing") {
+		t.Errorf("%+v", v)
+	}
+	if v := judge(late, Memory{}, time.Minute, nil, trouble(klingapi.Unreachable)); v.status != db.Expired || !strings.Contains(v.message, "because") {
+		t.Errorf("%+v", v)
+	}
+	if v := judge(late, Memory{}, time.Minute, said("succeed", "u"), nil); v.status != db.Succeeded {
+		t.Errorf("an end in the last answer counts: %+v", v)
+	}
+}
+
+// No transport error, HTTP status or unknown word ever ends a task with the
+// provider's verdicts, whatever was known before.
+func TestOnlyAKnownWordSucceedsOrFails(t *testing.T) {
+	t.Parallel()
+	kinds := make([]klingapi.ErrorKind, 0, len(outcomeOf))
+	for kind := range outcomeOf {
+		kinds = append(kinds, kind)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		task := target(func(p *db.PollTarget) {
+			p.Status = rapid.SampledFrom([]string{db.Pending, db.Submitted, db.Processing}).Draw(t, "status")
+			p.Age = time.Duration(rapid.Int64Range(0, int64(100*time.Hour)).Draw(t, "age"))
+			p.Left = time.Duration(rapid.Int64Range(int64(-time.Hour), int64(time.Hour)).Draw(t, "left"))
+		})
+		m := Memory{
+			Polls: rapid.IntRange(0, 1e6).Draw(t, "polls"), Trouble: rapid.IntRange(0, 1e6).Draw(t, "trouble"),
+			NotFound: rapid.IntRange(0, 10).Draw(t, "notFound"), WithoutURL: rapid.IntRange(0, 10).Draw(t, "withoutURL"),
+		}
+		var (
+			reply *klingapi.Reply
+			err   error
+		)
+		if rapid.Bool().Draw(t, "fails") {
+			err = &klingapi.Error{Kind: rapid.SampledFrom(kinds).Draw(t, "kind"), HTTPStatus: rapid.IntRange(0, 599).Draw(t, "http"), Message: rapid.String().Draw(t, "message")}
+		} else {
+			word := rapid.String().Filter(func(w string) bool { return !klingapi.ParseStatus(w).Ended() }).Draw(t, "word")
+			reply = said(word)
+		}
+		v := judge(task, m, time.Minute, reply, err)
+		if v.status == db.Succeeded || v.status == db.Failed {
+			t.Fatalf("%s from %+v, %v", v.status, reply, err)
+		}
+		if v.status == db.Expired && task.Left > 0 {
+			t.Fatal("expired before the deadline")
+		}
+		if wait := pace(v, time.Second, time.Second, task.Left, rapid.Float64Range(0, 0.999).Draw(t, "random")); wait < 0 || (task.Left > 0 && wait > task.Left) {
+			t.Fatalf("wait %s with %s left", wait, task.Left)
+		}
+	})
+}
+
+func TestPaceKnowsHowLongToWait(t *testing.T) {
+	t.Parallel()
+	const interval = 5 * time.Second
+	for _, c := range []struct {
+		name   string
+		v      verdict
+		lo, hi time.Duration
+	}{
+		{"still running", verdict{outcome: unchanged}, 4500 * time.Millisecond, 5500 * time.Millisecond},
+		{"not found", verdict{outcome: notFound}, 4500 * time.Millisecond, 5500 * time.Millisecond},
+		{"refused key", verdict{outcome: refused, memory: Memory{Trouble: 1}}, 4500 * time.Millisecond, 5500 * time.Millisecond},
+		{"first trouble", verdict{outcome: unreachable, memory: Memory{Trouble: 1}}, 4500 * time.Millisecond, 5500 * time.Millisecond},
+		{"third trouble", verdict{outcome: throttled, memory: Memory{Trouble: 3}}, 18 * time.Second, 22 * time.Second},
+		{"forbidden for the third time", verdict{outcome: refused, memory: Memory{Trouble: 3}}, 18 * time.Second, 22 * time.Second},
+		{"long trouble", verdict{outcome: unreadable, memory: Memory{Trouble: 1e9}}, 108 * time.Second, 132 * time.Second},
+		{"Retry-After", verdict{outcome: throttled, retryAfter: time.Hour, memory: Memory{Trouble: 1}}, time.Hour, time.Hour},
+	} {
+		for range 100 {
+			random := rand.Float64()
+			if wait := pace(c.v, new(schedules).usualWait(target(), interval, random), interval, 24*time.Hour, random); wait < c.lo || wait > c.hi {
+				t.Errorf("%s: %s, want %s to %s", c.name, wait, c.lo, c.hi)
+			}
+		}
+	}
+	if wait := pace(verdict{outcome: unchanged}, interval, interval, 3*time.Second, 0.5); wait != 3*time.Second {
+		t.Errorf("the deadline is 3s away, the wait %s", wait)
+	}
+}
