@@ -18,14 +18,19 @@ build: ## Build bin/klingwatch
 dev: ## See it run: Postgres, a simulated relay, the service, sample tasks
 	go run ./cmd/klingwatch dev
 
+# deploy is a module of its own; -count=1, because it tests files outside itself,
+# whose changes the go command does not see.
 test: ## Run the tests
 	go test ./...
+	go -C deploy test -count=1 ./...
 
 race: ## Run the tests as CI does: race detector, random order
 	go test -race -shuffle=on ./...
+	go -C deploy test -count=1 -race -shuffle=on ./...
 
 lint: ## Run the linters of .golangci.yml
 	$(GOLANGCI) run
+	cd deploy && $(GOLANGCI) run
 
 fmt: ## Format the Go files
 	$(GOLANGCI) fmt
@@ -60,7 +65,7 @@ check-generated: ## Fail when a generated page differs from what make generate w
 	done
 
 compose-check: ## Check docker-compose.yml, Dockerfile and .env.example without Docker
-	go test -count=1 -run 'TestCompose|TestExampleEnv' .
+	go -C deploy test -count=1 -run 'TestCompose|TestExampleEnv' .
 
 end-to-end: ## Run the main job with psql, a relay and a receiver in Node
 	.ci/end-to-end

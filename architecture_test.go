@@ -1,5 +1,5 @@
 // Package klingwatch_test holds what is true of the repository as a whole: who
-// may import whom, where SQL lives, and that the deployment files fit the code.
+// may import whom, where SQL lives, and which folders hold tests only.
 package klingwatch_test
 
 import (
@@ -28,7 +28,7 @@ const everything = "*"
 // arrows is the architecture: what the Go files of a folder may import of ours.
 // A folder is a step of the data flow; leaves know nothing of us.
 var arrows = map[string][]string{
-	".":                 {}, // only the tests of the repository
+	".":                 {}, // this file only
 	"cmd/klingwatch":    {everything},
 	"cmd/klingbench":    {everything},
 	"worker":            {"worker/poll", "worker/deliver", "worker/batch", "ledger", "db", "klingapi", "webhook", "keyring", "metrics", "outbound"},
@@ -44,6 +44,7 @@ var arrows = map[string][]string{
 	"embeddedpg":        {},
 	"keyring":           {},
 	"klingapi":          {"outbound"},
+	"deploy":            {}, // tests only, a module of its own: it reads our files, and imports nothing of ours
 	"metrics":           {},
 	"migrations":        {},
 	"outbound":          {},
@@ -51,7 +52,11 @@ var arrows = map[string][]string{
 	"webhook":           {"outbound"},
 }
 
-// Tests may import what their folder may, the folder itself, and these two.
+// Folders that are not part of the program.
+var testsOnly = []string{".", "deploy"}
+
+// Tests of the program may import what their folder may, the folder itself, and
+// these two.
 var testArrows = []string{"db/dbtest", "klingapi/klingsim"}
 
 // moreTestArrows are needed by the tests of single folders.
@@ -68,6 +73,11 @@ var forbiddenNames = []string{"internal", "pkg", "utils", "util", "models", "hel
 // Others' modules that belong to few folders.
 var guardedModules = map[string][]string{
 	"github.com/riverqueue": {"worker", "migrations", "cmd/klingbench"}, // the queue could be replaced there; klingbench measures it bare
+	// with what they bring along, they would be most of go.mod
+	"github.com/compose-spec":          {"deploy"},
+	"github.com/prometheus/prometheus": {"deploy"},
+	"k8s.io":                           {"deploy"},
+	"sigs.k8s.io":                      {"deploy"},
 }
 
 // Folders that may hold query text: db remembers, migrations make the schema,
@@ -100,6 +110,22 @@ func TestArchitectureTableIsCurrent(t *testing.T) {
 	}
 }
 
+// .dockerignore lists what is wanted, so a new folder must be added there.
+func TestTheImageIsBuiltOfEveryFolder(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(".dockerignore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted := strings.Fields(string(text))
+	for folder := range arrows {
+		top, _, _ := strings.Cut(folder, "/")
+		if !slices.Contains(testsOnly, top) && !slices.Contains(wanted, "!"+top) {
+			t.Errorf(".dockerignore keeps the folder %s from the build: add !%s", top, top)
+		}
+	}
+}
+
 // The rules are worth nothing if they let a wrong file pass.
 func TestArchitectureRulesBite(t *testing.T) {
 	t.Parallel()
@@ -125,7 +151,14 @@ func TestArchitectureRulesBite(t *testing.T) {
 		{"new folder", "billing/a.go", lead, "the folder billing is not in the table"},
 		{"below a known folder", "db/cache/a.go", lead, "the folder db/cache is not in the table"},
 		{"nothing name", "worker/utils/a.go", lead, "the folder worker/utils is called utils"},
-		{"program in the root", "main.go", lead, "main.go: the root holds only tests"},
+		{"program in the root", "main.go", lead, "main.go: the root holds architecture_test.go only"},
+		{"second test in the root", "compose_test.go", lead, "compose_test.go: the root holds architecture_test.go only"},
+		{"deployment test", "deploy/a_test.go", imports("k8s.io/api/core/v1", "github.com/prometheus/prometheus/promql"), ""},
+		{"program in deploy", "deploy/a.go", lead, "deploy/a.go: deploy holds only tests"},
+		{"below deploy", "deploy/kubernetes/a_test.go", lead, "the folder deploy/kubernetes is not in the table"},
+		{"deployment test of ours", "deploy/a_test.go", imports(module + "/klingapi/klingsim"), "the tests of deploy must not import klingapi/klingsim"},
+		{"deployment module elsewhere", "metrics/a_test.go", imports("github.com/prometheus/prometheus/promql"), "metrics must not import github.com/prometheus/prometheus/promql"},
+		{"client of Prometheus", "metrics/a.go", imports("github.com/prometheus/client_golang/prometheus"), ""},
 		{"queue elsewhere", "web/a.go", imports("github.com/riverqueue/river/rivertype"), "web must not import github.com/riverqueue/river/rivertype"},
 		{"SQL elsewhere", "worker/a.go", lead + "const q = `\n\tselect id\n\tfrom klingwatch.tasks`", "worker/a.go:2: SQL"},
 		{"SQL built elsewhere", "web/a.go", lead + `var q = "update klingwatch.tasks set " + x`, "web/a.go:2: SQL"},
@@ -225,9 +258,7 @@ func problems(sources []source) []string {
 			unknown[s.folder] = true
 			continue
 		}
-		if s.folder == "." && !s.test {
-			list = append(list, s.file+": the root holds only tests of the repository: move it to the folder of its step")
-		}
+		list = append(list, s.placeProblems()...)
 		list = append(list, s.importProblems()...)
 		list = append(list, s.sqlProblems()...)
 	}
@@ -244,6 +275,16 @@ func folderProblem(folder string) string {
 		}
 	}
 	return fmt.Sprintf("the folder %s is not in the table arrows of architecture_test.go: add a row with what it may import, as little as possible", folder)
+}
+
+func (s source) placeProblems() []string {
+	switch {
+	case s.folder == "." && s.file != "architecture_test.go":
+		return []string{s.file + ": the root holds architecture_test.go only: move it to the folder of its step"}
+	case slices.Contains(testsOnly, s.folder) && !s.test:
+		return []string{s.file + ": " + s.folder + " holds only tests: move it to the folder of its step"}
+	}
+	return nil
 }
 
 func (s source) importProblems() []string {
@@ -269,7 +310,7 @@ func (s source) importProblems() []string {
 
 func (s source) mayImport(ours string) bool {
 	allowed := arrows[s.folder]
-	if s.test {
+	if s.test && !slices.Contains(testsOnly, s.folder) {
 		allowed = slices.Concat(allowed, testArrows, moreTestArrows[s.folder], []string{s.folder})
 	}
 	return slices.Contains(allowed, ours) || slices.Contains(allowed, everything)
@@ -288,7 +329,7 @@ func (s source) sqlProblems() []string {
 	return list
 }
 
-// within tells whether a slash-separated path is root or below it.
+// within reports whether a slash-separated path is root or below it.
 func within(name, root string) bool {
 	return name == root || strings.HasPrefix(name, root+"/")
 }

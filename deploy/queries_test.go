@@ -1,10 +1,7 @@
-package klingwatch_test
+package deploy_test
 
 import (
-	"encoding/json"
 	"fmt"
-	"log/slog"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,7 +9,6 @@ import (
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
@@ -29,7 +25,7 @@ type metric struct {
 func readMetrics(t *testing.T) map[string]metric {
 	t.Helper()
 	metrics := map[string]metric{}
-	for line := range strings.Lines(read(t, "docs/metrics.md")) {
+	for line := range strings.Lines(read(t, "../docs/metrics.md")) {
 		cells := strings.Split(strings.Trim(line, "|\n "), " | ")
 		if len(cells) != 4 || !strings.HasPrefix(cells[0], "`") {
 			continue
@@ -134,7 +130,7 @@ func matcherProblem(m metric, matcher *labels.Matcher) string {
 	return ""
 }
 
-// argumentOf tells whether a selector is an argument of one of the functions.
+// argumentOf reports whether a selector is an argument of one of the functions.
 func argumentOf(path []parser.Node, functions ...string) bool {
 	return slices.ContainsFunc(path, func(node parser.Node) bool {
 		call, ok := node.(*parser.Call)
@@ -174,125 +170,6 @@ func TestQueryProblemsBite(t *testing.T) {
 		got := strings.Join(queryProblems(metrics, query), "; ")
 		if want == "" && got != "" || !strings.Contains(got, want) {
 			t.Errorf("%s: %q, want %q", query, got, want)
-		}
-	}
-}
-
-// dashboard is what of a Grafana dashboard the tests look at.
-type dashboard struct {
-	UID, Title    string
-	SchemaVersion int
-	Templating    struct {
-		List []struct{ Name, Type string }
-	}
-	Panels []struct {
-		ID                       int
-		Type, Title, Description string
-		GridPos                  struct{ H, W, X, Y int }
-		Datasource               struct{ Type, UID string }
-		Targets                  []struct{ RefID, Expr, LegendFormat string }
-	}
-}
-
-func readDashboard(t *testing.T) dashboard {
-	t.Helper()
-	var d dashboard
-	if err := json.Unmarshal([]byte(read(t, "deploy/grafana/klingwatch.json")), &d); err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
-
-// concrete replaces the variables of Grafana.
-var concrete = strings.NewReplacer("$__rate_interval", "5m", "$job", "klingwatch")
-
-func TestDashboard(t *testing.T) {
-	t.Parallel()
-	metrics, d := readMetrics(t), readDashboard(t)
-	if d.UID == "" || d.Title == "" || d.SchemaVersion < 36 || len(d.Templating.List) != 2 || d.Templating.List[0].Type != "datasource" {
-		t.Errorf("importing needs uid, title, schemaVersion and the data source as a variable: %+v", d.Templating)
-	}
-	ids, taken, panels := map[int]bool{}, map[[2]int]string{}, 0
-	for _, p := range d.Panels {
-		if ids[p.ID] {
-			t.Errorf("%s: the id %d is another panel's", p.Title, p.ID)
-		}
-		ids[p.ID] = true
-		for x := range p.GridPos.W {
-			for y := range p.GridPos.H {
-				cell := [2]int{p.GridPos.X + x, p.GridPos.Y + y}
-				if other := taken[cell]; other != "" || cell[0] >= 24 {
-					t.Fatalf("%s lies over %q or beyond the right edge", p.Title, other)
-				}
-				taken[cell] = p.Title
-			}
-		}
-		if p.Type == "row" {
-			continue
-		}
-		panels++
-		if p.Datasource.UID != "${datasource}" || p.Description == "" || len(p.Targets) == 0 {
-			t.Errorf("%s: needs the variable data source, a description and a query", p.Title)
-		}
-		for _, target := range p.Targets {
-			if !strings.Contains(target.Expr, `job="$job"`) {
-				t.Errorf("%s: %s does not choose the job", p.Title, target.Expr)
-			}
-			for _, problem := range queryProblems(metrics, concrete.Replace(target.Expr)) {
-				t.Errorf("%s: %s: %s", p.Title, target.Expr, problem)
-			}
-			for _, name := range regexp.MustCompile(`{{(\w+)}}`).FindAllStringSubmatch(target.LegendFormat, -1) {
-				if !strings.Contains(target.Expr, name[1]) && name[1] != "instance" {
-					t.Errorf("%s: %s does not keep the label %s of its legend", p.Title, target.Expr, name[1])
-				}
-			}
-		}
-	}
-	for name := range metrics {
-		if strings.HasPrefix(name, "klingwatch_") && !strings.Contains(read(t, "deploy/grafana/klingwatch.json"), name) {
-			t.Errorf("%s is on no panel", name)
-		}
-	}
-	if panels < 20 {
-		t.Errorf("only %d panels", panels)
-	}
-}
-
-func readAlerts(t *testing.T) *rulefmt.RuleGroups {
-	t.Helper()
-	text, err := os.ReadFile("deploy/prometheus/alerts.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	groups, errs := rulefmt.Parse(text, false, model.LegacyValidation, parser.NewParser(parser.Options{}), slog.New(slog.DiscardHandler))
-	if len(errs) > 0 {
-		t.Fatal(errs)
-	}
-	return groups
-}
-
-func TestAlerts(t *testing.T) {
-	t.Parallel()
-	metrics, names := readMetrics(t), map[string]bool{}
-	for _, group := range readAlerts(t).Groups {
-		for _, rule := range group.Rules {
-			for _, problem := range queryProblems(metrics, rule.Expr) {
-				t.Errorf("%s: %s", rule.Alert, problem)
-			}
-			if names[rule.Alert] || !strings.HasPrefix(rule.Alert, "Klingwatch") {
-				t.Errorf("the name %q is taken, or tells not whose alert it is", rule.Alert)
-			}
-			names[rule.Alert] = true
-			severity := rule.Labels["severity"]
-			if !slices.Contains([]string{"page", "ticket", "info"}, severity) || len(rule.Labels) != 1 {
-				t.Errorf("%s: the severity is %q", rule.Alert, severity)
-			}
-			if severity == "page" && (rule.For == 0 || strings.Contains(rule.Expr, "klingwatch_webhook_")) {
-				t.Errorf("%s: a page is for what lasts, and never for a receiver's failure", rule.Alert)
-			}
-			if rule.Annotations["summary"] == "" || rule.Annotations["description"] == "" {
-				t.Errorf("%s: say what is wrong (summary) and what to do (description)", rule.Alert)
-			}
 		}
 	}
 }

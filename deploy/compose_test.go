@@ -1,17 +1,11 @@
-package klingwatch_test
+package deploy_test
 
 import (
 	"context"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"maps"
-	"os"
-	"reflect"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -39,36 +33,6 @@ func TestComposeProfiles(t *testing.T) {
 		project := loadCompose(t, test.profiles...)
 		if got := slices.Sorted(maps.Keys(project.Services)); !slices.Equal(got, test.want) {
 			t.Errorf("profiles %v start %v, want %v", test.profiles, got, test.want)
-		}
-	}
-}
-
-func TestComposeImages(t *testing.T) {
-	t.Parallel()
-	project := loadCompose(t, "sim")
-	for name, service := range project.Services {
-		checkPinned(t, "service "+name, service.Image)
-		if service.Image == project.Services["worker"].Image && (service.Build == nil || service.PullPolicy != types.PullPolicyBuild) {
-			t.Errorf("service %s: our image is built here, never pulled: give it build and pull_policy: build", name)
-		}
-	}
-	for _, from := range regexp.MustCompile(`(?m)^FROM +(\S+)`).FindAllStringSubmatch(read(t, "Dockerfile"), -1) {
-		checkPinned(t, "Dockerfile", from[1])
-	}
-}
-
-func TestComposeImagesFitTheModule(t *testing.T) {
-	t.Parallel()
-	version := regexp.MustCompile(`(?m)^go (1\.\d+)`).FindStringSubmatch(read(t, "go.mod"))[1]
-	if !strings.Contains(read(t, "Dockerfile"), "FROM golang:"+version+".") {
-		t.Errorf("go.mod asks for Go %s: build with golang:%s.x in the Dockerfile", version, version)
-	}
-	// .dockerignore lists what is wanted, so a new folder must be added there
-	wanted := strings.Split(read(t, ".dockerignore"), "\n")
-	for folder := range arrows {
-		top, _, _ := strings.Cut(folder, "/")
-		if top != "." && !slices.Contains(wanted, "!"+top) {
-			t.Errorf(".dockerignore keeps the folder %s from the build: add !%s", top, top)
 		}
 	}
 }
@@ -193,24 +157,6 @@ func TestComposeScales(t *testing.T) {
 	}
 }
 
-func TestComposeDockerfile(t *testing.T) {
-	t.Parallel()
-	_, image, _ := strings.Cut(read(t, "Dockerfile"), "\nFROM debian")
-	for what, pattern := range map[string]string{
-		"a user by number, who is not root":         `(?m)^USER [1-9]\d*:[1-9]\d*$`,
-		"a health check by the binary, not a shell": `(?m)^HEALTHCHECK .*CMD \["klingwatch", "healthcheck"\]$`,
-		"the binary as entry point":                 `(?m)^ENTRYPOINT \["klingwatch"\]$`,
-		"serve unless told otherwise":               `(?m)^CMD \["serve"\]$`,
-	} {
-		if !regexp.MustCompile(pattern).MatchString(image) {
-			t.Errorf("the Dockerfile lacks %s", what)
-		}
-	}
-	if !strings.Contains(read(t, "Dockerfile"), "RUN CGO_ENABLED=0 go build") {
-		t.Error("the binary must be static: build it with CGO_ENABLED=0")
-	}
-}
-
 // A secret that is missing must stop compose, not start with an empty one.
 func TestComposeRefusesWithoutSecrets(t *testing.T) {
 	t.Parallel()
@@ -221,7 +167,7 @@ func TestComposeRefusesWithoutSecrets(t *testing.T) {
 			t.Errorf("without %s: %v", name, err)
 		}
 	}
-	if strings.Contains(read(t, ".env.example"), "\nPOSTGRES_PASSWORD=") {
+	if strings.Contains(read(t, "../.env.example"), "\nPOSTGRES_PASSWORD=") {
 		t.Error(".env.example must not hold a password that people keep")
 	}
 }
@@ -229,11 +175,11 @@ func TestComposeRefusesWithoutSecrets(t *testing.T) {
 func TestExampleEnv(t *testing.T) {
 	t.Parallel()
 	var variables []string
-	for _, match := range regexp.MustCompile(`\$\{([A-Z_]+)`).FindAllStringSubmatch(read(t, "docker-compose.yml"), -1) {
+	for _, match := range regexp.MustCompile(`\$\{([A-Z_]+)`).FindAllStringSubmatch(read(t, "../docker-compose.yml"), -1) {
 		variables = append(variables, match[1])
 	}
 	worker := loadCompose(t).Services["worker"].Environment
-	text := read(t, ".env.example")
+	text := read(t, "../.env.example")
 	for _, match := range regexp.MustCompile(`(?m)^#?([A-Z_]+)=`).FindAllStringSubmatch(text, -1) {
 		_, passed := worker[match[1]]
 		if !passed && !slices.Contains(variables, match[1]) {
@@ -244,14 +190,6 @@ func TestExampleEnv(t *testing.T) {
 		if !strings.Contains(text, variable+"=") {
 			t.Errorf("docker-compose.yml reads %s, which .env.example does not explain", variable)
 		}
-	}
-}
-
-// checkPinned wants a tag that names one release: two numbers at least.
-func checkPinned(t *testing.T, who, image string) {
-	t.Helper()
-	if !regexp.MustCompile(`^[^:@]+:v?\d+\.\d+(\.\d+)?(-[\w.]+)?(@sha256:[0-9a-f]{64})?$`).MatchString(image) {
-		t.Errorf("%s: the image %q is not pinned: give the exact version as its tag", who, image)
 	}
 }
 
@@ -268,8 +206,8 @@ func loadCompose(t *testing.T, profiles ...string) *types.Project {
 
 func tryCompose(env map[string]string, profiles ...string) (*types.Project, error) {
 	return loader.LoadWithContext(context.Background(), types.ConfigDetails{
-		WorkingDir:  ".",
-		ConfigFiles: []types.ConfigFile{{Filename: "docker-compose.yml"}},
+		WorkingDir:  "..",
+		ConfigFiles: []types.ConfigFile{{Filename: "../docker-compose.yml"}},
 		Environment: env,
 	}, loader.WithProfiles(profiles), func(o *loader.Options) {
 		o.SkipResolveEnvironment = true // keeps the names that have no value
@@ -279,47 +217,10 @@ func tryCompose(env map[string]string, profiles ...string) (*types.Project, erro
 // exampleEnv is .env.example with a password.
 func exampleEnv(t *testing.T) map[string]string {
 	t.Helper()
-	env, err := dotenv.Parse(strings.NewReader(read(t, ".env.example")))
+	env, err := dotenv.Parse(strings.NewReader(read(t, "../.env.example")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	env["POSTGRES_PASSWORD"] = "secret0"
 	return env
-}
-
-// settingNames reads the tags of the settings from their source.
-func settingNames(t *testing.T) []string {
-	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "cmd/klingwatch/settings.go", nil, parser.SkipObjectResolution)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	ast.Inspect(file, func(node ast.Node) bool {
-		field, ok := node.(*ast.Field)
-		if !ok || field.Tag == nil {
-			return true
-		}
-		tag, err := strconv.Unquote(field.Tag.Value)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if name, ok := reflect.StructTag(tag).Lookup("envconfig"); ok {
-			names = append(names, name)
-		}
-		return true
-	})
-	if len(names) == 0 {
-		t.Fatal("found no settings in cmd/klingwatch/settings.go")
-	}
-	return names
-}
-
-func read(t *testing.T, file string) string {
-	t.Helper()
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
 }

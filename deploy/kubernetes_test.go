@@ -1,7 +1,6 @@
-package klingwatch_test
+package deploy_test
 
 import (
-	"bufio"
 	"maps"
 	"net"
 	"os"
@@ -13,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/compose-spec/compose-go/v2/dotenv"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -21,12 +19,9 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-const kubernetes = "deploy/kubernetes/"
+const kubernetes = "kubernetes/"
 
-// drain is how long serve takes to stop; who stops it must wait longer.
-const drain = 10 * time.Second
-
-// manifest reads a file of deploy/kubernetes; names that Kubernetes does not
+// manifest reads a file of kubernetes/; names that Kubernetes does not
 // know are errors.
 func manifest[T any](t *testing.T, name string) T {
 	t.Helper()
@@ -147,17 +142,6 @@ func TestKubernetesSettings(t *testing.T) {
 	}
 }
 
-// checkSettings wants names that klingwatch reads.
-func checkSettings(t *testing.T, who string, names func(func(string) bool)) {
-	t.Helper()
-	known := settingNames(t)
-	for name := range names {
-		if !slices.Contains(known, name) {
-			t.Errorf("%s: %s is not a setting of klingwatch", who, name)
-		}
-	}
-}
-
 func TestKubernetesFindsTheWorkers(t *testing.T) {
 	t.Parallel()
 	worker, service := manifest[appsv1.Deployment](t, "worker.yaml").Spec, manifest[corev1.Service](t, "service.yaml")
@@ -196,79 +180,4 @@ func TestKubernetesFindsTheWorkers(t *testing.T) {
 	if container.LivenessProbe.HTTPGet.Path != "/livez" || container.ReadinessProbe.HTTPGet.Path != "/readyz" {
 		t.Error("readiness depends on the database, which no restart mends: alive is /livez")
 	}
-}
-
-// servedPaths reads the routes from their source.
-func servedPaths(t *testing.T) []string {
-	t.Helper()
-	var paths []string
-	for _, route := range regexp.MustCompile(`mux\.Handle(?:Func)?\("GET (/[^"]*)"`).FindAllStringSubmatch(read(t, "web/web.go"), -1) {
-		paths = append(paths, route[1])
-	}
-	return paths
-}
-
-// What systemd does not know it ignores, so a misspelt name would do harm.
-var systemdKeys = map[string]string{
-	"Unit": "Description Wants After StartLimitIntervalSec",
-	"Service": `Type DynamicUser EnvironmentFile ExecStartPre ExecStart TimeoutStartSec TimeoutStopSec Restart RestartSec LimitNOFILE
-		CapabilityBoundingSet LockPersonality MemoryDenyWriteExecute NoNewPrivileges PrivateDevices PrivateTmp ProtectClock ProtectControlGroups
-		ProtectHome ProtectHostname ProtectKernelLogs ProtectKernelModules ProtectKernelTunables ProtectProc ProtectSystem RemoveIPC
-		RestrictAddressFamilies RestrictNamespaces RestrictRealtime RestrictSUIDSGID SystemCallArchitectures SystemCallErrorNumber
-		SystemCallFilter UMask`,
-	"Install": "WantedBy",
-}
-
-func TestSystemdUnit(t *testing.T) {
-	t.Parallel()
-	unit := systemdUnit(t, "deploy/systemd/klingwatch.service")
-	for key, want := range map[string]string{
-		"Service/DynamicUser":     "yes",
-		"Service/NoNewPrivileges": "yes",
-		"Service/ProtectSystem":   "strict",
-		"Service/Restart":         "always",
-		"Service/EnvironmentFile": "/etc/klingwatch/klingwatch.env",
-		"Service/ExecStartPre":    "/usr/local/bin/klingwatch migrate",
-		"Service/ExecStart":       "/usr/local/bin/klingwatch serve",
-		"Install/WantedBy":        "multi-user.target",
-	} {
-		if got := strings.Join(unit[key], " "); got != want {
-			t.Errorf("%s is %q, want %q", key, got, want)
-		}
-	}
-	stop, err := time.ParseDuration(strings.Join(unit["Service/TimeoutStopSec"], ""))
-	if err != nil || stop <= drain {
-		t.Errorf("the service gets %s to stop (%v), it needs %s", stop, err, drain)
-	}
-	env, err := dotenv.Parse(strings.NewReader(strings.ReplaceAll(read(t, "deploy/systemd/klingwatch.env"), "\n#KLING", "\nKLING")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	checkSettings(t, "klingwatch.env", maps.Keys(env))
-	for _, needed := range []string{"DATABASE_URL", "KLING_BASE_URL", "KLING_API_KEY"} {
-		if _, ok := env[needed]; !ok {
-			t.Errorf("klingwatch.env does not tell of %s", needed)
-		}
-	}
-}
-
-// systemdUnit reads the values of a unit by section/key.
-func systemdUnit(t *testing.T, name string) map[string][]string {
-	t.Helper()
-	unit, section := map[string][]string{}, ""
-	lines := bufio.NewScanner(strings.NewReader(read(t, name)))
-	for lines.Scan() {
-		line := strings.TrimSpace(lines.Text())
-		key, value, pair := strings.Cut(line, "=")
-		switch {
-		case line == "" || strings.HasPrefix(line, "#"):
-		case strings.HasPrefix(line, "["):
-			section = strings.Trim(line, "[]")
-		case !pair || !slices.Contains(strings.Fields(systemdKeys[section]), key):
-			t.Errorf("%s: %q in the section %q is nothing that the test knows of", name, line, section)
-		default:
-			unit[section+"/"+key] = append(unit[section+"/"+key], value)
-		}
-	}
-	return unit
 }
