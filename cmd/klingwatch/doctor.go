@@ -84,7 +84,7 @@ func (cmd doctorCommand) Run(ctx context.Context, c *console) error {
 	}
 	s, err := loadSettings()
 	if err != nil {
-		f := bad("correct it; README.md lists the settings", "%s", err)
+		f := bad("correct it; docs/settings.md lists the settings", "%s", err)
 		f.Check = "settings"
 		tell(f)
 		return quietError{}

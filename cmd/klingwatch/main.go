@@ -46,7 +46,7 @@ type commands struct {
 	Doctor      doctorCommand      `cmd:"" help:"Look for what is wrong: settings, database, relay, key, services, webhooks; changes nothing."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running service whether it is ready; exit code 0 if so."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
-	Settings    settingsCommand    `cmd:"" hidden:"" help:"Print the table of settings (Markdown)."`
+	Settings    settingsCommand    `cmd:"" hidden:"" help:"Print docs/settings.md."`
 }
 
 // console is where a command reads and writes.
@@ -75,7 +75,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	exit := -1
 	parser, err := kong.New(&commands{},
 		kong.Name("klingwatch"),
-		kong.Description("klingwatch follows generation tasks at Kling relays to their end.\n\nSettings come from the environment; see README.md. To see it run: klingwatch dev"),
+		kong.Description("klingwatch follows generation tasks at Kling relays to their end.\n\nSettings come from the environment; docs/settings.md lists them. To see it run: klingwatch dev"),
 		kong.Writers(out, errOut),
 		kong.Exit(func(code int) { exit = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),

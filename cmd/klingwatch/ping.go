@@ -129,8 +129,8 @@ func (c *console) printPing(r pingResult) {
 	}
 }
 
-// verification shows receivers how a webhook is verified; the README has more of
-// it.
+// verification shows receivers how a webhook is verified; docs/webhooks.md has
+// whole handlers.
 const verification = `
 Verify it with the whole secret (klingwatch keys show), whsec_ included, and the raw body:
 
