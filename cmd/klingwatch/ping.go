@@ -15,8 +15,8 @@ import (
 )
 
 type endpointsPing struct {
-	Receiver string `arg:"" help:"Number of the receiver, or a URL as in callback_url."`
-	JSON     bool   `help:"One JSON object."`
+	Receiver string `arg:"" help:"Number of a receiver, or a URL, whose webhook is signed as one to callback_url."`
+	JSON     bool   `help:"Print one JSON object."`
 }
 
 // pingResult is what a test webhook came to.
