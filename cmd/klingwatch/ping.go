@@ -15,7 +15,7 @@ import (
 )
 
 type endpointsPing struct {
-	Receiver string `arg:"" help:"Number of a receiver, or a URL, whose webhook is signed as one to callback_url."`
+	Receiver string `arg:"" help:"Number of a receiver, or a URL, whose webhook is signed like one to a callback_url."`
 	JSON     bool   `help:"Print one JSON object."`
 }
 
