@@ -5,7 +5,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # What make generate writes.
-GENERATED := README.md docs/metrics.md docs/replies.md docs/sql.md
+GENERATED := docs/metrics.md docs/replies.md docs/settings.md docs/sql.md
 
 .PHONY: help build dev test race lint fmt generate check-generated compose-check end-to-end ci clean
 
@@ -35,23 +35,14 @@ lint: ## Run the linters of .golangci.yml
 fmt: ## Format the Go files
 	$(GOLANGCI) fmt
 
-# The new README.md replaces the old one only when all went well.
-generate: ## Write the table of settings into README.md, and the pages of docs that come from the code
-	@set -e; table=$$(mktemp); page=$$(mktemp); trap 'rm -f "$$table" "$$page"' EXIT; \
-	go run ./cmd/klingwatch settings > "$$table"; \
-	awk -v table="$$table" ' \
-		/<!-- settings:end -->/ { inside = 0; ends++ } \
-		!inside { print } \
-		/<!-- settings:begin -->/ { while ((getline line < table) > 0) print line; inside = 1; begins++ } \
-		END { \
-			if (begins == 1 && ends == 1 && !inside) exit 0; \
-			print "README.md: needs the line <!-- settings:begin --> once and <!-- settings:end --> once after it" > "/dev/stderr"; \
-			exit 1 \
-		}' README.md > "$$page"; \
-	cat "$$page" > README.md
-	@go test -count=1 ./metrics -run '^TestTheTableOfMetricsIsWhatIsServed$$' -update > /dev/null
-	@go test -count=1 ./worker/poll -run '^TestTheTableOfRepliesIsWhatHappens$$' -update > /dev/null
-	@go test -count=1 ./migrations -run '^TestTheSQLPageIsWhatTheCommentsSay$$' -update > /dev/null
+# The new page of settings replaces the old one only when all went well.
+generate: ## Write the pages of docs that come from the code
+	@set -e; page=$$(mktemp); trap 'rm -f "$$page"' EXIT; \
+	go run ./cmd/klingwatch settings > "$$page"; \
+	cat "$$page" > docs/settings.md
+	@go test -count=1 ./metrics -run '^TestTheTableOfMetricsIsWhatIsServed$$' -update
+	@go test -count=1 ./worker/poll -run '^TestTheTableOfRepliesIsWhatHappens$$' -update
+	@go test -count=1 ./migrations -run '^TestTheSQLPageIsWhatTheCommentsSay$$' -update
 
 # Compared with the file as it was, so that it works before a commit as well.
 check-generated: ## Fail when a generated page differs from what make generate writes

@@ -40,7 +40,7 @@ func New() *Metrics {
 		Webhooks: newWebhooks(auto),
 		Sweep:    newSweep(auto),
 		Build: auto.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "klingwatch_build_info", Help: "1, with the version as label.",
+			Name: "klingwatch_build_info", Help: "Always 1; the label is the version.",
 		}, []string{"version"}),
 		registry: registry,
 		pool:     pool,

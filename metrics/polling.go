@@ -25,18 +25,18 @@ type Polling struct {
 func newPolling(auto promauto.Factory) Polling {
 	return Polling{
 		Polls: counters(auto, "klingwatch_polls_total",
-			"Questions to the relay by outcome.", "outcome", PollOutcomes),
+			"Requests to the relay, by outcome.", "outcome", PollOutcomes),
 		PollSeconds: histogram(auto, "klingwatch_poll_duration_seconds",
-			"Duration of one question to the relay.", exchangeBuckets),
+			"Duration of one request to the relay.", exchangeBuckets),
 		PollLateness: histogram(auto, "klingwatch_poll_lateness_seconds",
-			"Time from when a poll was due to its question: rate limit, pauses and trouble of the relay make polls late.", waitBuckets),
+			"Time from when a poll was due until it was sent. The rate limit, pauses and trouble at the relay make polls late.", waitBuckets),
 		RateWaitSeconds: histogram(auto, "klingwatch_poll_rate_wait_seconds",
-			"Wait of one due poll for the rate limit. Its sum grows by nearly 1 per second where KLINGWATCH_POLL_RATE is what holds polls up.", exchangeBuckets),
+			"How long a due poll waited for the rate limit. The sum grows by nearly 1 per second while KLINGWATCH_POLL_RATE is the bottleneck.", exchangeBuckets),
 		UnknownWords: counter(auto, "klingwatch_unknown_status_words_total",
-			"Replies with a status word that klingwatch does not know; they count as still running."),
+			"Replies with a status word that klingwatch does not know; their tasks count as still running."),
 		PollingPaused: gauge(auto, "klingwatch_polling_paused",
 			"1 while polling is paused because the relay refuses the credential, else 0."),
 		StatusChanges: counters(auto, "klingwatch_status_changes_total",
-			"Status changes of tasks by the new status, as this process wrote them.", "status", ChangeStatuses),
+			"Status changes of tasks that this process wrote, by new status.", "status", ChangeStatuses),
 	}
 }

@@ -22,10 +22,10 @@ func newPoolCollector() *poolCollector {
 		return prometheus.NewDesc("klingwatch_db_"+name, help, labels, nil)
 	}
 	return &poolCollector{
-		connections: desc("connections", "Database connections of this process's pool by state; one more, which holds its lock, is not in the pool.", "state"),
-		limit:       desc("connections_max", "Database connections that this process's pool may open."),
+		connections: desc("connections", "Database connections in this process's pool, by state. One more, which holds the process's lock, is outside the pool.", "state"),
+		limit:       desc("connections_max", "Most database connections that this process's pool may open."),
 		count:       desc("acquires_total", "Connections taken from the pool."),
-		waits:       desc("acquire_wait_seconds_total", "Time waited for a connection because none in the pool was idle."),
+		waits:       desc("acquire_wait_seconds_total", "Time spent waiting for a connection when none in the pool was idle."),
 	}
 }
 

@@ -26,7 +26,7 @@ type Webhooks struct {
 func newWebhooks(auto promauto.Factory) Webhooks {
 	return Webhooks{
 		Attempts: counters(auto, "klingwatch_webhook_attempts_total",
-			"Webhook requests by result: delivered, or the class of the failure. A receiver's failure is not klingwatch's.", "result", AttemptResults),
+			"Webhook requests by result: delivered, or the kind of failure. Most failures are the receiver's fault, not klingwatch's.", "result", AttemptResults),
 		AttemptSeconds: histogram(auto, "klingwatch_webhook_duration_seconds",
 			"Duration of one webhook request.", exchangeBuckets),
 		DeliveryLag: histogram(auto, "klingwatch_webhook_lag_seconds",
@@ -34,9 +34,9 @@ func newWebhooks(auto promauto.Factory) Webhooks {
 		Exhausted: counter(auto, "klingwatch_webhook_exhausted_total",
 			"Deliveries given up after the last attempt."),
 		BreakersOpen: gauge(auto, "klingwatch_webhook_breakers_open",
-			"Receivers that keep failing and whose webhooks are held back by this process. A receiver's failure is not klingwatch's."),
+			"Receivers that keep failing, so that this process holds their webhooks back. That is the receiver's fault, not klingwatch's."),
 		WebhooksSending: gauge(auto, "klingwatch_webhook_requests_in_flight",
-			"Webhook requests on their way."),
+			"Webhook requests in progress."),
 		EndpointsDisabled: counter(auto, "klingwatch_webhook_endpoints_disabled_total",
 			"Endpoints disabled because they asked for it or failed for days."),
 	}

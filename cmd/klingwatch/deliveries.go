@@ -15,19 +15,19 @@ import (
 
 type deliveriesCommand struct {
 	List      deliveriesList      `cmd:"" help:"List deliveries, newest first."`
-	Show      deliveriesShow      `cmd:"" help:"Show a delivery: what was sent, what came back, how long each step took."`
-	Redeliver deliveriesRedeliver `cmd:"" help:"Send again: one delivery, or all that the flags choose."`
+	Show      deliveriesShow      `cmd:"" help:"Show a delivery: the request, the answers, and how long each step took."`
+	Redeliver deliveriesRedeliver `cmd:"" help:"Send one delivery again, or all that the flags select."`
 	Stop      deliveriesStop      `cmd:"" help:"Stop a bulk redelivery."`
 	Progress  deliveriesProgress  `cmd:"" help:"List bulk redeliveries, newest first."`
-	Cancel    deliveriesCancel    `cmd:"" help:"Stop a delivery that has not arrived yet."`
+	Cancel    deliveriesCancel    `cmd:"" help:"Cancel a delivery that has not arrived yet."`
 }
 
 type deliveriesList struct {
 	State    string `help:"Only deliveries in this state: pending, delivered, exhausted, canceled." placeholder:"STATE"`
-	Endpoint *int64 `help:"Only those to this endpoint." placeholder:"ID"`
-	Since    moment `help:"Only those of events since then: 2h, 7d, 2026-11-23, or a time like 2026-11-23T08:00:00Z." placeholder:"WHEN"`
-	Limit    int    `help:"At most so many." default:"50"`
-	JSON     bool   `help:"One JSON object per line."`
+	Endpoint *int64 `help:"Only deliveries to this endpoint." placeholder:"ID"`
+	Since    moment `help:"Only deliveries of events since this time: 2h, 7d, 2026-11-23 or 2026-11-23T08:00:00Z." placeholder:"WHEN"`
+	Limit    int    `help:"Show at most this many." default:"50"`
+	JSON     bool   `help:"Print one JSON object per line."`
 }
 
 func (l deliveriesList) Run(ctx context.Context, c *console) error {
@@ -78,7 +78,7 @@ func receiverOf(d db.Delivery) string {
 
 type deliveriesShow struct {
 	ID   int64 `arg:"" help:"Number of the delivery."`
-	JSON bool  `help:"One JSON object."`
+	JSON bool  `help:"Print one JSON object."`
 }
 
 // shownDelivery is a delivery with all that is known of it.

@@ -27,7 +27,7 @@ import (
 )
 
 type devCommand struct {
-	Exit  bool   `help:"End when the sample tasks have ended as expected and every webhook was verified; exit code 0 only then."`
+	Exit  bool   `help:"Stop when the sample tasks have ended; exit code 0 only if all ended as expected and every webhook was verified."`
 	Tasks int    `help:"Number of sample tasks." default:"20"`
 	Seed  uint64 `help:"Seed of the simulated relay; default: random, and printed." placeholder:"N"`
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +15,9 @@ import (
 var (
 	shellBlock  = regexp.MustCompile("(?s)```sh\n(.*?)```")
 	inlineShell = regexp.MustCompile("`(klingwatch [^`]+)`")
+	localLink   = regexp.MustCompile(`\]\(([^):]*?)(?:#([^)]*))?\)`)
+	heading     = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	notInAnchor = regexp.MustCompile(`[^a-z0-9 _-]`)
 	inBrackets  = regexp.MustCompile(`\[[A-Z][^\]]*\.\.\.\]|[\[\]]`) // [ID...] goes, [--flag value] stays
 )
 
@@ -47,6 +51,50 @@ func TestEveryDocumentedCommandIsUnderstood(t *testing.T) {
 	if found < 30 {
 		t.Errorf("only %d command lines were found", found)
 	}
+}
+
+// Every link between the documents leads to a file, and to a heading where it
+// names one.
+func TestEveryLinkOfTheDocumentsLeadsSomewhere(t *testing.T) {
+	t.Parallel()
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, page := range append(pages, "../../README.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, link := range localLink.FindAllStringSubmatch(string(text), -1) {
+			found++
+			target := filepath.Join(filepath.Dir(page), link[1])
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s: %s: %v", page, link[0], err)
+				continue
+			}
+			if anchor := link[2]; anchor != "" && !slices.Contains(anchorsOf(t, target), anchor) {
+				t.Errorf("%s: %s has no heading %q", page, target, anchor)
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("only %d links were found", found)
+	}
+}
+
+// anchorsOf returns what a link to a heading of a page may name.
+func anchorsOf(t *testing.T, page string) (anchors []string) {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, match := range heading.FindAllStringSubmatch(string(text), -1) {
+		anchors = append(anchors, strings.ReplaceAll(notInAnchor.ReplaceAllString(strings.ToLower(match[1]), ""), " ", "-"))
+	}
+	return anchors
 }
 
 // commandLines returns the klingwatch commands of a page, as a person would type

@@ -19,14 +19,14 @@ import (
 )
 
 type doctorCommand struct {
-	JSON bool `help:"One JSON object per line."`
+	JSON bool `help:"Print one JSON object per line."`
 }
 
 // Help says what the states mean.
 func (doctorCommand) Help() string {
 	return `One line per check: ok, warn (works, but look at it), bad (does not work), or skipped (another line says why it could not be checked).
-It changes nothing and may run beside the service. The relay is asked twice: for its start page without a key, and about a task that does not exist.
-Exit code 1 when something is bad.`
+The doctor changes nothing and may run beside the service. It asks the relay for its start page, without a key, and about a task that does not exist.
+Exit code 1 if something is bad.`
 }
 
 // finding is what a check came to.
@@ -84,7 +84,7 @@ func (cmd doctorCommand) Run(ctx context.Context, c *console) error {
 	}
 	s, err := loadSettings()
 	if err != nil {
-		f := bad("correct it; README.md lists the settings", "%s", err)
+		f := bad("correct it; docs/settings.md lists the settings", "%s", err)
 		f.Check = "settings"
 		tell(f)
 		return quietError{}

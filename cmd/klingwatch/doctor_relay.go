@@ -181,7 +181,7 @@ func (d *doctor) checkKey(ctx context.Context) (finding, error) {
 	s.PollTimeout = min(s.PollTimeout, relayLimit)
 	client, err := s.relay()
 	if err != nil {
-		return bad("correct the setting; README.md lists them", "%s", err), nil
+		return bad("correct the setting; docs/settings.md lists them", "%s", err), nil
 	}
 	defer client.Close()
 	unknown := klingapi.Ref{Action: "images", Action2: "generations", TaskID: "unknown-klingwatch-doctor-" + rand.Text()}

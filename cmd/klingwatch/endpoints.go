@@ -19,20 +19,20 @@ import (
 )
 
 type endpointsCommand struct {
-	Add     endpointsAdd     `cmd:"" help:"Add a receiver; prints its signing secret."`
+	Add     endpointsAdd     `cmd:"" help:"Add a receiver and print its signing secret."`
 	List    endpointsList    `cmd:"" help:"List the receivers."`
-	Edit    endpointsEdit    `cmd:"" help:"Change what a receiver gets, or where."`
-	Ping    endpointsPing    `cmd:"" help:"Send a test webhook and tell how it went, with a snippet that verifies it."`
-	Rotate  endpointsRotate  `cmd:"" help:"Give a receiver a new secret; the old one signs as well for a while."`
-	Remove  endpointsRemove  `cmd:"" help:"Remove a receiver, with its deliveries."`
+	Edit    endpointsEdit    `cmd:"" help:"Change a receiver's URL, or which events it gets."`
+	Ping    endpointsPing    `cmd:"" help:"Send a test webhook, report how it went, and show how to verify it."`
+	Rotate  endpointsRotate  `cmd:"" help:"Give a receiver a new secret; the old one also signs for a while."`
+	Remove  endpointsRemove  `cmd:"" help:"Remove a receiver and its deliveries."`
 	Disable endpointsDisable `cmd:"" help:"Stop sending to a receiver; its deliveries wait."`
-	Enable  endpointsEnable  `cmd:"" help:"Send again, what waited first."`
+	Enable  endpointsEnable  `cmd:"" help:"Send to a receiver again, beginning with what waited."`
 }
 
 type endpointsAdd struct {
 	URL         string   `arg:"" help:"Absolute http(s) URL."`
-	Events      []string `help:"Event types, comma separated, or all; default: the terminal ones." placeholder:"TYPE,..."`
-	Actions     []string `help:"Only tasks of these, like videos or images/generations; default: all." placeholder:"PATH,..."`
+	Events      []string `help:"Event types, separated by commas, or all; default: those that end a task." placeholder:"TYPE"`
+	Actions     []string `help:"Only tasks of these kinds, like videos or images/generations; default: all." placeholder:"PATH"`
 	Thin        bool     `help:"Send ids and status only."`
 	Description string   `help:"A note for people." placeholder:"TEXT"`
 }
@@ -106,7 +106,7 @@ func actionPaths(chosen []string) ([]string, error) {
 }
 
 type endpointsList struct {
-	JSON bool `help:"One JSON object per line."`
+	JSON bool `help:"Print one JSON object per line."`
 }
 
 func (e endpointsList) Run(ctx context.Context, c *console) error {
@@ -148,9 +148,9 @@ func (e endpointsList) Run(ctx context.Context, c *console) error {
 
 type endpointsEdit struct {
 	ID          int64    `arg:"" help:"Number of the receiver."`
-	URL         *string  `help:"Where to send from now on, what waits included." placeholder:"URL"`
-	Events      []string `help:"Event types, comma separated, or all." placeholder:"TYPE,..."`
-	Actions     []string `help:"Only tasks of these, or all." placeholder:"PATH,..."`
+	URL         *string  `help:"New URL, also for the deliveries that wait." placeholder:"URL"`
+	Events      []string `help:"Event types, separated by commas, or all." placeholder:"TYPE"`
+	Actions     []string `help:"Only tasks of these kinds, like videos or images/generations, or all." placeholder:"PATH"`
 	Thin        *bool    `help:"Send ids and status only." negatable:""`
 	Description *string  `help:"A note for people." placeholder:"TEXT"`
 }
@@ -184,7 +184,7 @@ func (e endpointsEdit) Run(ctx context.Context, c *console) error {
 
 type endpointsRotate struct {
 	ID    int64         `arg:"" help:"Number of the receiver."`
-	Grace time.Duration `default:"24h" help:"How long the old secret signs as well."`
+	Grace time.Duration `default:"24h" help:"How long the old secret also signs."`
 }
 
 func (e endpointsRotate) Run(ctx context.Context, c *console) error {

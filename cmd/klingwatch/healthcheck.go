@@ -12,7 +12,7 @@ import (
 )
 
 type healthcheckCommand struct {
-	URL string `help:"Base URL of the service; by default from KLINGWATCH_LISTEN_ADDR." placeholder:"URL"`
+	URL string `help:"Base URL of the service; default: from KLINGWATCH_LISTEN_ADDR." placeholder:"URL"`
 }
 
 // healthcheckTimeout is below the 5 s that container engines usually grant.

@@ -12,12 +12,12 @@ import (
 )
 
 type keysCommand struct {
-	Show   keysShow   `cmd:"" help:"Print the signing secrets: the deployment's (for callback_url) and each endpoint's."`
-	Rotate keysRotate `cmd:"" help:"Give the deployment new keys; the old ones sign as well for a while."`
+	Show   keysShow   `cmd:"" help:"Print the signing secrets: the deployment's, for callback_url, and each endpoint's."`
+	Rotate keysRotate `cmd:"" help:"Give the deployment new keys; the old ones also sign for a while."`
 }
 
 type keysShow struct {
-	JSON bool `help:"One JSON object per line."`
+	JSON bool `help:"Print one JSON object per line."`
 }
 
 // Run prints what receivers need: the secret of v1, the public key of v1a.
@@ -102,7 +102,7 @@ func publicKeys(ctx context.Context, s settings, d *database) ([]string, error) 
 }
 
 type keysRotate struct {
-	Grace time.Duration `default:"24h" help:"How long the old keys sign as well."`
+	Grace time.Duration `default:"24h" help:"How long the old keys also sign."`
 }
 
 func (k keysRotate) Run(ctx context.Context, c *console) error {

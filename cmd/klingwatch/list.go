@@ -14,8 +14,8 @@ import (
 type listCommand struct {
 	Status string `help:"Only tasks with this status." placeholder:"STATUS"`
 	Action string `help:"Only tasks of this action, or action/action2." placeholder:"PATH"`
-	Limit  int    `help:"At most so many, newest first." default:"50"`
-	JSON   bool   `help:"One JSON object per line."`
+	Limit  int    `help:"Show at most this many, newest first." default:"50"`
+	JSON   bool   `help:"Print one JSON object per line."`
 }
 
 func (l listCommand) Run(ctx context.Context, c *console) error {

@@ -32,21 +32,21 @@ const (
 // commands is the command line.
 type commands struct {
 	Serve       serveCommand       `cmd:"" help:"Poll tasks and deliver webhooks until stopped."`
-	Dev         devCommand         `cmd:"" help:"See it run: Postgres, a simulated relay, the service, a receiver and sample tasks."`
-	Sim         simCommand         `cmd:"" help:"Serve a simulated relay."`
-	Migrate     migrateCommand     `cmd:"" help:"Bring the database to this version's schema."`
+	Dev         devCommand         `cmd:"" help:"See it run: Postgres, a simulated relay, the service, a webhook receiver and sample tasks."`
+	Sim         simCommand         `cmd:"" help:"Run a simulated relay."`
+	Migrate     migrateCommand     `cmd:"" help:"Bring the database schema up to date."`
 	Track       trackCommand       `cmd:"" help:"Track tasks by their ids."`
 	List        listCommand        `cmd:"" help:"List tasks, newest first."`
-	Show        showCommand        `cmd:"" help:"Show all that is known of a task."`
-	Retry       retryCommand       `cmd:"" help:"Ask again at once about a task that has ended."`
+	Show        showCommand        `cmd:"" help:"Show everything about a task."`
+	Retry       retryCommand       `cmd:"" help:"Ask the relay again about a task that has ended."`
 	Cancel      cancelCommand      `cmd:"" help:"Stop tracking a task."`
-	Endpoints   endpointsCommand   `cmd:"" help:"Receivers of every task's events."`
-	Deliveries  deliveriesCommand  `cmd:"" help:"Webhooks on their way and those that ended."`
-	Keys        keysCommand        `cmd:"" help:"Secrets that sign webhooks."`
-	Doctor      doctorCommand      `cmd:"" help:"Look for what is wrong: settings, database, relay, key, services, webhooks; changes nothing."`
-	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running service whether it is ready; exit code 0 if so."`
+	Endpoints   endpointsCommand   `cmd:"" help:"Manage endpoints: receivers of every task's events."`
+	Deliveries  deliveriesCommand  `cmd:"" help:"List, inspect and resend webhooks."`
+	Keys        keysCommand        `cmd:"" help:"Show and rotate the secrets that sign webhooks."`
+	Doctor      doctorCommand      `cmd:"" help:"Check settings, database, relay, key, services and webhooks; change nothing."`
+	Healthcheck healthcheckCommand `cmd:"" help:"Check that a running service is ready; exit code 0 if it is."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
-	Settings    settingsCommand    `cmd:"" hidden:"" help:"Print the table of settings (Markdown)."`
+	Settings    settingsCommand    `cmd:"" hidden:"" help:"Print docs/settings.md."`
 }
 
 // console is where a command reads and writes.
@@ -75,7 +75,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	exit := -1
 	parser, err := kong.New(&commands{},
 		kong.Name("klingwatch"),
-		kong.Description("klingwatch follows generation tasks at Kling relays to their end.\n\nSettings come from the environment; see README.md. To see it run: klingwatch dev"),
+		kong.Description("klingwatch follows generation tasks at Kling relays until they end.\n\nSettings come from the environment; docs/settings.md lists them. To see it run: klingwatch dev"),
 		kong.Writers(out, errOut),
 		kong.Exit(func(code int) { exit = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),

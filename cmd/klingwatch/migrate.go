@@ -11,7 +11,7 @@ import (
 )
 
 type migrateCommand struct {
-	Check bool `help:"Change nothing; exit code 1 when migrations are pending."`
+	Check bool `help:"Change nothing; exit code 1 if migrations are pending."`
 }
 
 func (m migrateCommand) Run(ctx context.Context, c *console) (err error) {

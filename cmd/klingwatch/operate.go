@@ -10,7 +10,7 @@ import (
 )
 
 type retryCommand struct {
-	ID string `arg:"" help:"Our id or the provider's."`
+	ID string `arg:"" help:"The task's id: ours or the provider's."`
 }
 
 // Run asks again at once about a task that has ended.
@@ -34,7 +34,7 @@ func (r retryCommand) Run(ctx context.Context, c *console) error {
 }
 
 type cancelCommand struct {
-	ID string `arg:"" help:"Our id or the provider's."`
+	ID string `arg:"" help:"The task's id: ours or the provider's."`
 }
 
 // Run stops tracking a task; the provider goes on with it.

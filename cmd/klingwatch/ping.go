@@ -15,8 +15,8 @@ import (
 )
 
 type endpointsPing struct {
-	Receiver string `arg:"" help:"Number of the receiver, or a URL as in callback_url."`
-	JSON     bool   `help:"One JSON object."`
+	Receiver string `arg:"" help:"Number of a receiver, or a URL, whose webhook is signed like one to a callback_url."`
+	JSON     bool   `help:"Print one JSON object."`
 }
 
 // pingResult is what a test webhook came to.
@@ -129,8 +129,8 @@ func (c *console) printPing(r pingResult) {
 	}
 }
 
-// verification shows receivers how a webhook is verified; the README has more of
-// it.
+// verification shows receivers how a webhook is verified; docs/webhooks.md has
+// whole handlers.
 const verification = `
 Verify it with the whole secret (klingwatch keys show), whsec_ included, and the raw body:
 

@@ -13,12 +13,12 @@ import (
 
 type deliveriesRedeliver struct {
 	ID        int64    `arg:"" optional:"" help:"Number of one delivery."`
-	Endpoint  *int64   `help:"All to this endpoint." placeholder:"ID"`
-	Since     moment   `help:"All of events since then: 2h, 7d, 2026-11-23, or a time like 2026-11-23T08:00:00Z." placeholder:"WHEN"`
-	Until     moment   `help:"All of events before then; default: now." placeholder:"WHEN"`
-	State     []string `help:"All in these states; default: exhausted." default:"exhausted" placeholder:"STATE,..."`
-	PerSecond int      `help:"How many become due in a second." default:"50"`
-	Wait      bool     `help:"Wait until all are due, with progress."`
+	Endpoint  *int64   `help:"Only deliveries to this endpoint." placeholder:"ID"`
+	Since     moment   `help:"Only deliveries of events since this time: 2h, 7d, 2026-11-23 or 2026-11-23T08:00:00Z." placeholder:"WHEN"`
+	Until     moment   `help:"Only deliveries of events before this time; default: now." placeholder:"WHEN"`
+	State     []string `help:"Only deliveries in these states; default: exhausted." default:"exhausted" placeholder:"STATE"`
+	PerSecond int      `help:"How many to make due per second." default:"50"`
+	Wait      bool     `help:"Wait until all are due, and show the progress."`
 }
 
 // Run makes one delivery due, or begins a bulk redelivery, which a running
@@ -116,7 +116,7 @@ func sinceText(t time.Time) string {
 }
 
 type deliveriesStop struct {
-	ID int64 `arg:"" help:"Number of the redelivery."`
+	ID int64 `arg:"" help:"Number of the bulk redelivery."`
 }
 
 func (x deliveriesStop) Run(ctx context.Context, c *console) error {
@@ -133,9 +133,9 @@ func (x deliveriesStop) Run(ctx context.Context, c *console) error {
 }
 
 type deliveriesProgress struct {
-	ID    int64 `arg:"" optional:"" help:"Number of one redelivery."`
-	Limit int   `help:"At most so many." default:"20"`
-	JSON  bool  `help:"One JSON object per line."`
+	ID    int64 `arg:"" optional:"" help:"Number of one bulk redelivery."`
+	Limit int   `help:"Show at most this many." default:"20"`
+	JSON  bool  `help:"Print one JSON object per line."`
 }
 
 func (x deliveriesProgress) Run(ctx context.Context, c *console) error {

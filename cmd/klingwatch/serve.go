@@ -20,7 +20,7 @@ import (
 )
 
 type serveCommand struct {
-	Migrate bool `help:"Bring the database to this version's schema first."`
+	Migrate bool `help:"Bring the database schema up to date first."`
 }
 
 // Run serves until a signal; a second one ends the process at once.

@@ -22,27 +22,27 @@ import (
 const minRetention = 7 * 24 * time.Hour
 
 // settings are the environment variables. The desc tags are the documentation:
-// the table of the README is made of them.
+// docs/settings.md is made of them.
 type settings struct {
 	DatabaseURL       string        `envconfig:"DATABASE_URL" desc:"Postgres to use; empty = start the embedded one"`
 	DataDir           string        `envconfig:"KLINGWATCH_DATA_DIR" desc:"where the embedded Postgres keeps its data; empty = the user's data directory"`
-	PostgresBinDir    string        `envconfig:"KLINGWATCH_POSTGRES_BIN_DIR" desc:"directory of initdb and postgres for the embedded one; empty = search, else download once"`
+	PostgresBinDir    string        `envconfig:"KLINGWATCH_POSTGRES_BIN_DIR" desc:"directory with initdb and postgres for the embedded one; empty = search for installed ones, else download them once"`
 	BaseURL           string        `envconfig:"KLING_BASE_URL" desc:"scheme and host of the relay; required by serve"`
 	PathPrefix        string        `envconfig:"KLING_PATH_PREFIX" default:"/kling/v1" desc:"path in front of /{action}/{action2}/{task_id}; /v1 for Kling itself"`
-	APIKey            string        `envconfig:"KLING_API_KEY" desc:"bearer key; serve requires this, the file or the pair below"`
+	APIKey            string        `envconfig:"KLING_API_KEY" desc:"bearer key; serve requires this, KLING_API_KEY_FILE, or KLING_ACCESS_KEY with KLING_SECRET_KEY"`
 	APIKeyFile        string        `envconfig:"KLING_API_KEY_FILE" desc:"file with the bearer key; read again when it changes"`
-	AccessKey         string        `envconfig:"KLING_ACCESS_KEY" desc:"official JWT authentication instead of a bearer key"`
-	SecretKey         string        `envconfig:"KLING_SECRET_KEY" desc:"secret of the access key"`
-	ListenAddr        string        `envconfig:"KLINGWATCH_LISTEN_ADDR" default:"127.0.0.1:8080" desc:"HTTP: health, metrics; port 0 picks a free one and the log tells it"`
-	PollInterval      time.Duration `envconfig:"KLINGWATCH_POLL_INTERVAL" default:"5s" desc:"wait between two polls of one task; jittered"`
-	PollRate          float64       `envconfig:"KLINGWATCH_POLL_RATE" default:"50" desc:"upper bound on upstream requests per second of this deployment; its processes share it"`
-	PollTimeout       time.Duration `envconfig:"KLINGWATCH_POLL_TIMEOUT" default:"15s" desc:"one upstream request, body included"`
-	TaskDeadline      time.Duration `envconfig:"KLINGWATCH_TASK_DEADLINE" default:"24h" desc:"age at which a task that has not ended becomes expired"`
-	WebhookTimeout    time.Duration `envconfig:"KLINGWATCH_WEBHOOK_TIMEOUT" default:"20s" desc:"one webhook request, body included"`
+	AccessKey         string        `envconfig:"KLING_ACCESS_KEY" desc:"access key of Kling's own JWT authentication, instead of a bearer key"`
+	SecretKey         string        `envconfig:"KLING_SECRET_KEY" desc:"secret key that belongs to KLING_ACCESS_KEY"`
+	ListenAddr        string        `envconfig:"KLINGWATCH_LISTEN_ADDR" default:"127.0.0.1:8080" desc:"address of the HTTP server for health and metrics; port 0 picks a free port, which the log shows"`
+	PollInterval      time.Duration `envconfig:"KLINGWATCH_POLL_INTERVAL" default:"5s" desc:"wait between two polls of one task; jittered, and adapted once enough tasks of its kind have ended"`
+	PollRate          float64       `envconfig:"KLINGWATCH_POLL_RATE" default:"50" desc:"most requests per second to the relay; all processes of the deployment share it"`
+	PollTimeout       time.Duration `envconfig:"KLINGWATCH_POLL_TIMEOUT" default:"15s" desc:"time limit of one request to the relay, body included"`
+	TaskDeadline      time.Duration `envconfig:"KLINGWATCH_TASK_DEADLINE" default:"24h" desc:"age at which an unfinished task becomes expired"`
+	WebhookTimeout    time.Duration `envconfig:"KLINGWATCH_WEBHOOK_TIMEOUT" default:"20s" desc:"time limit of one webhook request, body included; at most 5m"`
 	AllowNetworks     string        `envconfig:"KLINGWATCH_WEBHOOK_ALLOW_NETWORKS" desc:"CIDRs of private networks that webhooks may reach, comma separated"`
-	EncryptionKey     string        `envconfig:"KLINGWATCH_ENCRYPTION_KEY" desc:"encrypts the stored signing secrets: base64 of 32 random bytes; after a comma old ones, which only decrypt"`
-	Retention         time.Duration `envconfig:"KLINGWATCH_RETENTION" default:"0" desc:"how long tasks that ended are kept, with all that hangs on them, at least 168h; 0 = for ever. Reports keep their days"`
-	DeliveryRetention time.Duration `envconfig:"KLINGWATCH_DELIVERY_RETENTION" default:"720h" desc:"how long deliveries that ended are kept, with their attempts; 0 = for ever"`
+	EncryptionKey     string        `envconfig:"KLINGWATCH_ENCRYPTION_KEY" desc:"encrypts the stored signing secrets: base64 of 32 random bytes; old keys may follow after commas and only decrypt"`
+	Retention         time.Duration `envconfig:"KLINGWATCH_RETENTION" default:"0" desc:"how long finished tasks are kept, with their outputs, events and deliveries; at least 168h, 0 = for ever; reports keep their days"`
+	DeliveryRetention time.Duration `envconfig:"KLINGWATCH_DELIVERY_RETENTION" default:"720h" desc:"how long finished deliveries are kept, with their attempts; 0 = for ever"`
 	LogLevel          string        `envconfig:"KLINGWATCH_LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`
 	LogFormat         string        `envconfig:"KLINGWATCH_LOG_FORMAT" desc:"json or text; empty = text on a terminal, else json"`
 }
@@ -227,7 +227,7 @@ func (s settings) keyring() *keyring.Keyring {
 	return keyring
 }
 
-// settingsCommand prints the README's table.
+// settingsCommand prints docs/settings.md.
 type settingsCommand struct{}
 
 func (settingsCommand) Run(c *console) error {
@@ -235,9 +235,18 @@ func (settingsCommand) Run(c *console) error {
 	return err
 }
 
+// settingsTable is docs/settings.md: an introduction and the table.
 func settingsTable() string {
 	var b strings.Builder
-	b.WriteString("| name | default | meaning |\n|---|---|---|\n")
+	b.WriteString("# Settings\n\n" +
+		"klingwatch reads its settings from environment variables. An empty variable counts as unset; durations are written like\n" +
+		"`500ms`, `5s` or `24h`.\n\n" +
+		"`serve` requires `KLING_BASE_URL` and a key: `KLING_API_KEY`, `KLING_API_KEY_FILE`, or `KLING_ACCESS_KEY` with\n" +
+		"`KLING_SECRET_KEY`. A missing value, a misspelt `KLINGWATCH_` name and values that contradict each other stop the start\n" +
+		"with one line that names the variable.\n\n" +
+		"Tracing is set up with the standard `OTEL_` variables, see [operating.md](operating.md#traces). This page is generated\n" +
+		"by `make generate`.\n\n" +
+		"| name | default | meaning |\n|---|---|---|\n")
 	for _, field := range settingFields() {
 		value := field.Tag.Get("default")
 		if value != "" {

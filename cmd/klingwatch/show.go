@@ -14,8 +14,8 @@ import (
 )
 
 type showCommand struct {
-	ID   string `arg:"" help:"Our id or the provider's."`
-	JSON bool   `help:"One JSON object per task."`
+	ID   string `arg:"" help:"The task's id: ours or the provider's."`
+	JSON bool   `help:"Print one JSON object per task."`
 }
 
 // shownTask is a task with everything that belongs to it.

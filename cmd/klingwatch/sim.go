@@ -14,17 +14,17 @@ import (
 type simCommand struct {
 	Listen    string        `help:"Address to listen on; port 0 picks a free one." default:"127.0.0.1:8090"`
 	Key       string        `help:"Bearer key to accept; default: any." placeholder:"KEY"`
-	PublicURL string        `help:"Scheme and host of output URLs; default: as asked." placeholder:"URL"`
-	Seed      uint64        `help:"Chooses lifetimes and faults; default: random, and printed." placeholder:"N"`
+	PublicURL string        `help:"Scheme and host of output URLs; default: those of the request." placeholder:"URL"`
+	Seed      uint64        `help:"Seed of lifetimes and faults; default: random, and printed." placeholder:"N"`
 	Lifetime  time.Duration `help:"Median time until a task ends." default:"20s"`
-	Latency   time.Duration `help:"Upper bound of random latency." default:"100ms"`
-	FaultRate float64       `help:"Share of answers that are small random faults." default:"0.05"`
+	Latency   time.Duration `help:"Upper bound of the random latency." default:"100ms"`
+	FaultRate float64       `help:"Share of answers that are small random faults, from 0 to 1." default:"0.05"`
 }
 
 // Help lists what a task id can ask for.
 func (simCommand) Help() string {
 	var b strings.Builder
-	b.WriteString("A task begins when it is first asked about. Words at the start of its id, separated by -, tell how it goes (fail-newapi-0042); an id without such words succeeds:\n\n")
+	b.WriteString("A task begins with the first request about it. Words at the start of its id, separated by -, choose what happens to it (fail-newapi-0042); without such words it succeeds:\n\n")
 	for _, word := range klingsim.Vocabulary() {
 		fmt.Fprintf(&b, "  %-14s %s\n", word.Text, word.Meaning)
 	}

@@ -19,12 +19,12 @@ import (
 )
 
 type trackCommand struct {
-	Path        string        `arg:"" help:"Action and action2 of the creation: videos/text2video, images/generations, videos/avatar/image2video."`
-	IDs         []string      `arg:"" optional:"" name:"id" help:"The provider's task ids; none: read from standard input, separated by white space."`
-	CallbackURL string        `help:"Gets the terminal event of each task." placeholder:"URL"`
-	ExternalID  string        `help:"Your own reference; for a single task." placeholder:"TEXT"`
+	Path        string        `arg:"" help:"Action and action2 that the task was created with: videos/text2video, images/generations, videos/avatar/image2video."`
+	IDs         []string      `arg:"" optional:"" name:"id" help:"The provider's task ids; default: read from standard input, separated by white space."`
+	CallbackURL string        `help:"URL that receives the terminal event of each task." placeholder:"URL"`
+	ExternalID  string        `help:"Your own reference; for a single task only." placeholder:"TEXT"`
 	Metadata    string        `help:"JSON object that comes back in every webhook." placeholder:"JSON"`
-	Deadline    time.Duration `help:"Expire after this; default KLINGWATCH_TASK_DEADLINE." placeholder:"DURATION"`
+	Deadline    time.Duration `help:"Time until the tasks expire; default: KLINGWATCH_TASK_DEADLINE." placeholder:"DURATION"`
 	Wait        bool          `help:"Wait until all have ended; exit code 0 only if all succeeded."`
 }
 
