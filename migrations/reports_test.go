@@ -179,7 +179,7 @@ func TestARetriedTaskLeavesASummaryAndItsDurations(t *testing.T) {
 	if days := refresh(t, pool, "2026-01-04"); days != 0 {
 		t.Errorf("%d days are summarized each time", days)
 	}
-	if _, err := db.ApplyChanges(t.Context(), pool, []db.Change{{Task: 10, From: db.Pending, Status: db.Succeeded, Deadline: time.Hour}}); err != nil {
+	if _, err := db.ApplyChanges(t.Context(), pool, []db.Change{{Task: 10, Version: 1, From: db.Pending, Status: db.Succeeded, Deadline: time.Hour}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := pool.Exec(t.Context(), `insert into klingwatch.events (event_id, task, sequence, type, payload) values ('msg_r', 10, 9, 'task.succeeded', '{}')`); err != nil {
