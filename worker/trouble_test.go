@@ -249,6 +249,35 @@ func TestATaskExpiresOnTimeEvenWhenTheRelayMustNotBeAsked(t *testing.T) {
 	expire(t, pool, "ok-1", "")
 }
 
+func TestDeadlinesAreKeptWhereTheRateIsShort(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	_, url := simulator(t)
+	const tasks = 60
+	deadline := time.Second
+	list := make([]db.NewTask, tasks)
+	for i := range list {
+		list[i] = db.NewTask{TaskID: fmt.Sprintf("never-%d", i), Action: "videos", Action2: "text2video", DeadlineIn: &deadline}
+	}
+	if _, err := ledger.Track(t.Context(), pool, list); err != nil {
+		t.Fatal(err)
+	}
+	cfg := config(t, pool, url)
+	cfg.PollRate = 2 // half a minute for one round
+	startWorker(t, cfg)
+	await(t, "all expire", func() bool { return statuses(t, pool)[db.Expired] == tasks })
+	var late float64
+	if err := pool.QueryRow(t.Context(), `select extract(epoch from max(finished_at - deadline_at))::float8 from klingwatch.tasks`).Scan(&late); err != nil {
+		t.Fatal(err)
+	}
+	if late > 3 {
+		t.Errorf("the last one expired %.1f s after its deadline", late)
+	}
+	if n := number(t, pool, `select count(*) from klingwatch.tasks where (polls = 0) <> (last_polled_at is null)`); n > 0 {
+		t.Errorf("%d tasks that were never asked about have a last poll, or the other way round", n)
+	}
+}
+
 func TestRetryAsksAgainAtOnce(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)

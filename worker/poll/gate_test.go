@@ -126,3 +126,34 @@ func TestLateChecksGrowAndEnd(t *testing.T) {
 		t.Errorf("%d checks over %s", checks, ended)
 	}
 }
+
+// One answer must not stop all polling for an hour.
+func TestTheGateObeysRetryAfterForAWhileOnly(t *testing.T) {
+	t.Parallel()
+	throttled := func(wait time.Duration) error { return &klingapi.Error{Kind: klingapi.Throttled, RetryAfter: wait} }
+	for _, c := range []struct {
+		name  string
+		asked []time.Duration // by task
+		want  time.Duration
+	}{
+		{"one asks for an hour", []time.Duration{0, 0, 0, 0, time.Hour}, gateFirst},
+		{"all ask, one for less", []time.Duration{time.Hour, time.Hour, 30 * time.Second, time.Hour, time.Hour}, 30 * time.Second},
+		{"all ask for an hour", []time.Duration{time.Hour, time.Hour, time.Hour, time.Hour, time.Hour}, gateObeys},
+	} {
+		var g gate
+		now := time.Unix(0, 0)
+		for task, asked := range c.asked {
+			ticket, _ := g.admit(now)
+			g.report(ticket, int64(task), throttled(asked), now)
+		}
+		if _, wait := g.admit(now); wait != c.want {
+			t.Errorf("%s: closed for %s, want %s", c.name, wait, c.want)
+		}
+	}
+	g := gate{closings: 1}
+	probe, _ := g.admit(time.Unix(0, 0))
+	g.report(probe, 1, throttled(time.Hour), time.Unix(0, 0))
+	if _, wait := g.admit(time.Unix(0, 0)); wait != gateObeys {
+		t.Errorf("after a probe: closed for %s, want %s", wait, gateObeys)
+	}
+}

@@ -268,3 +268,98 @@ func TestManyTasksShareFewConnections(t *testing.T) {
 		b.stop()
 	})
 }
+
+// A job is cut off (hard stop, "cancel" in River's UI) while its poll is being
+// written. It is the race detector that finds what is wrong.
+func TestATaskIsAbandonedWhileItsPollIsWritten(t *testing.T) {
+	t.Parallel()
+	lane := NewLane(Config{Metrics: &metrics.New().Polling, Log: slog.New(slog.DiscardHandler), Interval: time.Second, Rate: 1, Slots: 1000})
+	p := NewPoller(context.Background(), lane)
+	for id := range int64(200) {
+		w := p.Watch(processing(id), Memory{})
+		p.mu.Lock()
+		p.waiting.remove(w) // as takeDue does
+		p.mu.Unlock()
+		var wg sync.WaitGroup
+		wg.Go(func() { p.Abandon(w) })
+		wg.Go(func() {
+			p.written(&pollResult{watched: w, verdict: verdict{status: db.Processing, outcome: unchanged, memory: Memory{Polls: 3}}}, true, nil)
+		})
+		wg.Wait()
+		p.Abandon(w)
+		if d := <-w.Done(); d.Ended || d.Err != nil {
+			t.Fatalf("%+v", d)
+		}
+	}
+	if p.Residents() != 0 || p.waiting.Len() != 0 || p.deadlines.Len() != 0 {
+		t.Errorf("%d residents, %d wait, %d deadlines", p.Residents(), p.waiting.Len(), p.deadlines.Len())
+	}
+}
+
+// Both heaps hold what they should through any order of comings and goings.
+func TestTheHeapsHoldTheTasksThatAreHere(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		lane := NewLane(Config{Metrics: &metrics.New().Polling, Log: slog.New(slog.DiscardHandler), Interval: time.Hour, Rate: 1, Slots: 1000})
+		p := NewPoller(context.Background(), lane)
+		here, inHand := map[int64]*Watched{}, map[int64]*Watched{}
+		rt.Repeat(map[string]func(*rapid.T){
+			"watch": func(rt *rapid.T) {
+				task := processing(rapid.Int64Range(1, 20).Draw(rt, "id"))
+				if rapid.Bool().Draw(rt, "expired") {
+					task.Status = db.Expired
+				}
+				w := p.Watch(task, Memory{Next: time.Now().Add(time.Duration(rapid.IntRange(-100, 100).Draw(rt, "due")) * time.Second)})
+				if here[task.ID] == nil {
+					here[task.ID] = w
+				}
+			},
+			"take": func(*rapid.T) {
+				if w := p.takeDue(false); w != nil {
+					inHand[w.task.ID] = w
+				}
+			},
+			"put back": func(*rapid.T) {
+				for id, w := range inHand {
+					p.putBack(w)
+					delete(inHand, id)
+					if w.stale {
+						delete(here, id)
+					}
+					return
+				}
+			},
+			"reread": func(rt *rapid.T) {
+				id := rapid.Int64Range(1, 20).Draw(rt, "id")
+				p.Reread(id)
+				if inHand[id] == nil {
+					delete(here, id)
+				}
+			},
+			"abandon": func(rt *rapid.T) {
+				id := rapid.Int64Range(1, 20).Draw(rt, "id")
+				if w := here[id]; w != nil {
+					p.Abandon(w)
+					delete(here, id)
+					delete(inHand, id)
+				}
+			},
+			"": func(rt *rapid.T) {
+				if p.Residents() != len(here) || p.waiting.Len() != len(here)-len(inHand) {
+					rt.Fatalf("%d residents and %d wait, want %d and %d", p.Residents(), p.waiting.Len(), len(here), len(here)-len(inHand))
+				}
+				for _, h := range []*timeHeap{&p.waiting, &p.deadlines} {
+					for i, w := range h.list {
+						if *h.place(w) != i || i > 0 && h.Less(i, (i-1)/2) {
+							rt.Fatalf("task %d is out of place", w.task.ID)
+						}
+					}
+				}
+				for _, w := range p.deadlines.list {
+					if here[w.task.ID] != w || db.Terminal(w.task.Status) {
+						rt.Fatalf("a deadline of task %d, which is not here or has ended", w.task.ID)
+					}
+				}
+			},
+		})
+	})
+}

@@ -213,3 +213,14 @@ func TestPaceKnowsHowLongToWait(t *testing.T) {
 		t.Errorf("the deadline is 3s away, the wait %s", wait)
 	}
 }
+
+func TestAnExpiryWithoutARequestIsNoPoll(t *testing.T) {
+	t.Parallel()
+	task := target(func(p *db.PollTarget) { p.Left = -time.Second })
+	if c := changeOf(task, expireUnasked(task, Memory{}), nil, time.Hour); c.Polled || c.Status != db.Expired {
+		t.Errorf("%+v", c)
+	}
+	if c := changeOf(task, judge(task, Memory{}, time.Minute, nil, trouble(klingapi.Unreachable)), nil, time.Hour); !c.Polled {
+		t.Error("a request that failed is not recorded as a poll")
+	}
+}

@@ -1,0 +1,76 @@
+package deliver
+
+import (
+	"bytes"
+	"encoding/base64"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/keyring"
+	"github.com/klingwatch/klingwatch/metrics"
+)
+
+// A bug while sending must not take a slot of its receiver for ever.
+func TestAPanicWhileSendingFreesTheSlot(t *testing.T) {
+	t.Parallel()
+	s := &Sender{Config: Config{Webhooks: nil, Metrics: &metrics.New().Webhooks, Log: slog.New(slog.DiscardHandler)}, receivers: newReceivers()}
+	target := db.DeliveryTarget{URL: "https://app.example/hook", Tries: 1}
+	p, err := s.receivers.acquire(t.Context(), placeOf(target))
+	if err != nil {
+		t.Fatal(err)
+	}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("sending without a client does not panic")
+			}
+		}()
+		_, _, _ = s.send(t.Context(), target, p)
+	}()
+	if _, sending := s.receivers.survey(); sending != 0 {
+		t.Errorf("%d slots are taken", sending)
+	}
+}
+
+func TestAPassIsGivenBackOnce(t *testing.T) {
+	t.Parallel()
+	rs := newReceivers()
+	p, err := rs.acquire(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rs.release(p, answerGood, time.Millisecond, 0)
+	rs.cancel(p)
+	if _, sending := rs.survey(); sending != 0 {
+		t.Errorf("%d requests are on their way", sending)
+	}
+}
+
+// Every webhook waits for the key, and each is tried every minute.
+func TestAWrongKeyIsLoggedOnceForManyWebhooks(t *testing.T) {
+	t.Parallel()
+	ring := func(letter string) *keyring.Keyring {
+		k, err := keyring.Parse(base64.StdEncoding.EncodeToString([]byte(strings.Repeat(letter, 32))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	var out bytes.Buffer
+	s := &Sender{Config: Config{Keyring: ring("a"), Log: slog.New(slog.NewTextHandler(&out, nil))}}
+	stored := ring("b").Seal("whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI=")
+	for id := range int64(100) {
+		target := db.DeliveryTarget{ID: id, Secrets: []string{stored}}
+		_, err := s.message(target)
+		if err == nil {
+			t.Fatal("opened with another key")
+		}
+		s.logUnsigned(target, err)
+	}
+	if n := strings.Count(out.String(), "\n"); n != 1 || !strings.Contains(out.String(), "level=ERROR") {
+		t.Errorf("%d lines:\n%s", n, out.String())
+	}
+}
