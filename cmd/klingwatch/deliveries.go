@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -10,7 +9,7 @@ import (
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
-	"github.com/klingwatch/klingwatch/webhook"
+	"github.com/klingwatch/klingwatch/operate"
 )
 
 type deliveriesCommand struct {
@@ -42,22 +41,17 @@ func (l deliveriesList) Run(ctx context.Context, c *console) error {
 		if err != nil {
 			return fmt.Errorf("reading the deliveries: %w", err)
 		}
+		if l.JSON {
+			return printLines(c.out, deliveries)
+		}
 		var rows [][]string
 		for _, x := range deliveries {
-			if l.JSON {
-				if err := printJSON(c.out, x); err != nil {
-					return err
-				}
-				continue
-			}
 			rows = append(rows, []string{
 				strconv.FormatInt(x.ID, 10), x.Type, taskOf(x), x.State, strconv.Itoa(x.Attempts), ago(x.CreatedAt), when(x.NextAttemptAt), receiverOf(x),
 				cut(deref(x.LastError), 60),
 			})
 		}
-		if !l.JSON {
-			c.printTable([]string{"ID", "TYPE", "TASK", "STATE", "TRIES", "AGE", "NEXT", "RECEIVER", "WHY"}, rows)
-		}
+		c.printTable([]string{"ID", "TYPE", "TASK", "STATE", "TRIES", "AGE", "NEXT", "RECEIVER", "WHY"}, rows)
 		return nil
 	})
 }
@@ -81,66 +75,23 @@ type deliveriesShow struct {
 	JSON bool  `help:"Print one JSON object."`
 }
 
-// shownDelivery is a delivery with all that is known of it.
-type shownDelivery struct {
-	db.Delivery
-	Headers    [][2]string  `json:"request_headers"` // of the last attempt, or of the next; signatures are left out
-	Body       any          `json:"body"`
-	AttemptLog []db.Attempt `json:"attempt_log"`
-}
-
+// Run shows a delivery.
 func (s deliveriesShow) Run(ctx context.Context, c *console) error {
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
-		shown, body, err := loadDelivery(ctx, d, s.ID)
+		view, err := operate.ViewDelivery(ctx, d.Pool, s.ID, userAgent())
 		if err != nil {
-			return deliveryError(s.ID, err)
+			return err
 		}
 		if s.JSON {
-			return printJSON(c.out, shown)
+			return printJSON(c.out, view)
 		}
-		c.printDelivery(shown, body)
+		c.printDelivery(view)
 		return nil
 	})
 }
 
-func loadDelivery(ctx context.Context, d *database, id int64) (shown shownDelivery, body []byte, err error) {
-	if shown.Delivery, err = db.GetDelivery(ctx, d.Pool, id); err != nil {
-		return shown, nil, err
-	}
-	payload, thin, err := db.EventPayload(ctx, d.Pool, id)
-	if err != nil {
-		return shown, nil, err
-	}
-	if thin {
-		if payload, err = webhook.Thin(payload); err != nil {
-			return shown, nil, err
-		}
-	}
-	shown.Body = payload
-	if shown.AttemptLog, err = db.AttemptsOf(ctx, d.Pool, []int64{id}); err != nil {
-		return shown, nil, err
-	}
-	shown.Headers = requestHeaders(shown)
-	return shown, payload, nil
-}
-
-// requestHeaders are what a receiver gets, without the signatures.
-func requestHeaders(d shownDelivery) [][2]string {
-	timestamp := "(unix seconds of the attempt)"
-	if n := len(d.AttemptLog); n > 0 {
-		timestamp = strconv.FormatInt(d.AttemptLog[n-1].StartedAt.Unix(), 10)
-	}
-	return [][2]string{
-		{"content-type", "application/json"},
-		{"user-agent", "klingwatch/" + version()},
-		{"webhook-id", d.EventID},
-		{"webhook-timestamp", timestamp},
-		{"webhook-signature", "v1,(hidden) v1a,(hidden)"},
-	}
-}
-
 // printDelivery prints the request without its signature, and each attempt.
-func (c *console) printDelivery(d shownDelivery, body []byte) {
+func (c *console) printDelivery(d operate.DeliveryView) {
 	for _, field := range []struct{ name, value string }{
 		{"delivery", fmt.Sprintf("%d  %s", d.ID, d.Type)},
 		{"task", taskOf(d.Delivery)},
@@ -157,7 +108,7 @@ func (c *console) printDelivery(d shownDelivery, body []byte) {
 	for _, header := range d.Headers {
 		fmt.Fprintf(c.out, "%s: %s\n", header[0], header[1])
 	}
-	fmt.Fprintf(c.out, "\n%s\n", clean(string(body)))
+	fmt.Fprintf(c.out, "\n%s\n", clean(string(d.RawBody)))
 	for _, a := range d.AttemptLog {
 		fmt.Fprintf(c.out, "\nattempt %d, %s: %s\n", a.Attempt, when(&a.StartedAt), resultOf(a))
 		c.printField("  why", deref(a.Error))
@@ -201,29 +152,15 @@ type deliveriesCancel struct {
 	ID int64 `arg:"" help:"Number of the delivery."`
 }
 
+// Run cancels a delivery.
 func (x deliveriesCancel) Run(ctx context.Context, c *console) error {
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
-		canceled, err := db.CancelDelivery(ctx, d.Pool, x.ID)
-		if err != nil {
-			return deliveryError(x.ID, err)
-		}
-		if !canceled {
-			delivery, err := db.GetDelivery(ctx, d.Pool, x.ID)
-			if err != nil {
-				return deliveryError(x.ID, err)
-			}
-			return fmt.Errorf("delivery %d has ended already: %s", x.ID, delivery.State)
+		if err := operate.CancelDelivery(ctx, d.Pool, x.ID); err != nil {
+			return err
 		}
 		fmt.Fprintf(c.out, "delivery %d is canceled; a request that is on its way may still arrive\n", x.ID)
 		return nil
 	})
-}
-
-func deliveryError(id int64, err error) error {
-	if errors.Is(err, db.ErrNotFound) {
-		return fmt.Errorf("there is no delivery %d; see klingwatch deliveries list", id)
-	}
-	return fmt.Errorf("delivery %d: %w", id, err)
 }
 
 // moment is a time on the command line: a date, a time, or a distance to now.

@@ -42,7 +42,7 @@ func reachRelay(ctx context.Context, s settings) (r reached) {
 	if err != nil {
 		return reached{err: err}
 	}
-	req.Header.Set("User-Agent", "klingwatch/"+version())
+	req.Header.Set("User-Agent", userAgent())
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	defer transport.CloseIdleConnections()
 	r.sent = time.Now()

@@ -2,20 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"regexp"
-	"slices"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/klingwatch/klingwatch/db"
-	"github.com/klingwatch/klingwatch/ledger"
-	"github.com/klingwatch/klingwatch/webhook"
+	"github.com/klingwatch/klingwatch/operate"
 )
 
 type endpointsCommand struct {
@@ -37,72 +31,20 @@ type endpointsAdd struct {
 	Description string   `help:"A note for people." placeholder:"TEXT"`
 }
 
+// Run adds a receiver.
 func (e endpointsAdd) Run(ctx context.Context, c *console) error {
-	if err := webhook.CheckURL(e.URL); err != nil {
-		return fmt.Errorf("%q: %w", e.URL, err)
-	}
-	types, err := eventTypes(e.Events)
-	if err != nil {
-		return err
-	}
-	if len(types) == 0 {
-		types = webhook.TerminalTypes
-	}
-	actions, err := actionPaths(e.Actions)
-	if err != nil {
+	endpoint := operate.NewEndpoint{URL: e.URL, Events: e.Events, Actions: e.Actions, Thin: e.Thin, Description: e.Description}
+	if err := endpoint.Check(); err != nil {
 		return err
 	}
 	return withDatabase(ctx, c, func(s settings, d *database) error {
-		if err := ledger.CheckKeyring(ctx, d.Pool, s.keyring()); err != nil {
+		added, err := operate.AddEndpoint(ctx, d.Pool, s.keyring(), endpoint)
+		if err != nil {
 			return err
 		}
-		secret := webhook.NewSecret()
-		id, err := db.AddEndpoint(ctx, d.Pool, db.NewEndpoint{
-			URL: e.URL, EventTypes: types, Actions: actions, Thin: e.Thin, Description: e.Description, Secret: s.keyring().Seal(secret),
-		})
-		if err != nil {
-			return urlTaken(e.URL, fmt.Errorf("adding the receiver: %w", err))
-		}
-		fmt.Fprintf(c.out, "endpoint %d gets %s\nsigning secret: %s\ntry it: klingwatch endpoints ping %d\n", id, strings.Join(types, ", "), secret, id)
+		fmt.Fprintf(c.out, "endpoint %d gets %s\nsigning secret: %s\ntry it: klingwatch endpoints ping %d\n", added.ID, strings.Join(added.Events, ", "), added.Secret, added.ID)
 		return nil
 	})
-}
-
-// urlTaken says so where that is what went wrong.
-func urlTaken(url string, err error) error {
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) && pgErr.Code == "23505" {
-		return fmt.Errorf("%s is a receiver already; see klingwatch endpoints list", url)
-	}
-	return err
-}
-
-// eventTypes checks a choice of event types; nil for none.
-func eventTypes(chosen []string) ([]string, error) {
-	if slices.Equal(chosen, []string{"all"}) {
-		return webhook.Types, nil
-	}
-	for _, t := range chosen {
-		if !slices.Contains(webhook.Types, t) {
-			return nil, fmt.Errorf("--events: %q is not one of %s", t, strings.Join(webhook.Types, ", "))
-		}
-	}
-	return chosen, nil
-}
-
-var actionPath = regexp.MustCompile(`^[a-z0-9-]+(/[a-z0-9-]+){0,2}$`)
-
-// actionPaths checks a choice of tasks; "all" is the empty choice, nil none.
-func actionPaths(chosen []string) ([]string, error) {
-	if slices.Equal(chosen, []string{"all"}) {
-		return []string{}, nil
-	}
-	for _, path := range chosen {
-		if !actionPath.MatchString(path) {
-			return nil, fmt.Errorf("--actions: %q is neither an action like videos nor a path like videos/text2video", path)
-		}
-	}
-	return chosen, nil
 }
 
 type endpointsList struct {
@@ -115,14 +57,11 @@ func (e endpointsList) Run(ctx context.Context, c *console) error {
 		if err != nil {
 			return fmt.Errorf("reading the receivers: %w", err)
 		}
+		if e.JSON {
+			return printLines(c.out, endpoints)
+		}
 		var rows [][]string
 		for _, w := range endpoints {
-			if e.JSON {
-				if err := printJSON(c.out, w); err != nil {
-					return err
-				}
-				continue
-			}
 			state, why := "enabled", ""
 			switch {
 			case w.DisabledAt != nil:
@@ -139,9 +78,7 @@ func (e endpointsList) Run(ctx context.Context, c *console) error {
 			}
 			rows = append(rows, []string{strconv.FormatInt(w.ID, 10), state, strconv.Itoa(w.Waiting), w.URL, gets, why})
 		}
-		if !e.JSON {
-			c.printTable([]string{"ID", "STATE", "WAITING", "URL", "GETS", "WHY"}, rows)
-		}
+		c.printTable([]string{"ID", "STATE", "WAITING", "URL", "GETS", "WHY"}, rows)
 		return nil
 	})
 }
@@ -155,27 +92,15 @@ type endpointsEdit struct {
 	Description *string  `help:"A note for people." placeholder:"TEXT"`
 }
 
+// Run changes a receiver.
 func (e endpointsEdit) Run(ctx context.Context, c *console) error {
-	if e.URL != nil {
-		if err := webhook.CheckURL(*e.URL); err != nil {
-			return fmt.Errorf("%q: %w", *e.URL, err)
-		}
-	}
-	types, err := eventTypes(e.Events)
-	if err != nil {
+	edit := operate.EndpointEdit{URL: e.URL, Events: e.Events, Actions: e.Actions, Thin: e.Thin, Description: e.Description}
+	if err := edit.Check(); err != nil {
 		return err
-	}
-	actions, err := actionPaths(e.Actions)
-	if err != nil {
-		return err
-	}
-	if e.URL == nil && types == nil && actions == nil && e.Thin == nil && e.Description == nil {
-		return errors.New("say what to change: --url, --events, --actions, --thin or --description")
 	}
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
-		err := db.ChangeEndpoint(ctx, d.Pool, e.ID, db.EndpointChange{URL: e.URL, EventTypes: types, Actions: actions, Thin: e.Thin, Description: e.Description})
-		if err != nil {
-			return urlTaken(deref(e.URL), endpointError(e.ID, err))
+		if err := operate.EditEndpoint(ctx, d.Pool, e.ID, edit); err != nil {
+			return err
 		}
 		fmt.Fprintf(c.out, "endpoint %d is changed\n", e.ID)
 		return nil
@@ -195,13 +120,11 @@ type endpointsDisable struct {
 	ID int64 `arg:"" help:"Number of the receiver."`
 }
 
+// Run disables a receiver.
 func (e endpointsDisable) Run(ctx context.Context, c *console) error {
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
-		if _, err := db.GetEndpoint(ctx, d.Pool, e.ID); err != nil {
-			return endpointError(e.ID, err)
-		}
-		if _, err := db.DisableEndpoint(ctx, d.Pool, e.ID, "", "disabled by a person"); err != nil {
-			return endpointError(e.ID, err)
+		if err := operate.DisableEndpoint(ctx, d.Pool, e.ID); err != nil {
+			return err
 		}
 		fmt.Fprintf(c.out, "endpoint %d is disabled; its deliveries wait\n", e.ID)
 		return nil
@@ -212,25 +135,14 @@ type endpointsRemove struct {
 	ID int64 `arg:"" help:"Number of the receiver."`
 }
 
-// removeBatch keeps each deletion short.
-const removeBatch = 1000
-
+// Run removes a receiver.
 func (e endpointsRemove) Run(ctx context.Context, c *console) error {
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
-		endpoint, err := db.GetEndpoint(ctx, d.Pool, e.ID)
+		waiting, err := operate.RemoveEndpoint(ctx, d.Pool, e.ID)
 		if err != nil {
-			return endpointError(e.ID, err)
+			return err
 		}
-		if _, err := db.DisableEndpoint(ctx, d.Pool, e.ID, "", "it is being removed"); err != nil {
-			return endpointError(e.ID, err)
-		}
-		for done := false; !done; {
-			var err error
-			if done, err = db.RemoveEndpoint(ctx, d.Pool, e.ID, removeBatch); err != nil {
-				return endpointError(e.ID, err)
-			}
-		}
-		fmt.Fprintf(c.out, "endpoint %d is removed, with %d deliveries that had not arrived\n", e.ID, endpoint.Waiting)
+		fmt.Fprintf(c.out, "endpoint %d is removed, with %d deliveries that had not arrived\n", e.ID, waiting)
 		return nil
 	})
 }
@@ -239,27 +151,85 @@ type endpointsEnable struct {
 	ID int64 `arg:"" help:"Number of the receiver."`
 }
 
+// Run enables a receiver.
 func (e endpointsEnable) Run(ctx context.Context, c *console) error {
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
-		released := 0
-		err := d.inTx(ctx, func(tx pgx.Tx) (err error) {
-			if err = db.EnableEndpoint(ctx, tx, e.ID); err != nil {
-				return err
-			}
-			released, err = db.ReleaseDeliveries(ctx, tx, e.ID)
-			return err
-		})
+		released, err := operate.EnableEndpoint(ctx, d.Pool, e.ID)
 		if err != nil {
-			return endpointError(e.ID, err)
+			return err
 		}
 		fmt.Fprintf(c.out, "endpoint %d is enabled; %d waiting deliveries go out now\n", e.ID, released)
 		return nil
 	})
 }
 
-func endpointError(id int64, err error) error {
-	if errors.Is(err, db.ErrNotFound) {
-		return fmt.Errorf("there is no endpoint %d; see klingwatch endpoints list", id)
-	}
-	return fmt.Errorf("changing endpoint %d: %w", id, err)
+type endpointsPing struct {
+	Receiver string `arg:"" help:"Number of a receiver, or a URL, whose webhook is signed like one to a callback_url."`
+	JSON     bool   `help:"Print one JSON object."`
 }
+
+// Run sends from here, with the client and the keys that the service uses.
+func (p endpointsPing) Run(ctx context.Context, c *console) error {
+	return withDatabase(ctx, c, func(s settings, d *database) error {
+		client := s.webhooks()
+		defer client.Close()
+		result, err := operate.Ping(ctx, d.Pool, s.keyring(), client, p.Receiver)
+		if err != nil {
+			return err
+		}
+		if p.JSON {
+			err = printJSON(c.out, result)
+		} else {
+			c.printPing(result)
+		}
+		if err == nil && !result.Delivered {
+			err = quietError{}
+		}
+		return err
+	})
+}
+
+func (c *console) printPing(r operate.PingResult) {
+	answer := "no answer"
+	if r.StatusCode != 0 {
+		answer = "HTTP " + strconv.Itoa(r.StatusCode)
+	}
+	state := "delivered"
+	if !r.Delivered {
+		state = "wrong"
+	}
+	c.printField("receiver", r.URL)
+	c.printField("status", state)
+	c.printField("answer", answer)
+	c.printField("why", r.Error)
+	c.printField("address", r.RemoteAddr)
+	for _, step := range []struct {
+		name    string
+		seconds float64
+	}{{"DNS", r.DNSSeconds}, {"connect", r.ConnectSeconds}, {"TLS", r.TLSSeconds}, {"first byte", r.FirstByteSeconds}, {"in all", r.TotalSeconds}} {
+		if step.seconds > 0 {
+			c.printField(step.name, milliseconds(step.seconds))
+		}
+	}
+	c.printField("webhook-id", r.WebhookID)
+	c.printField("body", r.ResponseBody)
+	if r.Delivered || r.StatusCode == http.StatusUnauthorized || r.StatusCode == http.StatusForbidden {
+		fmt.Fprint(c.out, verification)
+	}
+}
+
+// verification shows receivers how a webhook is verified; docs/webhooks.md has
+// whole handlers.
+const verification = `
+Verify it with the whole secret (klingwatch keys show), whsec_ included, and the raw body:
+
+  Go      github.com/standard-webhooks/standard-webhooks/libraries/go
+          verifier, err := standardwebhooks.NewWebhook(os.Getenv("WEBHOOK_SECRET"))
+          err = verifier.Verify(body, r.Header)
+
+  Node    npm install standardwebhooks
+          const event = new Webhook(process.env.WEBHOOK_SECRET).verify(rawBody, req.headers)
+
+  Python  pip install standardwebhooks
+          event = Webhook(os.environ["WEBHOOK_SECRET"]).verify(request.get_data(), dict(request.headers))
+`

@@ -10,11 +10,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
 	"golang.org/x/term"
 
+	"github.com/klingwatch/klingwatch/operate"
 	"github.com/klingwatch/klingwatch/outbound"
 )
 
@@ -108,7 +110,18 @@ func fail(w io.Writer, err error) int {
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(w, "klingwatch: stopped")
 	default:
-		fmt.Fprintln(w, "klingwatch: "+outbound.Line(err.Error()))
+		fmt.Fprintln(w, "klingwatch: "+outbound.Line(asFlag(err).Error()))
 	}
 	return exitError
+}
+
+// asFlag names the field of a refused input as the flag that it came from.
+func asFlag(err error) error {
+	refused, ok := errors.AsType[*operate.Error](err)
+	if !ok || refused.Field == "" {
+		return err
+	}
+	named := *refused
+	named.Field = "--" + strings.ReplaceAll(named.Field, "_", "-")
+	return &named
 }

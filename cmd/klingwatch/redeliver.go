@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/operate"
 )
 
 type deliveriesRedeliver struct {
@@ -24,85 +25,73 @@ type deliveriesRedeliver struct {
 // Run makes one delivery due, or begins a bulk redelivery, which a running
 // service works off.
 func (r deliveriesRedeliver) Run(ctx context.Context, c *console) error {
-	bulk := r.Endpoint != nil || !r.Since.IsZero()
+	many := r.Endpoint != nil || !r.Since.IsZero()
 	switch {
-	case r.ID != 0 && bulk:
+	case r.ID != 0 && many:
 		return errors.New("give either the number of one delivery or flags that choose many")
-	case r.ID == 0 && !bulk:
+	case r.ID == 0 && !many:
 		return errors.New("choose what to send again: the number of a delivery, --endpoint or --since")
-	case !r.Until.IsZero() && !r.Until.After(r.Since.Time):
-		return errors.New("--until must be later than --since")
-	case r.PerSecond < 1 || r.PerSecond > 500:
-		return fmt.Errorf("--per-second must be from 1 to 500, not %d", r.PerSecond)
 	}
-	for _, state := range r.State {
-		if state != db.DeliveryExhausted && state != db.DeliveryDelivered && state != db.DeliveryCanceled {
-			return fmt.Errorf("--state must be exhausted, delivered or canceled, not %q", state)
+	bulk := operate.Bulk{Endpoint: r.Endpoint, Since: r.Since.Time, Until: r.Until.Time, States: r.State, PerSecond: r.PerSecond}
+	if many {
+		if err := bulk.Check(); err != nil {
+			return err
 		}
 	}
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
-		if r.ID != 0 {
-			return redeliverOne(ctx, c, d, r.ID)
+		if many {
+			return r.redeliverMany(ctx, c, d, bulk)
 		}
-		return r.redeliverMany(ctx, c, d)
+		return redeliverOne(ctx, c, d, r.ID)
 	})
 }
 
 func redeliverOne(ctx context.Context, c *console, d *database, id int64) error {
-	now, err := db.Redeliver(ctx, d.Pool, id)
+	again, err := operate.Redeliver(ctx, d.Pool, id)
 	if err != nil {
-		return deliveryError(id, err)
+		return err
 	}
-	if now.Waits {
-		fmt.Fprintf(c.out, "delivery %d waits: endpoint %d is disabled\n", id, deref(now.Endpoint))
+	if again.Waits {
+		fmt.Fprintf(c.out, "delivery %d waits: endpoint %d is disabled\n", id, deref(again.Endpoint))
 		return nil
 	}
-	fmt.Fprintf(c.out, "delivery %d is due now, to %s\n", id, clean(now.URL))
+	fmt.Fprintf(c.out, "delivery %d is due now, to %s\n", id, clean(again.URL))
 	return c.hintIdle(ctx, d)
 }
 
-func (r deliveriesRedeliver) redeliverMany(ctx context.Context, c *console, d *database) error {
-	if r.Endpoint != nil {
-		if _, err := db.GetEndpoint(ctx, d.Pool, *r.Endpoint); err != nil {
-			return endpointError(*r.Endpoint, err)
-		}
-	}
-	wanted := db.NewRedelivery{Endpoint: r.Endpoint, Since: r.Since.Time, States: r.State, PerSecond: r.PerSecond}
-	if !r.Until.IsZero() {
-		wanted.Until = &r.Until.Time
-	}
-	bulk, err := db.AddRedelivery(ctx, d.Pool, wanted)
+func (r deliveriesRedeliver) redeliverMany(ctx context.Context, c *console, d *database, bulk operate.Bulk) error {
+	begun, err := operate.RedeliverMany(ctx, d.Pool, bulk)
 	if err != nil {
-		return fmt.Errorf("beginning the redelivery: %w", err)
+		return err
 	}
-	fmt.Fprintf(c.out, "redelivery %d: %d deliveries become due, %d per second; see klingwatch deliveries progress\n", bulk.ID, bulk.Matched, bulk.PerSecond)
+	fmt.Fprintf(c.out, "redelivery %d: %d deliveries become due, %d per second; see klingwatch deliveries progress\n", begun.ID, begun.Matched, begun.PerSecond)
 	if err := c.hintIdle(ctx, d); err != nil || !r.Wait {
 		return err
 	}
-	return followRedelivery(ctx, c, d, bulk)
+	return followRedelivery(ctx, c, d, begun)
 }
+
+// progressLook is how often a command looks at the progress of others.
+const progressLook = 250 * time.Millisecond
 
 // followRedelivery waits until a running service has made all of them due.
 func followRedelivery(ctx context.Context, c *console, d *database, bulk db.Redelivery) error {
 	p := c.newProgress(int(bulk.Matched), "due again")
 	defer p.end()
 	for {
-		now, err := db.ListRedeliveries(ctx, d.Pool, bulk.ID, 1)
+		now, err := operate.ViewRedelivery(ctx, d.Pool, bulk.ID)
 		if err != nil {
-			return fmt.Errorf("reading the progress: %w", err)
+			return err
 		}
-		if len(now) == 0 {
-			return errors.New("the endpoint of the redelivery was deleted")
-		}
-		p.set(int(now[0].Redelivered), fmt.Sprintf("%d of %d are due", now[0].Redelivered, bulk.Matched))
-		if now[0].FinishedAt != nil {
-			p.line("%d deliveries are due", now[0].Redelivered)
+		p.set(int(now.Redelivered), fmt.Sprintf("%d of %d are due", now.Redelivered, bulk.Matched))
+		if now.FinishedAt != nil {
+			p.line("%d deliveries are due", now.Redelivered)
 			return nil
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(waitInterval):
+		case <-time.After(progressLook):
 		}
 	}
 }
@@ -119,13 +108,11 @@ type deliveriesStop struct {
 	ID int64 `arg:"" help:"Number of the bulk redelivery."`
 }
 
+// Run stops a bulk redelivery.
 func (x deliveriesStop) Run(ctx context.Context, c *console) error {
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
-		if err := db.StopRedelivery(ctx, d.Pool, x.ID); err != nil {
-			if errors.Is(err, db.ErrNotFound) {
-				return fmt.Errorf("no redelivery %d is under way; see klingwatch deliveries progress", x.ID)
-			}
-			return fmt.Errorf("stopping redelivery %d: %w", x.ID, err)
+		if err := operate.StopRedelivery(ctx, d.Pool, x.ID); err != nil {
+			return err
 		}
 		fmt.Fprintf(c.out, "redelivery %d is stopped; what is due already goes out\n", x.ID)
 		return nil
@@ -144,14 +131,11 @@ func (x deliveriesProgress) Run(ctx context.Context, c *console) error {
 		if err != nil {
 			return fmt.Errorf("reading the redeliveries: %w", err)
 		}
+		if x.JSON {
+			return printLines(c.out, list)
+		}
 		var rows [][]string
 		for _, r := range list {
-			if x.JSON {
-				if err := printJSON(c.out, r); err != nil {
-					return err
-				}
-				continue
-			}
 			state := "under way"
 			if r.FinishedAt != nil {
 				state = "finished"
@@ -165,9 +149,7 @@ func (x deliveriesProgress) Run(ctx context.Context, c *console) error {
 				sinceText(r.Since), r.Until.Local().Format(time.DateTime), strconv.Itoa(r.PerSecond),
 			})
 		}
-		if !x.JSON {
-			c.printTable([]string{"ID", "STATE", "DUE", "ENDPOINT", "STATES", "SINCE", "UNTIL", "PER SECOND"}, rows)
-		}
+		c.printTable([]string{"ID", "STATE", "DUE", "ENDPOINT", "STATES", "SINCE", "UNTIL", "PER SECOND"}, rows)
 		return nil
 	})
 }

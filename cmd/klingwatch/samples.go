@@ -107,7 +107,7 @@ func (d *devStack) follow(ctx context.Context, c *console, tasks []sampleTask) (
 		select {
 		case <-ctx.Done():
 			return false, ctx.Err()
-		case <-time.After(waitInterval):
+		case <-time.After(progressLook):
 		}
 	}
 	p.end()

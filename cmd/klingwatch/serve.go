@@ -14,6 +14,7 @@ import (
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/metrics"
 	"github.com/klingwatch/klingwatch/migrations"
+	"github.com/klingwatch/klingwatch/operate"
 	"github.com/klingwatch/klingwatch/tracing"
 	"github.com/klingwatch/klingwatch/web"
 	"github.com/klingwatch/klingwatch/worker"
@@ -92,7 +93,7 @@ func listen(ctx context.Context, setting, addr string) (net.Listener, error) {
 func serve(ctx context.Context, s settings, listener net.Listener, d *database, m *metrics.Metrics, log *slog.Logger, w *worker.Worker) error {
 	var draining atomic.Bool
 	server := &http.Server{
-		Handler:           web.Handler(readiness(d, w, &draining), m.Handler(), func(ctx context.Context) ([]string, error) { return publicKeys(ctx, s, d) }),
+		Handler:           web.Handler(readiness(d, w, &draining), m.Handler(), func(ctx context.Context) ([]string, error) { return operate.PublicKeys(ctx, d.Pool, s.keyring()) }),
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}

@@ -192,7 +192,7 @@ func (s settings) relay() (*klingapi.Client, error) {
 	}
 	client, err := klingapi.New(klingapi.Config{
 		BaseURL: s.BaseURL, PathPrefix: s.PathPrefix, Credential: credential,
-		Timeout: s.PollTimeout, UserAgent: "klingwatch/" + version(),
+		Timeout: s.PollTimeout, UserAgent: userAgent(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("KLING_BASE_URL or KLING_PATH_PREFIX: %w", err)
@@ -218,7 +218,7 @@ func (s settings) credential() (klingapi.Credential, error) {
 
 func (s settings) webhooks() *webhook.Client {
 	networks, _ := outbound.ParseNetworks(s.AllowNetworks) // check has parsed it
-	return webhook.NewClient(webhook.Config{Timeout: s.WebhookTimeout, AllowNetworks: networks, UserAgent: "klingwatch/" + version()})
+	return webhook.NewClient(webhook.Config{Timeout: s.WebhookTimeout, AllowNetworks: networks, UserAgent: userAgent()})
 }
 
 // keyring opens and seals the stored signing secrets.

@@ -10,7 +10,7 @@ import (
 	"charm.land/lipgloss/v2"
 
 	"github.com/klingwatch/klingwatch/db"
-	"github.com/klingwatch/klingwatch/schedule"
+	"github.com/klingwatch/klingwatch/operate"
 )
 
 type showCommand struct {
@@ -18,51 +18,27 @@ type showCommand struct {
 	JSON bool   `help:"Print one JSON object per task."`
 }
 
-// shownTask is a task with everything that belongs to it.
-type shownTask struct {
-	db.Task
-	Expected   *expected      `json:"expected"` // null for a task that has ended, and where too few are known
-	Outputs    []db.Output    `json:"outputs"`
-	Events     []db.Event     `json:"events"`
-	Deliveries []taskDelivery `json:"deliveries"`
-}
-
-// taskDelivery is a delivery with its attempts.
-type taskDelivery struct {
-	db.Delivery
-	AttemptLog []db.Attempt `json:"attempt_log"`
-}
-
-// expected is when a running task ends, going by recent ones of its kind.
-type expected struct {
-	P50 time.Time `json:"p50"` // half of those that got this old have ended by then
-	P90 time.Time `json:"p90"` // nine tenths
-}
-
+// Run shows all that is known of the tasks with an id.
 func (s showCommand) Run(ctx context.Context, c *console) error {
 	return withDatabase(ctx, c, func(set settings, d *database) error {
-		tasks, err := db.FindTasks(ctx, d.Pool, s.ID)
+		tasks, err := operate.FindTasks(ctx, d.Pool, s.ID)
 		if err != nil {
-			return fmt.Errorf("reading the task: %w", err)
-		}
-		if len(tasks) == 0 {
-			return fmt.Errorf("no task has the id %q, neither ours nor the provider's", s.ID)
+			return err
 		}
 		if err := c.hintPaused(ctx, d); err != nil {
 			return err
 		}
-		learned, err := schedule.LearnSchedules(ctx, d.Pool, set.PollInterval)
+		schedules, err := operate.LearnSchedules(ctx, d.Pool, set.PollInterval)
 		if err != nil {
-			fmt.Fprintln(c.err, "the expected end is not known:", err)
+			fmt.Fprintln(c.err, "the expected end is not known:", clean(err.Error()))
 		}
 		for i, task := range tasks {
-			shown, err := load(ctx, d, task)
+			view, err := operate.ViewTask(ctx, d.Pool, task, schedules)
 			if err != nil {
-				return fmt.Errorf("reading the task: %w", err)
+				return err
 			}
-			shown.Expected = expect(task, learned)
 			if s.JSON {
-				if err := printJSON(c.out, shown); err != nil {
+				if err := printJSON(c.out, view); err != nil {
 					return err
 				}
 				continue
@@ -70,60 +46,14 @@ func (s showCommand) Run(ctx context.Context, c *console) error {
 			if i > 0 {
 				fmt.Fprintln(c.out)
 			}
-			c.printTask(shown)
+			c.printTask(view)
 		}
 		return nil
 	})
 }
 
-// expect tells when a running task ends; nil where that is not known.
-func expect(task db.Task, learned map[schedule.TaskType]*schedule.Schedule) *expected {
-	known := learned[schedule.TaskType{Action: task.Action, Action2: task.Action2}]
-	if known == nil || db.Terminal(task.Status) {
-		return nil
-	}
-	now := time.Now()
-	p50, ok50 := known.Remaining(now.Sub(task.CreatedAt), 0.5)
-	p90, ok90 := known.Remaining(now.Sub(task.CreatedAt), 0.9)
-	if !ok50 || !ok90 {
-		return nil
-	}
-	return &expected{P50: now.Add(p50), P90: now.Add(p90)}
-}
-
-func load(ctx context.Context, d *database, task db.Task) (shown shownTask, err error) {
-	shown.Task = task
-	if shown.Outputs, err = db.OutputsOfTask(ctx, d.Pool, task.ID); err != nil {
-		return shown, err
-	}
-	if shown.Events, err = db.EventsOfTask(ctx, d.Pool, task.ID); err != nil {
-		return shown, err
-	}
-	shown.Deliveries, err = loadDeliveries(ctx, d, task.ID)
-	return shown, err
-}
-
-// loadDeliveries reads a task's deliveries with their attempts.
-func loadDeliveries(ctx context.Context, d *database, task int64) ([]taskDelivery, error) {
-	deliveries, err := db.DeliveriesOfTask(ctx, d.Pool, task)
-	if err != nil {
-		return nil, err
-	}
-	ids, loaded := make([]int64, len(deliveries)), make([]taskDelivery, len(deliveries))
-	place := map[int64]int{}
-	for i, delivery := range deliveries {
-		ids[i], loaded[i], place[delivery.ID] = delivery.ID, taskDelivery{delivery, []db.Attempt{}}, i
-	}
-	attempts, err := db.AttemptsOf(ctx, d.Pool, ids)
-	for _, a := range attempts {
-		at := &loaded[place[a.Delivery]]
-		at.AttemptLog = append(at.AttemptLog, a)
-	}
-	return loaded, err
-}
-
 // printTask prints what is known, for people; empty fields are left out.
-func (c *console) printTask(t shownTask) {
+func (c *console) printTask(t operate.TaskView) {
 	for _, field := range []struct{ name, value string }{
 		{"task", fmt.Sprintf("%d  %s/%s  %s", t.ID, t.Action, t.Action2, t.TaskID)},
 		{"status", t.Status},
@@ -136,7 +66,7 @@ func (c *console) printTask(t shownTask) {
 		{"submitted", when(t.SubmittedAt)},
 		{"processing", when(t.ProcessingAt)},
 		{"finished", when(t.FinishedAt)},
-		{"expected", t.Expected.String()},
+		{"expected", expectedText(t.Expected)},
 		{"deadline", when(t.DeadlineAt)},
 		{"polls", strconv.Itoa(t.Polls)},
 		{"last poll", when(t.LastPolledAt)},
@@ -168,15 +98,15 @@ func (c *console) printTask(t shownTask) {
 	}
 }
 
-// String tells both times, or nothing.
-func (e *expected) String() string {
+// expectedText shows both times, or nothing.
+func expectedText(e *operate.Expected) string {
 	if e == nil {
 		return ""
 	}
 	return fmt.Sprintf("half of such tasks end by %s, nine tenths by %s", when(&e.P50), when(&e.P90))
 }
 
-func (c *console) printDeliveries(deliveries []taskDelivery) {
+func (c *console) printDeliveries(deliveries []operate.TaskDelivery) {
 	var rows [][]string
 	for _, d := range deliveries {
 		rows = append(rows, []string{strconv.FormatInt(d.ID, 10), d.Type, d.State, when(d.NextAttemptAt), d.URL})

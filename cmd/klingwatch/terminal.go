@@ -74,7 +74,17 @@ func printJSON(w io.Writer, v any) error {
 	return encoder.Encode(v)
 }
 
-// progress tells how far something is: a bar on a terminal, lines in a pipe.
+// printLines prints one object per line.
+func printLines[T any](w io.Writer, list []T) error {
+	for _, v := range list {
+		if err := printJSON(w, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// progress shows how far something is: a bar on a terminal, lines in a pipe.
 type progress struct {
 	w   io.Writer
 	bar *progressbar.ProgressBar

@@ -20,6 +20,9 @@ func version() string {
 	return "(devel)"
 }
 
+// userAgent is how klingwatch introduces itself to relays and receivers.
+func userAgent() string { return "klingwatch/" + version() }
+
 type versionCommand struct{}
 
 func (versionCommand) Run(c *console) error {

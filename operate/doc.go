@@ -1,0 +1,23 @@
+// Package operate is what people and apps ask klingwatch for: track, cancel and
+// retry tasks, look at them, redeliver webhooks, manage endpoints and keys. The
+// command line, the HTTP API and the pages all call it, so that an action exists
+// once and answers the same everywhere.
+//
+//	tracked, err := operate.Track(ctx, pool, []db.NewTask{{TaskID: "CjMT7W...", Action: "videos", Action2: "text2video"}})
+//	task, err := operate.FindTask(ctx, pool, "CjMT7W...")
+//	err = operate.Cancel(ctx, pool, task, deadline)
+//	if e, ok := errors.AsType[*operate.Error](err); ok && e.Code == operate.Conflict {
+//		// it has ended already
+//	}
+//
+// Functions take a pool; an action is one transaction. An answer "no" is an
+// *Error with a code; any other error is trouble with the database.
+//
+//	task.go      track, find, cancel, retry, wait
+//	view.go      all that is known of a task, of a delivery
+//	endpoint.go  receivers of every task's events
+//	delivery.go  webhooks again, or not any more
+//	key.go       the keys that sign webhooks
+//	ping.go      a test webhook
+//	service.go   who works on the database, what is paused
+package operate

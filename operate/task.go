@@ -1,0 +1,147 @@
+package operate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/ledger"
+	"github.com/klingwatch/klingwatch/webhook"
+)
+
+// Track inserts all tasks or none, and returns what became of each, in their
+// order. It returns an *Error that names the first task that is refused.
+func Track(ctx context.Context, pool *pgxpool.Pool, tasks []db.NewTask) ([]ledger.Tracked, error) {
+	if err := CheckTasks(tasks); err != nil {
+		return nil, err
+	}
+	tracked, err := ledger.Track(ctx, pool, tasks)
+	refused, isRefusal := errors.AsType[*ledger.RefusedError](err)
+	pgErr, isPg := errors.AsType[*pgconn.PgError](err)
+	if isRefusal && isPg && pgErr.ConstraintName != "" { // a constraint's name is a sentence
+		return nil, invalid("", "task %q was refused, nothing was tracked: %s", refused.TaskID, pgErr.ConstraintName)
+	}
+	return tracked, err
+}
+
+// CheckTasks returns an *Error for what the database would not refuse, or not as
+// clearly.
+func CheckTasks(tasks []db.NewTask) error {
+	for _, t := range tasks {
+		if t.CallbackURL != nil {
+			if err := webhook.CheckURL(*t.CallbackURL); err != nil {
+				return invalid("callback_url", "cannot be used: %s", err)
+			}
+		}
+		var object map[string]any
+		if t.Metadata != nil && (json.Unmarshal(t.Metadata, &object) != nil || object == nil) {
+			return invalid("metadata", `is not a JSON object like {"user": 42}`)
+		}
+		if t.DeadlineIn != nil && *t.DeadlineIn <= 0 {
+			return invalid("deadline", "must be more than 0, not %s", *t.DeadlineIn)
+		}
+	}
+	return nil
+}
+
+// FindTasks returns the tasks with our id or the provider's id, oldest first: the
+// same one may be tracked under several paths.
+func FindTasks(ctx context.Context, pool *pgxpool.Pool, id string) ([]db.Task, error) {
+	tasks, err := db.FindTasks(ctx, pool, id)
+	if err != nil {
+		return nil, fmt.Errorf("reading the task: %w", err)
+	}
+	if len(tasks) == 0 {
+		return nil, refuse(NotFound, "", "no task has the id %q, neither ours nor the provider's", id)
+	}
+	return tasks, nil
+}
+
+// FindTask returns the one task that an id means. Our own id comes first: a
+// provider's id that is a number may be another task's.
+func FindTask(ctx context.Context, pool *pgxpool.Pool, id string) (db.Task, error) {
+	tasks, err := FindTasks(ctx, pool, id)
+	if err != nil {
+		return db.Task{}, err
+	}
+	for _, task := range tasks {
+		if strconv.FormatInt(task.ID, 10) == id {
+			return task, nil
+		}
+	}
+	if len(tasks) > 1 {
+		return db.Task{}, refuse(Ambiguous, "", "%d tasks have the id %q: give our id, see klingwatch show %s", len(tasks), id, id)
+	}
+	return tasks[0], nil
+}
+
+// Cancel stops tracking a task; the provider goes on with it. deadline is that of
+// tasks that have none of their own.
+func Cancel(ctx context.Context, pool *pgxpool.Pool, task db.Task, deadline time.Duration) error {
+	err := ledger.Cancel(ctx, pool, task.ID, deadline)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ledger.ErrEnded):
+		return refuse(Conflict, "", "task %d: %s", task.ID, err)
+	}
+	return missing(err, "task", task.ID, "canceling", "")
+}
+
+// Retry asks again at once about a task that has ended, with a new deadline.
+func Retry(ctx context.Context, pool *pgxpool.Pool, task db.Task, deadline time.Duration) error {
+	err := ledger.Reopen(ctx, pool, task.ID, deadline)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ledger.ErrOpen):
+		return refuse(Conflict, "", "task %d is %s and being tracked: there is nothing to retry", task.ID, task.Status)
+	case errors.Is(err, ledger.ErrCanceled):
+		return refuse(Conflict, "", "task %d was canceled by a person: delete the row and insert it again to track it", task.ID)
+	}
+	return missing(err, "task", task.ID, "retrying", "")
+}
+
+// waitLook is how often Wait looks at the tasks.
+const waitLook = 250 * time.Millisecond
+
+// Wait returns when all tasks, by our ids, are terminal or deleted, or ctx ends.
+// It calls ended for each of them once; Status is "" for one that was deleted.
+func Wait(ctx context.Context, pool *pgxpool.Pool, ids []int64, ended func(db.TaskStatus)) error {
+	open := slices.Compact(slices.Sorted(slices.Values(ids)))
+	for {
+		found, err := db.StatusesOf(ctx, pool, open)
+		if err != nil {
+			return fmt.Errorf("reading the tasks: %w", err)
+		}
+		byID := make(map[int64]db.TaskStatus, len(found))
+		for _, task := range found {
+			byID[task.ID] = task
+		}
+		open = slices.DeleteFunc(open, func(id int64) bool {
+			task, there := byID[id]
+			if there && !db.Terminal(task.Status) {
+				return false
+			}
+			task.ID = id
+			ended(task)
+			return true
+		})
+		if len(open) == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(waitLook):
+		}
+	}
+}
