@@ -32,7 +32,8 @@ type Migration struct {
 
 // Up applies what is pending and returns it, in order. It returns
 // ErrNewerDatabase for a database that this binary does not know. It needs one
-// connection of the pool; several processes may call it at once.
+// connection of the pool, and opens its own for River's tables; several processes
+// may call it at once.
 func Up(ctx context.Context, pool *pgxpool.Pool) (applied []Migration, err error) {
 	conn, err := pool.Acquire(ctx)
 	if err != nil {
@@ -51,7 +52,7 @@ func Up(ctx context.Context, pool *pgxpool.Pool) (applied []Migration, err error
 	if err := createSchema(ctx, conn.Conn()); err != nil {
 		return nil, err
 	}
-	if err := applyRivers(ctx, conn.Conn()); err != nil {
+	if err := applyRivers(ctx, pool); err != nil {
 		return nil, err
 	}
 	if err := applyOurs(ctx, conn.Conn()); err != nil {
@@ -80,7 +81,7 @@ func Pending(ctx context.Context, q Querier) ([]Migration, error) {
 	if err != nil {
 		return nil, err
 	}
-	river, err := riverMigrator()
+	river, err := riverMigrator(nil)
 	if err != nil {
 		return nil, err
 	}

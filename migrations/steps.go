@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
 )
@@ -40,23 +41,27 @@ const (
 	lockPause = time.Second
 )
 
-// applyRivers brings River's tables to the version of the library, each step in
-// a transaction of its own: a later one may use an enum value that an earlier
-// one adds.
-func applyRivers(ctx context.Context, conn *pgx.Conn) error {
-	migrator, err := riverMigrator()
+// applyRivers brings River's tables to the version of the library, over
+// connections of its own: the caller's pool may have none to spare.
+func applyRivers(ctx context.Context, pool *pgxpool.Pool) error {
+	cfg := pool.Config()
+	cfg.MaxConns = 2 // its transaction and its record of it
+	cfg.ConnConfig.RuntimeParams["lock_timeout"] = strconv.FormatInt(lockWait.Milliseconds(), 10)
+	own, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("connecting for River's tables: %w", err)
+	}
+	defer own.Close()
+	migrator, err := riverMigrator(own)
 	if err != nil {
 		return err
 	}
-	for done := false; !done; {
-		err := inStep(ctx, conn, func(tx pgx.Tx) error {
-			result, err := migrator.MigrateTx(ctx, tx, rivermigrate.DirectionUp, &rivermigrate.MigrateOpts{MaxSteps: 1})
-			done = err == nil && len(result.Versions) == 0
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("migrating River's tables: %w", err)
-		}
+	err = untilUnlocked(ctx, func() error {
+		_, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("migrating River's tables: %w", err)
 	}
 	return nil
 }
@@ -131,18 +136,25 @@ func (s step) applyAlone(ctx context.Context, conn *pgx.Conn, statements string)
 // inStep runs work in a transaction that does not wait long for locks, and
 // again where somebody holds one.
 func inStep(ctx context.Context, conn *pgx.Conn, work func(pgx.Tx) error) error {
-	for try := 1; ; try++ {
-		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+	return untilUnlocked(ctx, func() error {
+		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, `select set_config('lock_timeout', $1, true)`, fmt.Sprintf("%dms", lockWait.Milliseconds())); err != nil {
 				return err
 			}
 			return work(tx)
 		})
+	})
+}
+
+// untilUnlocked tries for a minute to do what fails because somebody holds a lock.
+func untilUnlocked(ctx context.Context, try func() error) error {
+	for n := 1; ; n++ {
+		err := try()
 		pgErr, ok := errors.AsType[*pgconn.PgError](err)
 		if !ok || pgErr.Code != lockNotAvailable {
 			return err
 		}
-		if try == lockTries {
+		if n == lockTries {
 			return fmt.Errorf("somebody has kept a table locked for %s; see pg_locks, end that session and try again: %w",
 				lockTries*(lockWait+lockPause), err)
 		}
@@ -179,9 +191,9 @@ func ours() ([]step, error) {
 	return steps, nil
 }
 
-// riverMigrator needs no pool: it is only handed transactions.
-func riverMigrator() (*rivermigrate.Migrator[pgx.Tx], error) {
-	m, err := rivermigrate.New(riverpgxv5.New(nil), &rivermigrate.Config{
+// riverMigrator works on a pool; without one it only knows the versions.
+func riverMigrator(pool *pgxpool.Pool) (*rivermigrate.Migrator[pgx.Tx], error) {
+	m, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{
 		Schema: Schema,
 		Logger: slog.New(slog.DiscardHandler), // the caller reports what was applied
 	})

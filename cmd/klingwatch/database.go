@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/klingwatch/klingwatch/db"
@@ -139,9 +138,4 @@ func names(list []migrations.Migration) string {
 		}
 	}
 	return strings.Join(out, ", ")
-}
-
-// inTx runs work in one transaction.
-func (d *database) inTx(ctx context.Context, work func(pgx.Tx) error) error {
-	return pgx.BeginFunc(ctx, d.Pool, work)
 }

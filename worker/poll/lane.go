@@ -75,9 +75,9 @@ func (l *Lane) EmptyBurst() { l.limiter.AllowN(time.Now(), l.limiter.Burst()) }
 func burstOf(limit float64) int { return max(1, int(limit/50)) }
 
 // logGate reports that the relay as a whole is in trouble, or no longer.
-func (l *Lane) logGate(answer error) {
-	if relayInTrouble(answer) {
-		l.Log.Warn("the relay is in trouble, all polling slows down", "reason", outbound.LogLine(answer.Error()))
+func (l *Lane) logGate(err error) {
+	if relayInTrouble(err) {
+		l.Log.Warn("the relay is in trouble, all polling slows down", "reason", outbound.LogLine(err.Error()))
 		return
 	}
 	l.Log.Info("the relay answers again")

@@ -96,17 +96,17 @@ func (l *Lane) returnProbe(w *Watched) {
 	}
 }
 
-// notePauses pauses or resumes by the answer to a request about a task that was
-// made with a credential.
-func (l *Lane) notePauses(ctx context.Context, task int64, credential string, probe bool, answer error) error {
-	apiErr, isErr := errors.AsType[*klingapi.Error](answer)
+// notePauses pauses or resumes polling by how a request about a task ended that
+// was made with a credential; err is nil where it was answered.
+func (l *Lane) notePauses(ctx context.Context, task int64, credential string, probe bool, err error) error {
+	apiErr, isErr := errors.AsType[*klingapi.Error](err)
 	refusal := isErr && apiErr.Kind == klingapi.Refused
 	l.pause.mu.Lock()
 	defer l.pause.mu.Unlock()
 	switch {
 	case refusal && l.credentialRefused(task, apiErr):
 		return l.beginPause(ctx, credential, apiErr)
-	case !refusal && !relayInTrouble(answer):
+	case !refusal && !relayInTrouble(err):
 		l.pause.forbidden = nil
 		if probe && l.pause.credential == credential {
 			if err := db.ResumePolling(ctx, l.Pool, credential); err != nil {

@@ -182,7 +182,7 @@ func (p *Poller) ask(w *Watched) {
 		p.TestHook(w.task.ID, w.due, begun)
 	}
 	credential := p.Relay.Credential()
-	reply, answer := p.Relay.GetTask(p.asking, klingapi.Ref{Action: w.task.Action, Action2: w.task.Action2, TaskID: w.task.TaskID})
+	reply, err := p.Relay.GetTask(p.asking, klingapi.Ref{Action: w.task.Action, Action2: w.task.Action2, TaskID: w.task.TaskID})
 	now := time.Now()
 	if p.asking.Err() != nil {
 		p.gate.cancel(w.ticket)
@@ -191,21 +191,21 @@ func (p *Poller) ask(w *Watched) {
 		return
 	}
 	p.Metrics.PollSeconds.Observe(now.Sub(begun).Seconds())
-	if p.gate.report(w.ticket, w.task.ID, answer, now) {
-		p.logGate(answer)
+	if p.gate.report(w.ticket, w.task.ID, err, now) {
+		p.logGate(err)
 	}
-	if err := p.notePauses(p.asking, w.task.ID, credential, w.probe, answer); err != nil {
-		p.Log.Warn("pausing or resuming by an answer", "error", err.Error())
+	if failed := p.notePauses(p.asking, w.task.ID, credential, w.probe, err); failed != nil {
+		p.Log.Warn("pausing or resuming polling", "error", failed.Error())
 	}
 	task := w.now(now)
-	v := judge(task, w.memory, p.NotFoundGrace, reply, answer)
+	v := judge(task, w.memory, p.NotFoundGrace, reply, err)
 	p.count(task, v, reply)
 	r := p.newResult(w, v, reply, now)
 	if r.change == nil && r.trouble == nil {
 		p.written(r, true, nil)
 		return
 	}
-	p.tracePoll(r, begun, now, answer)
+	p.tracePoll(r, begun, now, err)
 	p.writer.Add(r)
 }
 

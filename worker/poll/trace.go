@@ -29,7 +29,7 @@ type spans struct {
 }
 
 // tracePoll makes the span of a poll that is about to be written, after the fact.
-func (l *Lane) tracePoll(r *pollResult, begun, answered time.Time, answer error) {
+func (l *Lane) tracePoll(r *pollResult, begun, answered time.Time, err error) {
 	if l.Tracer == nil {
 		return
 	}
@@ -38,11 +38,11 @@ func (l *Lane) tracePoll(r *pollResult, begun, answered time.Time, answer error)
 			attribute.String("http.request.method", "GET"),
 			attribute.String("klingwatch.outcome", string(r.verdict.outcome)),
 			attribute.Int("klingwatch.polls", r.verdict.memory.Polls))...))
-	if status := httpStatus(r.reply, answer); status != 0 {
+	if status := httpStatus(r.reply, err); status != 0 {
 		span.SetAttributes(attribute.Int("http.response.status_code", status))
 	}
-	if answer != nil {
-		span.SetStatus(codes.Error, outbound.LogLine(answer.Error()))
+	if err != nil {
+		span.SetStatus(codes.Error, outbound.LogLine(err.Error()))
 	}
 	span.End(trace.WithTimestamp(answered))
 	r.spans = &spans{poll: span.SpanContext()}
@@ -60,11 +60,11 @@ func attributesOf(r *pollResult) []attribute.KeyValue {
 }
 
 // httpStatus is the relay's, 0 where no answer came.
-func httpStatus(reply *klingapi.Reply, answer error) int {
+func httpStatus(reply *klingapi.Reply, err error) int {
 	if reply != nil {
 		return reply.HTTPStatus
 	}
-	if apiErr, ok := errors.AsType[*klingapi.Error](answer); ok {
+	if apiErr, ok := errors.AsType[*klingapi.Error](err); ok {
 		return apiErr.HTTPStatus
 	}
 	return 0
