@@ -179,3 +179,14 @@ func CheckURL(raw string) error {
 	}
 	return nil
 }
+
+// HostOf cuts a receiver's URL down to scheme and host, for logs, events and to
+// recognise the receiver: path and query may hold secrets. All spellings of a
+// host give the same.
+func HostOf(rawURL string) string {
+	origin, err := outbound.Origin(rawURL)
+	if err != nil {
+		return "a URL that cannot be read"
+	}
+	return origin
+}
