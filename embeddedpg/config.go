@@ -21,9 +21,11 @@ type Config struct {
 	// are searched for, and fetched when there are none.
 	BinDir string
 
-	// CacheDir is where fetched binaries are kept. The server's user must be
-	// able to enter it. Empty: DataDir + "-binaries", so that it survives the
-	// removal of DataDir, or DataDir/binaries where that cannot be created.
+	// CacheDir is where fetched binaries are kept, for all processes that use the
+	// directory: one of them fetches, the others wait. The server's user must be
+	// able to enter it. Empty: klingwatch/postgres in the user's cache directory
+	// (os.UserCacheDir; /var/cache for root), or where that cannot be used,
+	// DataDir + "-binaries", or else DataDir/binaries.
 	CacheDir string
 
 	// RepositoryURL is where binaries are fetched from, without a slash at the

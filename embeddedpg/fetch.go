@@ -69,7 +69,7 @@ func (s *search) fetch(ctx context.Context) (binaries, error) {
 	}
 	found, err := s.inspect(ctx, filepath.Join(home, "bin"))
 	if err != nil {
-		return binaries{}, s.missing(major, fmt.Errorf("the fetched one does not run: %w", err))
+		return binaries{}, s.missing(major, fmt.Errorf("the one in %s does not run: %w; remove that directory to fetch it again", home, err))
 	}
 	return found, nil
 }

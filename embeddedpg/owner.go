@@ -5,6 +5,7 @@ package embeddedpg
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 )
@@ -98,7 +99,25 @@ func (s *Server) caches() []string {
 	if s.cfg.CacheDir != "" {
 		return []string{s.cfg.CacheDir}
 	}
-	return []string{s.dir.path + "-binaries", filepath.Join(s.dir.path, "binaries")}
+	dirs := []string{s.dir.path + "-binaries", filepath.Join(s.dir.path, "binaries")}
+	if dir := userCacheDir(); dir != "" {
+		dirs = append([]string{dir}, dirs...)
+	}
+	return dirs
+}
+
+// userCacheDir returns where the binaries fetched by this user are kept, "" when
+// the home directory is unknown.
+func userCacheDir() string {
+	const name = "klingwatch/postgres"
+	if os.Geteuid() == 0 {
+		return filepath.Join("/var/cache", name) // the server's user cannot enter root's home
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(dir, name)
 }
 
 // startAndWait starts the server and waits until it answers, then tells the

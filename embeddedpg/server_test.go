@@ -74,13 +74,9 @@ func TestDataAndPortSurviveClose(t *testing.T) {
 
 func TestStartAsOrdinaryUser(t *testing.T) {
 	t.Parallel()
-	dir, uid, as := newDataDir(t), os.Geteuid(), -1
-	if uid == 0 {
-		uid = uidOf(t, "nobody")
-		as = uid
-		check(t, os.Chown(filepath.Dir(dir), uid, uid))
-	}
-	other := startProcess(t, dir, as)
+	dir := newDataDir(t)
+	uid := ordinaryUser(t, filepath.Dir(dir))
+	other := startProcess(t, dir, uid)
 	if owner, url := other.waitReady(); !owner || queryOne[int](t, url, "select 1") != 1 {
 		t.Errorf("owner %v", owner)
 	}
