@@ -36,7 +36,7 @@ func TestNoBinariesIsOneClearError(t *testing.T) {
 	t.Log(err)
 	for _, want := range []string{"fetching PostgreSQL 18 failed", "apt install", "brew install", "docker run"} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%q does not tell %q", err, want)
+			t.Errorf("%q does not say %q", err, want)
 		}
 	}
 	oneLineOnly(t, err)
@@ -165,7 +165,7 @@ type repository struct {
 	fetches atomic.Int32
 
 	hang    atomic.Bool   // break off in the middle of the archive
-	hanging chan struct{} // told when it does
+	hanging chan struct{} // receives when it does
 	goOn    chan struct{} // closed to let the broken fetch end
 }
 
@@ -204,7 +204,7 @@ func installedJar(t *testing.T) []byte {
 	t.Helper()
 	who, err := serverAccount(newDataDir(t))
 	check(t, err)
-	search := &search{account: who, tell: func(string) {}}
+	search := &search{account: who, report: func(string) {}}
 	var bin binaries
 	for _, dir := range search.candidates(t.Context()) {
 		if bin, err = search.inspect(t.Context(), dir); err == nil {

@@ -68,7 +68,7 @@ func runTests(m *testing.M) int {
 }
 
 // beOtherProcess is what this program does as a child of a test: it starts the
-// server, tells how that went, and closes it when its standard input ends.
+// server, prints how that went, and closes it when its standard input ends.
 func beOtherProcess(dir string) int {
 	cfg := Config{
 		DataDir:    dir,
