@@ -21,7 +21,7 @@ import (
 const maxDetail = 300
 
 // safe returns a short, safe line of a text that comes from a receiver in part.
-func safe(text string) string { return outbound.Cut(outbound.Line(text), maxDetail) }
+func safe(text string) string { return outbound.Truncate(outbound.Line(text), maxDetail) }
 
 // failure judges an exchange without an answer by the types of its errors and by
 // the stage that it reached; late means that the timeout is over.
