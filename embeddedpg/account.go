@@ -3,26 +3,32 @@
 package embeddedpg
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
+	"time"
 )
 
-// account is the user of the operating system who runs initdb and postgres.
+// account is the user of the operating system that runs initdb and postgres.
 type account struct {
 	name     string
 	uid, gid uint32
 	drop     bool // we are root and must become this user
 }
 
-// serverAccount picks the user for the data directory dir. An ordinary user
-// stays what it is. Root becomes the owner of an existing directory, so that
-// root and that user can share it, else postgres, else nobody.
+// serverAccount picks the user for the data directory dir. An ordinary user runs
+// the server as itself. Root runs it as the owner of an existing directory, so
+// that root and that user can share it, else as postgres, else as nobody.
 func serverAccount(dir string) (account, error) {
 	if uid := os.Geteuid(); uid != 0 {
 		return account{name: strconv.Itoa(uid), uid: uint32(uid), gid: uint32(os.Getegid())}, nil
@@ -41,21 +47,21 @@ func serverAccount(dir string) (account, error) {
 			return droppedTo(found)
 		}
 	}
-	return account{}, errors.New("looking up a user for the database: neither postgres nor nobody exists, and PostgreSQL refuses to run as root; create one of them, or run as another user")
+	return account{}, errors.New("choosing a user for PostgreSQL, which refuses to run as root: neither postgres nor nobody exists; create one of them, or run as another user")
 }
 
 // droppedTo is the account of found, for a process of root.
 func droppedTo(found *user.User) (account, error) {
 	uid, uidErr := strconv.ParseUint(found.Uid, 10, 32)
 	gid, gidErr := strconv.ParseUint(found.Gid, 10, 32)
-	if err := errors.Join(uidErr, gidErr); err != nil {
+	if err := join(uidErr, gidErr); err != nil {
 		return account{}, fmt.Errorf("reading the ids of user %s: %w", found.Username, err)
 	}
 	return account{name: found.Username, uid: uint32(uid), gid: uint32(gid), drop: true}, nil
 }
 
 // own gives path to the account. A symbolic link is not followed: the
-// directory belongs to a user whom root need not trust.
+// directory belongs to a user that root must not trust.
 func (a account) own(path string) error {
 	if !a.drop {
 		return nil
@@ -64,7 +70,7 @@ func (a account) own(path string) error {
 }
 
 // sysProcAttr makes a child run as the account, in a session of its own: a
-// Ctrl-C on the terminal is for us, who stop the child when we are done.
+// Ctrl-C on the terminal reaches only us, and we stop the child when we are done.
 func (a account) sysProcAttr() *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Setsid: true}
 	if a.drop {
@@ -73,8 +79,8 @@ func (a account) sysProcAttr() *syscall.SysProcAttr {
 	return attr
 }
 
-// mustReach fails when the account may not enter a directory above path. Only
-// root can be so unlucky as to own a path that its server cannot reach.
+// mustReach fails when the account may not enter a directory above path, which
+// can happen only when root runs the server as another user.
 func (a account) mustReach(path string) error {
 	if !a.drop {
 		return nil
@@ -116,8 +122,8 @@ func ownerOf(info fs.FileInfo) uint32 {
 	return uint32(os.Geteuid())
 }
 
-// mkdirAll creates dir and what is missing above it. What root creates can be
-// entered by everybody whatever the umask, since the server's user must pass.
+// mkdirAll creates dir and what is missing above it. Whatever the umask, everybody
+// may enter what root creates, since the server's user must.
 func mkdirAll(dir string) error {
 	if _, err := os.Stat(dir); err == nil {
 		return nil
@@ -135,4 +141,98 @@ func mkdirAll(dir string) error {
 		err = os.Chmod(dir, 0o755)
 	}
 	return err
+}
+
+// inherited are the variables that a PostgreSQL process gets from us. No others:
+// those called PG... would change what it does, and keys are none of its business.
+var inherited = []string{"PATH", "HOME", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"}
+
+// command prepares a program of PostgreSQL to run as the account.
+func (a account) command(ctx context.Context, program string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.SysProcAttr = a.sysProcAttr()
+	cmd.Dir = "/" // the account may not be allowed to enter ours
+	cmd.Env = []string{"LC_ALL=C"}
+	for _, name := range inherited {
+		if value, ok := os.LookupEnv(name); ok {
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
+	}
+	return cmd
+}
+
+// run runs a short program to its end, and terminates it when ctx or this process
+// ends. It returns the standard output; the error is the line of the standard
+// error that says why the program failed.
+func (a account) run(ctx context.Context, program string, args ...string) (string, error) {
+	for range 20 {
+		out, err := a.runOnce(ctx, program, args...)
+		if !errors.Is(err, syscall.ETXTBSY) {
+			return out, err
+		}
+		// A program that was just unpacked may still be open for writing in a child
+		// that another goroutine has forked, until that child calls exec.
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return "", err
+		}
+	}
+	return a.runOnce(ctx, program, args...)
+}
+
+// runOnce is one attempt of run.
+func (a account) runOnce(ctx context.Context, program string, args ...string) (string, error) {
+	// The kernel watches the thread that starts the child, not the process.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd := a.command(ctx, program, args...)
+	dieWithParent(cmd.SysProcAttr, syscall.SIGTERM)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Second
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return stdout.String(), nil
+	case ctx.Err() != nil:
+		return "", context.Cause(ctx)
+	case errors.As(err, &exit) && lastLine(stderr.String()) != "":
+		return "", errors.New(lastLine(stderr.String()))
+	default:
+		return "", a.explain(err)
+	}
+}
+
+// explain adds what to try when a child could not be started.
+func (a account) explain(err error) error {
+	if a.drop && errors.Is(err, syscall.EPERM) {
+		return fmt.Errorf("switching to user %s: %w; run as an ordinary user, or allow this container to change its user", a.name, err)
+	}
+	return err
+}
+
+// failures are the words in front of the reason why PostgreSQL or initdb ended.
+var failures = []string{"PANIC:", "FATAL:", "error:"}
+
+// lastLine returns the line of a PostgreSQL log that a person needs: the last one
+// that reports a failure, without what precedes the reason, else the last one that
+// is not empty.
+func lastLine(log string) string {
+	last, failure := "", ""
+	for line := range strings.Lines(log) {
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		last = line
+		for _, word := range failures {
+			if _, reason, found := strings.Cut(line, word); found {
+				failure = strings.TrimSpace(reason)
+			}
+		}
+	}
+	if failure != "" {
+		return failure
+	}
+	return last
 }

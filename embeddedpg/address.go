@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"strconv"
@@ -16,15 +17,15 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Error codes of PostgreSQL that we branch on.
+// Error codes of PostgreSQL that decide what we do.
 const (
 	invalidPassword   = "28P01"
 	tooManyClients    = "53300"
 	duplicateDatabase = "42P04"
-	uniqueViolation   = "23505" // two at once create a database
+	uniqueViolation   = "23505" // of two that create a database at the same time
 )
 
-// address is how the server is reached.
+// address is what it takes to connect to the server.
 type address struct {
 	port     int
 	password string
@@ -49,9 +50,9 @@ func (a address) connect(ctx context.Context) (*pgx.Conn, error) {
 	return pgx.Connect(ctx, a.url("postgres"))
 }
 
-// ask returns nil if our server answers at the address. Another server that
-// got the port does not know the password.
-func (a address) ask(ctx context.Context) error {
+// ping returns nil if our server answers at the address. Another server that took
+// the port would not accept the password.
+func (a address) ping(ctx context.Context) error {
 	conn, err := a.connect(ctx)
 	if isCode(err, tooManyClients) {
 		return nil // busy, but it let us in
@@ -84,8 +85,8 @@ func (a address) ensureDatabase(ctx context.Context, name string) error {
 	}
 }
 
-// connectError is the failure to reach a server, or its loss: another try may
-// find it again.
+// connectError says that the server could not be reached, or was lost: trying
+// again may help.
 type connectError struct{ error }
 
 func (e connectError) Unwrap() error { return e.error }
@@ -102,9 +103,51 @@ func isCode(err error, code string) bool {
 	return errors.As(err, &answer) && answer.Code == code
 }
 
-// oneLine is an error of pgx on one line; pgx takes several to say that it
-// could not connect.
+// oneLine is an error on one line: pgx writes several when it cannot connect.
 type oneLine struct{ error }
 
 func (e oneLine) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
 func (e oneLine) Unwrap() error { return e.error }
+
+// Servers get a port below the ephemeral ones (from 32768 on Linux, 49152
+// elsewhere). The system could give one of those to an outgoing connection while
+// the server restarts, even to a client that keeps dialling this very port and
+// then connects to itself.
+const (
+	firstPort = 20000
+	lastPort  = 29999
+)
+
+// portPatience is how long a restart waits for its port, which clients know.
+const portPatience = 5 * time.Second
+
+// choosePort returns the preferred port if it is free or becomes free within the
+// given patience, else another free one.
+func choosePort(ctx context.Context, preferred int, patience time.Duration) (int, error) {
+	for end := time.Now().Add(patience); preferred != 0; {
+		if portIsFree(preferred) {
+			return preferred, nil
+		}
+		if time.Now().After(end) {
+			break
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return 0, err
+		}
+	}
+	for range 1000 {
+		if port := firstPort + rand.IntN(lastPort-firstPort+1); portIsFree(port) {
+			return port, nil
+		}
+	}
+	return 0, errors.New("choosing a port for PostgreSQL: none between 20000 and 29999 is free on 127.0.0.1")
+}
+
+// portIsFree reports whether a server could listen on the port.
+func portIsFree(port int) bool {
+	listener, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	return listener.Close() == nil
+}

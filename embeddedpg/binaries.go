@@ -4,7 +4,6 @@ package embeddedpg
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,7 +15,7 @@ import (
 	"time"
 )
 
-// oldestMajor is the oldest major that the statements of klingwatch run on.
+// oldestMajor is the oldest major version that runs klingwatch's statements.
 const oldestMajor = 14
 
 // binaries is a directory with initdb and postgres of one version.
@@ -42,17 +41,17 @@ var installedPatterns = []string{
 
 // search is one search for binaries that the account can run.
 type search struct {
-	cfg     Config
-	account account
-	caches  []string           // directories that may hold fetched binaries
-	major   int                // of the existing cluster, 0 if there is none
-	tell    func(stage string) // tells other processes what they wait for
-	passed  []string           // what was found and why it will not do
+	cfg      Config
+	account  account
+	caches   []string           // directories that may hold fetched binaries
+	major    int                // of the existing cluster, 0 if there is none
+	report   func(stage string) // lets other processes know what they wait for
+	rejected []string           // what was found, each with the reason why it cannot be used
 }
 
 // find returns the binaries for the cluster: installed ones in the order of
-// preference, then those fetched before. A cluster wants its own major. Where
-// nothing at all will do, they are fetched.
+// preference, then those fetched before. A cluster needs its own major version.
+// When no binaries can be used, it fetches some.
 func (s *search) find(ctx context.Context) (binaries, error) {
 	var others []binaries
 	for _, dir := range s.candidates(ctx) {
@@ -63,7 +62,7 @@ func (s *search) find(ctx context.Context) (binaries, error) {
 		case err != nil && s.cfg.BinDir != "":
 			return binaries{}, fmt.Errorf("using the PostgreSQL in %s: %w; give the directory of initdb and postgres, %d or newer", dir, err, oldestMajor)
 		case err != nil:
-			s.passed = append(s.passed, fmt.Sprintf("%s: %s", dir, err))
+			s.rejected = append(s.rejected, fmt.Sprintf("%s: %s", dir, err))
 		case s.major == 0 || found.major == s.major:
 			return found, nil
 		default:
@@ -85,7 +84,7 @@ func (s *search) candidates(ctx context.Context) []string {
 	}
 	var dirs []string
 	add := func(dir string) {
-		// Packagers link postgres into the PATH, but not what lies beside it.
+		// Packagers link postgres into the PATH, but not the files it needs beside it.
 		if real, err := filepath.EvalSymlinks(dir); err == nil && !slices.Contains(dirs, real) {
 			dirs = append(dirs, real)
 		}
@@ -110,8 +109,8 @@ func (s *search) candidates(ctx context.Context) []string {
 	return dirs
 }
 
-// onPath returns where the programs in the PATH really are, and where
-// pg_config says that their siblings are.
+// onPath returns the directories of the programs in the PATH, links resolved, and
+// the one that pg_config names.
 func onPath(ctx context.Context) []string {
 	var dirs []string
 	for _, name := range []string{"postgres", "initdb"} {
@@ -127,7 +126,7 @@ func onPath(ctx context.Context) []string {
 	return dirs
 }
 
-// inspect tells the version of the binaries in dir, or why they will not do.
+// inspect returns the version of the binaries in dir, or why they cannot be used.
 func (s *search) inspect(ctx context.Context, dir string) (binaries, error) {
 	found := binaries{dir: dir}
 	for _, path := range []string{found.initdb(), found.postgres()} {
@@ -135,7 +134,7 @@ func (s *search) inspect(ctx context.Context, dir string) (binaries, error) {
 			return found, fmt.Errorf("there is no %s", filepath.Base(path))
 		}
 	}
-	// Asked as the server's user, the answer also shows that this user may run it.
+	// Run as the server's user, which also shows that this user may run it.
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	out, err := s.account.run(ctx, found.postgres(), "--version")
@@ -157,7 +156,7 @@ var majorNumber = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
 func parseMajor(answer string) (int, error) {
 	match := majorNumber.FindStringSubmatch(answer)
 	if match == nil {
-		return 0, errors.New("it does not tell its version")
+		return 0, fmt.Errorf("postgres --version answered %q", strings.TrimSpace(answer))
 	}
 	return strconv.Atoi(match[1])
 }

@@ -42,7 +42,7 @@ func TestChoiceAmongInstalledVersions(t *testing.T) {
 	}
 }
 
-// installFake installs programs that only tell their version.
+// installFake installs programs that only print their version.
 func installFake(t *testing.T, root, version string) {
 	t.Helper()
 	number, _, _ := strings.Cut(version, " ")

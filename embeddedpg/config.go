@@ -11,19 +11,21 @@ import (
 // Superuser is the role that URL signs in as; initdb creates it.
 const Superuser = "klingwatch"
 
-// Config says where the server lives and what it is started with.
+// Config says where the server keeps its data and how it is started.
 type Config struct {
-	// DataDir is required. It is created with mode 0700 and belongs to the
-	// user who runs the server. A directory that holds other things is refused.
+	// DataDir is required. It is created with mode 0700 and belongs to the user
+	// who runs the server. A directory that contains other files is refused.
 	DataDir string
 
-	// BinDir is the directory of initdb and postgres, 14 or newer. Empty: they
-	// are searched for, and fetched when there are none.
+	// BinDir is the directory of initdb and postgres, version 14 or newer. Empty:
+	// Start looks for them, and fetches them when there are none.
 	BinDir string
 
-	// CacheDir is where fetched binaries are kept. The server's user must be
-	// able to enter it. Empty: DataDir + "-binaries", so that it survives the
-	// removal of DataDir, or DataDir/binaries where that cannot be created.
+	// CacheDir is where fetched binaries are kept, for all processes that use the
+	// directory: one of them fetches, the others wait. The server's user must be
+	// able to enter it. Empty: klingwatch/postgres in the user's cache directory
+	// (os.UserCacheDir; /var/cache for root), or where that cannot be used,
+	// DataDir + "-binaries", or else DataDir/binaries.
 	CacheDir string
 
 	// RepositoryURL is where binaries are fetched from, without a slash at the
@@ -31,35 +33,36 @@ type Config struct {
 	RepositoryURL string
 
 	// Parameters are settings of the server, such as "max_connections": "300".
-	// Those that keep the server private win over them. Only the parameters of
-	// the process that owns the server count. "fsync": "off" makes initdb skip
-	// its final sync, too.
+	// They cannot override those that keep the server private. Only the parameters
+	// of the process that owns the server count. "fsync": "off" makes initdb skip
+	// its final sync as well.
 	Parameters map[string]string
 
 	// Database is created if it is missing. Empty: "klingwatch".
 	Database string
 
-	// Notify, when set, tells a person about steps that take long or surprise.
-	// It is called from several goroutines, also after Start.
+	// Notify, if set, is called with one line for people about each step that
+	// takes long or may surprise them. It is called from several goroutines, also
+	// after Start has returned.
 	Notify func(message string)
 
-	// onlyIn replaces the places where binaries are searched for; tests make a
-	// machine without PostgreSQL of it.
+	// onlyIn replaces the places where Start looks for binaries; tests use it to
+	// imitate a machine without PostgreSQL.
 	onlyIn []string
 }
 
-// ErrNoBinaries is the error of Start when PostgreSQL is neither installed nor
-// could be fetched. The text says what to install.
+// ErrNoBinaries is the error of Start when PostgreSQL is not installed and could
+// not be fetched. Its text says what to install.
 var ErrNoBinaries = errors.New("no initdb and postgres")
 
 // ErrOtherMajor is the error of Start when the data directory was written by
-// a major version of PostgreSQL that is not at hand.
+// a major version of PostgreSQL that is not installed.
 var ErrOtherMajor = errors.New("another major version of PostgreSQL")
 
-// DefaultDataDir returns the data directory of this user: below
-// /var/lib for root, since the server's user must be able to enter it, below
-// ~/Library/Application Support on macOS, and otherwise below XDG_DATA_HOME or
-// ~/.local/share. It fails when the home directory is unknown.
+// DefaultDataDir returns the data directory of this user: klingwatch/postgres in
+// /var/lib for root, since the server's user must be able to enter it; in
+// ~/Library/Application Support on macOS; else in XDG_DATA_HOME or ~/.local/share.
+// It fails when the home directory is unknown.
 func DefaultDataDir() (string, error) {
 	const name = "klingwatch/postgres"
 	if os.Geteuid() == 0 {
@@ -71,7 +74,7 @@ func DefaultDataDir() (string, error) {
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return "", fmt.Errorf("finding a place for the database: %w; set a data directory", err)
+		return "", fmt.Errorf("choosing a data directory: %w; set one", err)
 	}
 	if runtime.GOOS == "darwin" {
 		return filepath.Join(home, "Library", "Application Support", name), nil
@@ -103,5 +106,5 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// notifyf tells the person.
+// notifyf calls Notify with a formatted line.
 func (c Config) notifyf(format string, args ...any) { c.Notify(fmt.Sprintf(format, args...)) }

@@ -67,7 +67,7 @@ func TestServerThatOutlivedItsOwnerIsStopped(t *testing.T) {
 	check(t, err)
 	defer stray.process.Kill()
 	at := address{port: port, password: first.at.password}
-	eventually(t, "the stray answers", func() bool { return at.ask(t.Context()) == nil })
+	eventually(t, "the stray answers", func() bool { return at.ping(t.Context()) == nil })
 
 	second := start(t, Config{DataDir: dir})
 	eventually(t, "the stray has ended", func() bool { return !stray.running() })
@@ -136,7 +136,7 @@ func TestUnreachableDirectoryIsRefused(t *testing.T) {
 	}
 }
 
-func TestFailedStartTellsTheReasonAndTheLog(t *testing.T) {
+func TestAFailedStartNamesTheReasonAndTheLog(t *testing.T) {
 	t.Parallel()
 	dir := newDataDir(t)
 	_, err := Start(t.Context(), Config{DataDir: dir, Parameters: map[string]string{"fsync": "off", "max_connections": "none"}})
@@ -145,7 +145,7 @@ func TestFailedStartTellsTheReasonAndTheLog(t *testing.T) {
 	}
 	for _, want := range []string{"max_connections", filepath.Join(dir, "postgres.log")} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%q does not tell of %s", err, want)
+			t.Errorf("%q does not name %s", err, want)
 		}
 	}
 	oneLineOnly(t, err)
@@ -161,7 +161,7 @@ func TestHolderOfTheLockThatNeverServesIsNamed(t *testing.T) {
 	lock := fileLock{file}
 	defer lock.close()
 	check(t, lock.wait(t.Context()))
-	lock.tell("starting")
+	lock.report("starting")
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	_, err = Start(ctx, Config{DataDir: dir})
@@ -182,6 +182,18 @@ func TestLongLogIsSetAside(t *testing.T) {
 	check(t, err)
 	if info.Size() > largestLog {
 		t.Errorf("the log has %d bytes", info.Size())
+	}
+}
+
+func TestErrorsOfSeveralStepsAreOneLine(t *testing.T) {
+	t.Parallel()
+	full, broken := errors.New("the disk is full"), errors.New("the file is broken")
+	err := join(nil, full, nil, broken)
+	if !errors.Is(err, full) || !errors.Is(err, broken) || err.Error() != "the disk is full; the file is broken" {
+		t.Errorf("joined: %q", err)
+	}
+	if join(nil, nil) != nil || join(nil, full) != full {
+		t.Error("one error or none is changed")
 	}
 }
 
@@ -215,7 +227,7 @@ func (p *process) wait() error {
 	return nil
 }
 
-// oneLineOnly fails if the text has several lines, or names nothing to do.
+// oneLineOnly fails if there is no error or it has several lines.
 func oneLineOnly(t *testing.T, err error) {
 	t.Helper()
 	if err == nil || strings.Contains(err.Error(), "\n") {

@@ -25,8 +25,8 @@ const (
 	// partial begins the names of versions that are being fetched.
 	partial = "partial-"
 
-	// fetchLimit bounds one fetch of about 30 MB, and the wait for another
-	// process that fetches.
+	// fetchLimit bounds one fetch of about 30 MB, and the wait for another process
+	// that fetches.
 	fetchLimit = 10 * time.Minute
 
 	// defaultMajor is fetched for a new cluster.
@@ -45,8 +45,8 @@ var fetchable = map[int]fetcher.PostgresVersion{
 // isFetching reports whether a stage of an owner is a fetch.
 func isFetching(stage string) bool { return strings.HasPrefix(stage, "fetching") }
 
-// fetch brings the binaries into the cache, once however many processes want
-// them, and returns them.
+// fetch gets the binaries into the cache, once for all processes that need them,
+// and returns them.
 func (s *search) fetch(ctx context.Context) (binaries, error) {
 	major := s.major
 	if major == 0 {
@@ -56,8 +56,8 @@ func (s *search) fetch(ctx context.Context) (binaries, error) {
 	if !known {
 		return binaries{}, s.missing(major, errors.New("that version cannot be fetched"))
 	}
-	s.tell(fmt.Sprintf("fetching PostgreSQL %d", major))
-	defer s.tell("starting")
+	s.report(fmt.Sprintf("fetching PostgreSQL %d", major))
+	defer s.report("starting")
 	limited, cancel := context.WithTimeoutCause(ctx, fetchLimit, fmt.Errorf("it took more than %s", fetchLimit))
 	defer cancel()
 	home, err := s.fetchOnce(limited, version)
@@ -69,14 +69,14 @@ func (s *search) fetch(ctx context.Context) (binaries, error) {
 	}
 	found, err := s.inspect(ctx, filepath.Join(home, "bin"))
 	if err != nil {
-		return binaries{}, s.missing(major, fmt.Errorf("the fetched one does not run: %w", err))
+		return binaries{}, s.missing(major, fmt.Errorf("the one in %s does not run: %w; remove that directory to fetch it again", home, err))
 	}
 	return found, nil
 }
 
-// openCache locks the first cache directory that exists or can be created.
+// openCache locks the first cache directory that can be used.
 func (s *search) openCache(ctx context.Context) (string, fileLock, error) {
-	var trouble error
+	var problems error
 	for _, cache := range s.caches {
 		err := mkdirAll(cache)
 		if err == nil {
@@ -87,23 +87,23 @@ func (s *search) openCache(ctx context.Context) (string, fileLock, error) {
 			file, err = os.OpenFile(filepath.Join(cache, "fetch.lock"), os.O_RDWR|os.O_CREATE, 0o600)
 		}
 		if err != nil {
-			trouble = errors.Join(trouble, err)
+			problems = join(problems, err)
 			continue
 		}
 		lock := fileLock{file}
 		if err := lock.wait(ctx); err != nil {
-			return "", lock, errors.Join(fmt.Errorf("waiting for another process that fetches: %w", err), lock.close())
+			return "", lock, join(fmt.Errorf("waiting for another process that fetches: %w", err), lock.close())
 		}
 		return cache, lock, nil
 	}
-	return "", fileLock{}, trouble
+	return "", fileLock{}, problems
 }
 
-// fetchOnce returns the directory of the unpacked version in the cache, which
-// it fills unless another process has done so meanwhile. The fetcher heeds no
-// context: when ours ends, the fetch is left to itself, and keeps the lock so
-// that nobody clears away what it still writes. It leaves an empty log in the
-// directory for temporary files, once per fetch.
+// fetchOnce returns the directory of the unpacked version in the cache, which it
+// fills unless another process has done so meanwhile. The fetcher takes no context:
+// when ours ends, the fetch goes on in the background and keeps the lock, so that
+// no other process removes what it still writes. Each fetch leaves an empty log in
+// the directory for temporary files.
 func (s *search) fetchOnce(ctx context.Context, version fetcher.PostgresVersion) (string, error) {
 	cache, lock, err := s.openCache(ctx)
 	if err != nil {
@@ -113,7 +113,7 @@ func (s *search) fetchOnce(ctx context.Context, version fetcher.PostgresVersion)
 	ended := make(chan error, 1)
 	go func() {
 		err := s.fill(cache, home, version)
-		ended <- errors.Join(err, lock.close())
+		ended <- join(err, lock.close())
 	}()
 	select {
 	case <-ctx.Done():
@@ -123,20 +123,20 @@ func (s *search) fetchOnce(ctx context.Context, version fetcher.PostgresVersion)
 	}
 }
 
-// fill makes home a complete version, or leaves no home. The caller holds the
+// fill makes home a complete version, or does not create it. The caller holds the
 // lock of the cache.
 func (s *search) fill(cache, home string, version fetcher.PostgresVersion) (err error) {
 	defer func() {
-		// The fetcher panics when it cannot tidy up, as on a full disk.
-		if trouble := recover(); trouble != nil {
-			err = fmt.Errorf("unpacking it: %v", trouble)
+		// The fetcher panics when it cannot clean up, as on a full disk.
+		if reason := recover(); reason != nil {
+			err = fmt.Errorf("unpacking it: %v", reason)
 		}
 	}()
 	if exists(home) {
 		return nil
 	}
-	litter, _ := filepath.Glob(filepath.Join(cache, partial+"*"))
-	for _, dir := range litter {
+	leftovers, _ := filepath.Glob(filepath.Join(cache, partial+"*"))
+	for _, dir := range leftovers {
 		_ = os.RemoveAll(dir) // of a fetch that was killed
 	}
 	temporary, err := os.MkdirTemp(cache, partial)
@@ -155,19 +155,19 @@ func (s *search) fill(cache, home string, version fetcher.PostgresVersion) (err 
 	return os.Rename(unpacked, home)
 }
 
-// download makes the fetcher download, verify and unpack a version, and not go
-// on to run it: it would do so as root, and without our guarantees. Its API has
-// one method for everything, which creates a runtime directory after unpacking,
-// then removes the data directory and calls initdb. We name a data directory
-// that cannot be removed (os.RemoveAll refuses a path that ends in a dot), so
-// that it gives up there with nothing started. The runtime directory tells that
-// the archive was unpacked to its end; the error that comes always does not.
+// download makes the fetcher download, verify and unpack a version without running
+// it, which it would do as root and without our guarantees. Its API has one method
+// for everything, which creates a runtime directory after unpacking, then removes
+// the data directory and calls initdb. We name a data directory that cannot be
+// removed (os.RemoveAll refuses a path that ends in a dot), so that it gives up
+// there and starts nothing. It always returns an error; whether the archive was
+// unpacked completely shows in the runtime directory.
 func (s *search) download(version fetcher.PostgresVersion, temporary string) (unpacked string, err error) {
 	unpacked = filepath.Join(temporary, "unpacked")
 	runtimeDir := filepath.Join(temporary, "runtime")
 	config := fetcher.DefaultConfig().
 		Version(version).
-		Port(0). // it insists on a free port
+		Port(0). // it requires a free port
 		CachePath(filepath.Join(temporary, "archive")).
 		RuntimePath(runtimeDir).
 		BinariesPath(unpacked).
@@ -188,8 +188,8 @@ func (s *search) download(version fetcher.PostgresVersion, temporary string) (un
 	return unpacked, nil
 }
 
-// openToAll lets everybody read and enter what was unpacked, whatever the
-// umask: root unpacks, but another user runs it.
+// openToAll lets everybody read and run what was unpacked, whatever the umask: root
+// unpacks it, but another user runs it.
 func openToAll(root string) error {
 	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.Type()&fs.ModeSymlink != 0 {
@@ -207,19 +207,19 @@ func openToAll(root string) error {
 	})
 }
 
-// repositoryAddress finds the host in an error of the fetcher, a detail that
-// tells nothing to a person who did not choose it.
+// repositoryAddress finds the host in an error of the fetcher, a detail that means
+// nothing to a person who did not choose it.
 var repositoryAddress = regexp.MustCompile(`https?://\S+`)
 
-// missing is the one error for a machine without PostgreSQL.
+// missing returns the error for a machine without PostgreSQL.
 func (s *search) missing(major int, why error) error {
 	reason := oneLine{why}.Error()
 	if s.cfg.RepositoryURL == "" {
 		reason = repositoryAddress.ReplaceAllString(reason, "the repository")
 	}
-	seen := ""
-	if len(s.passed) > 0 {
-		seen = " (passed over " + strings.Join(s.passed, ", ") + ")"
+	found := ""
+	if len(s.rejected) > 0 {
+		found = " (rejected " + strings.Join(s.rejected, ", ") + ")"
 	}
 	wanted := fmt.Sprintf("version %d or newer", oldestMajor)
 	if s.major != 0 {
@@ -229,5 +229,5 @@ func (s *search) missing(major int, why error) error {
 		"install it (apt install postgresql, or brew install postgresql@%[4]d), "+
 		"or start one (docker run -d -p 127.0.0.1:5432:5432 -e POSTGRES_PASSWORD=klingwatch postgres:%[4]d) "+
 		"and set DATABASE_URL=postgres://postgres:klingwatch@127.0.0.1:5432/postgres",
-		ErrNoBinaries, wanted, seen, major, reason)
+		ErrNoBinaries, wanted, found, major, reason)
 }

@@ -29,14 +29,14 @@ func TestNoBinariesIsOneClearError(t *testing.T) {
 	t.Parallel()
 	repository := httptest.NewServer(http.NotFoundHandler())
 	defer repository.Close()
-	_, err := Start(t.Context(), Config{DataDir: newDataDir(t), RepositoryURL: repository.URL, onlyIn: nowhere})
+	_, err := Start(t.Context(), Config{DataDir: newDataDir(t), CacheDir: newDataDir(t), RepositoryURL: repository.URL, onlyIn: nowhere})
 	if !errors.Is(err, ErrNoBinaries) {
 		t.Fatalf("Start: %v", err)
 	}
 	t.Log(err)
 	for _, want := range []string{"fetching PostgreSQL 18 failed", "apt install", "brew install", "docker run"} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%q does not tell %q", err, want)
+			t.Errorf("%q does not say %q", err, want)
 		}
 	}
 	oneLineOnly(t, err)
@@ -91,11 +91,51 @@ func TestFetchOnce(t *testing.T) {
 	}
 }
 
+// Data directories that are thrown away, as those of dev and of tests are, must
+// not throw away what was fetched.
+func TestProcessesShareTheCacheOfTheirUser(t *testing.T) {
+	t.Parallel()
+	repository := newRepository(t)
+	home := filepath.Dir(newDataDir(t))
+	uid := ordinaryUser(t, home)
+	env := []string{"HOME=" + home, "XDG_CACHE_HOME=", "TMPDIR=" + home, "EMBEDDEDPG_TEST_REPOSITORY=" + repository.server.URL}
+	start := func(name string) *process { return startProcess(t, filepath.Join(home, name), uid, env...) }
+
+	for _, p := range []*process{start("first"), start("second")} {
+		_, url := p.waitReady()
+		bin := queryOne[string](t, url, "select setting from pg_config() where name = 'BINDIR'")
+		if rest, found := strings.CutPrefix(bin, home); !found || !strings.Contains(strings.ToLower(rest), "cache") {
+			t.Errorf("the server runs from %s, not from the cache of the user", bin)
+		}
+	}
+	if n := repository.fetches.Load(); n != 1 {
+		t.Errorf("two processes fetched %d times", n)
+	}
+	repository.server.Close()
+	start("third").waitReady()
+}
+
+func TestAUserWithoutACacheKeepsBinariesBesideTheData(t *testing.T) {
+	t.Parallel()
+	repository := newRepository(t)
+	home := filepath.Dir(newDataDir(t))
+	uid := ordinaryUser(t, home)
+	check(t, os.WriteFile(filepath.Join(home, "file"), nil, 0o600))
+	for name, cache := range map[string]string{"unusable": filepath.Join(home, "file"), "unknown": ""} {
+		dir := filepath.Join(home, name)
+		p := startProcess(t, dir, uid, "HOME="+cache, "XDG_CACHE_HOME=", "TMPDIR="+home, "EMBEDDEDPG_TEST_REPOSITORY="+repository.server.URL)
+		_, url := p.waitReady()
+		if bin := queryOne[string](t, url, "select setting from pg_config() where name = 'BINDIR'"); !strings.HasPrefix(bin, dir+"-binaries/") {
+			t.Errorf("%s cache: the server runs from %s", name, bin)
+		}
+	}
+}
+
 func TestFetchOfADamagedArchive(t *testing.T) {
 	t.Parallel()
 	repository := newRepository(t)
 	repository.sum = strings.Repeat("0", 64)
-	_, err := Start(t.Context(), Config{DataDir: newDataDir(t), RepositoryURL: repository.server.URL, onlyIn: nowhere})
+	_, err := Start(t.Context(), Config{DataDir: newDataDir(t), CacheDir: newDataDir(t), RepositoryURL: repository.server.URL, onlyIn: nowhere})
 	if !errors.Is(err, ErrNoBinaries) || !strings.Contains(err.Error(), "checksums do not match") {
 		t.Errorf("Start: %v", err)
 	}
@@ -125,7 +165,7 @@ type repository struct {
 	fetches atomic.Int32
 
 	hang    atomic.Bool   // break off in the middle of the archive
-	hanging chan struct{} // told when it does
+	hanging chan struct{} // receives when it does
 	goOn    chan struct{} // closed to let the broken fetch end
 }
 
@@ -164,7 +204,7 @@ func installedJar(t *testing.T) []byte {
 	t.Helper()
 	who, err := serverAccount(newDataDir(t))
 	check(t, err)
-	search := &search{account: who, tell: func(string) {}}
+	search := &search{account: who, report: func(string) {}}
 	var bin binaries
 	for _, dir := range search.candidates(t.Context()) {
 		if bin, err = search.inspect(t.Context(), dir); err == nil {

@@ -13,17 +13,17 @@ import (
 	"time"
 )
 
-// lockPatience is how often a taken lock is asked for: a blocking flock could
-// not be cancelled.
-const lockPatience = 150 * time.Millisecond
+// lockInterval is how often a taken lock is tried again: a blocking flock could not
+// be cancelled.
+const lockInterval = 150 * time.Millisecond
 
 // serving is the stage of an owner whose server answers.
 const serving = "serving"
 
-// fileLock is a lock that the kernel frees when its process ends. The text of
-// the file tells the others who holds it and how far the holder is; it means
-// nothing while the lock is free. The file itself is never removed, as another
-// process may already wait for it.
+// fileLock is a lock that the kernel frees when its process ends. The file names
+// the process that holds it and what that process is doing; the text means nothing
+// while the lock is free. The file is never removed, as another process may be
+// waiting for it.
 type fileLock struct{ file *os.File }
 
 // try takes the lock, or reports false at once when another holds it.
@@ -41,23 +41,23 @@ func (l fileLock) try() (bool, error) {
 	}
 }
 
-// wait takes the lock as soon as it is free. It fails when ctx ends first.
+// wait takes the lock as soon as it is free, and fails when ctx ends first.
 func (l fileLock) wait(ctx context.Context) error {
 	for {
 		if taken, err := l.try(); taken || err != nil {
 			return err
 		}
-		if err := pause(ctx, lockPatience); err != nil {
+		if err := pause(ctx, lockInterval); err != nil {
 			return err
 		}
 	}
 }
 
-// tell records the stage of this process, which holds the lock.
-func (l fileLock) tell(stage string) {
+// report writes down what this process, which holds the lock, is doing.
+func (l fileLock) report(stage string) {
 	text := fmt.Sprintf("%d %s\n", os.Getpid(), stage)
-	// Failing to record it costs the others only a detail of a message, or
-	// makes them wait until their deadline and say so.
+	// If that fails, the others lack a detail of a message, or wait until their
+	// deadline and say so.
 	if _, err := l.file.WriteAt([]byte(text), 0); err == nil {
 		_ = l.file.Truncate(int64(len(text)))
 	}
@@ -73,7 +73,7 @@ func (l fileLock) holder() (pid int, stage string) {
 	return pid, stage
 }
 
-// release frees the lock and keeps the file open for another try.
+// release frees the lock and keeps the file open, to take the lock again.
 func (l fileLock) release() error { return syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN) }
 
 // close frees the lock for good.
@@ -89,4 +89,18 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-timer.C:
 		return nil
 	}
+}
+
+// join combines errors like errors.Join, on one line.
+func join(errs ...error) (all error) {
+	for _, err := range errs {
+		switch {
+		case err == nil:
+		case all == nil:
+			all = err
+		default:
+			all = fmt.Errorf("%w; %w", all, err)
+		}
+	}
+	return all
 }

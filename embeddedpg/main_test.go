@@ -68,13 +68,17 @@ func runTests(m *testing.M) int {
 }
 
 // beOtherProcess is what this program does as a child of a test: it starts the
-// server, tells how that went, and closes it when its standard input ends.
+// server, prints how that went, and closes it when its standard input ends.
 func beOtherProcess(dir string) int {
-	server, err := Start(context.Background(), Config{
+	cfg := Config{
 		DataDir:    dir,
 		Parameters: speed,
 		Notify:     func(message string) { fmt.Println("notify", message) },
-	})
+	}
+	if cfg.RepositoryURL = os.Getenv("EMBEDDEDPG_TEST_REPOSITORY"); cfg.RepositoryURL != "" {
+		cfg.onlyIn = nowhere
+	}
+	server, err := Start(context.Background(), cfg)
 	if err != nil {
 		fmt.Println("error", err)
 		return 1
@@ -100,13 +104,13 @@ type process struct {
 }
 
 // startProcess starts another process on the data directory as the user with
-// this id, or as our own if uid is negative.
-func startProcess(t *testing.T, dataDir string, uid int) *process {
+// this id, or as our own if uid is negative; env comes on top of our environment.
+func startProcess(t *testing.T, dataDir string, uid int, env ...string) *process {
 	t.Helper()
 	cmd := exec.Command(otherProgram())
-	cmd.Env = append(os.Environ(), "EMBEDDEDPG_TEST_DATA_DIR="+dataDir)
+	cmd.Env = append(append(os.Environ(), "EMBEDDEDPG_TEST_DATA_DIR="+dataDir), env...)
 	cmd.Dir = "/"
-	if uid >= 0 {
+	if uid >= 0 && uid != os.Geteuid() {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
 	}
 	cmd.Stderr = os.Stderr
@@ -256,6 +260,17 @@ func serverPid(t *testing.T, dataDir string) int {
 	pid, err := strconv.Atoi(line)
 	check(t, err)
 	return pid
+}
+
+// ordinaryUser returns the id of a user who is not root and owns dir: our own
+// unless we are root.
+func ordinaryUser(t *testing.T, dir string) (uid int) {
+	t.Helper()
+	if uid = os.Geteuid(); uid == 0 {
+		uid = uidOf(t, "nobody")
+		check(t, os.Chown(dir, uid, uid))
+	}
+	return uid
 }
 
 // uidOf returns the id of a user.

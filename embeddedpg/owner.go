@@ -5,6 +5,7 @@ package embeddedpg
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 )
@@ -14,11 +15,11 @@ const (
 	// crash is what can take long.
 	startLimit = 2 * time.Minute
 
-	// slowStart is when a person is told what is waited for.
+	// slowStart is the time after which a person is notified what the start waits for.
 	slowStart = 3 * time.Second
 
-	// uncleanTries is how often a start is tried after an unclean end, one
-	// second apart: sessions of a crashed server may still have to notice.
+	// uncleanTries is how often a start is tried after an unclean end, one second
+	// apart: sessions of a crashed server may take a moment to end.
 	uncleanTries = 6
 )
 
@@ -26,12 +27,12 @@ const (
 // and waits until it answers. The caller holds the lock. preferred is the port
 // to use if it is free, 0 for any; patience is how long to wait for that.
 func (s *Server) launch(ctx context.Context, preferred int, patience time.Duration) (*postmaster, address, error) {
-	s.lock.tell("starting")
+	s.lock.report("starting")
 	bin, err := s.prepare(ctx)
 	if err != nil {
 		return nil, address{}, err
 	}
-	unclean, err := s.dir.clearTheWay(ctx)
+	unclean, err := s.dir.clearLeftovers(ctx)
 	if err != nil {
 		return nil, address{}, err
 	}
@@ -56,7 +57,7 @@ func (s *Server) launch(ctx context.Context, preferred int, patience time.Durati
 		case ctx.Err() != nil:
 			return nil, address{}, err
 		case !portIsFree(port):
-			continue // somebody was faster; there are other ports
+			continue // another program took it; there are other ports
 		}
 		if tries--; tries < 1 {
 			return nil, address{}, err
@@ -78,7 +79,7 @@ func (s *Server) prepare(ctx context.Context) (binaries, error) {
 		account: s.dir.account,
 		caches:  s.caches(),
 		major:   major,
-		tell:    s.lock.tell,
+		report:  s.lock.report,
 	}
 	bin, err := search.find(ctx)
 	if err != nil || major != 0 {
@@ -87,7 +88,7 @@ func (s *Server) prepare(ctx context.Context) (binaries, error) {
 	if _, err := s.dir.ensurePassword(true); err != nil {
 		return bin, err
 	}
-	s.lock.tell("initialising")
+	s.lock.report("initialising")
 	s.cfg.notifyf("initialising a database in %s (PostgreSQL %d, once)", s.dir.path, bin.major)
 	return bin, s.dir.initialise(ctx, bin, s.cfg.Parameters["fsync"] != "off")
 }
@@ -98,11 +99,29 @@ func (s *Server) caches() []string {
 	if s.cfg.CacheDir != "" {
 		return []string{s.cfg.CacheDir}
 	}
-	return []string{s.dir.path + "-binaries", filepath.Join(s.dir.path, "binaries")}
+	dirs := []string{s.dir.path + "-binaries", filepath.Join(s.dir.path, "binaries")}
+	if dir := userCacheDir(); dir != "" {
+		dirs = append([]string{dir}, dirs...)
+	}
+	return dirs
 }
 
-// startAndWait starts the server and waits until it answers, then tells the
-// other processes where. On failure no server is left.
+// userCacheDir returns where the binaries fetched by this user are kept, "" when
+// the home directory is unknown.
+func userCacheDir() string {
+	const name = "klingwatch/postgres"
+	if os.Geteuid() == 0 {
+		return filepath.Join("/var/cache", name) // the server's user cannot enter root's home
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(dir, name)
+}
+
+// startAndWait starts the server, waits until it answers, and lets the other
+// processes know where. On failure no server is left.
 func (s *Server) startAndWait(ctx context.Context, bin binaries, at address) (*postmaster, error) {
 	child, err := s.dir.startPostmaster(bin, at.port, s.cfg.Parameters)
 	if err != nil {
@@ -114,38 +133,34 @@ func (s *Server) startAndWait(ctx context.Context, bin binaries, at address) (*p
 	if err := s.dir.write(s.dir.port(), fmt.Sprintf("%d\n", at.port)); err != nil {
 		return nil, stopAfter(fmt.Errorf("recording the port of the server: %w", err), child)
 	}
-	s.lock.tell(serving)
+	s.lock.report(serving)
 	return child, nil
 }
 
-// stopAfter stops the child and returns err, with what else went wrong.
-func stopAfter(err error, child *postmaster) error {
-	if stopErr := child.stop(); stopErr != nil {
-		return fmt.Errorf("%w; %w", err, stopErr)
-	}
-	return err
-}
+// stopAfter stops the child and returns err, with the error of stopping if any.
+func stopAfter(err error, child *postmaster) error { return join(err, child.stop()) }
 
-// waitUntilReady waits until the child answers, has ended, or takes too long.
+// waitUntilReady waits until the child answers. It fails when the child ends or
+// takes too long.
 func (s *Server) waitUntilReady(ctx context.Context, child *postmaster, at address) error {
-	began, told := time.Now(), false
+	began, notified := time.Now(), false
 	for {
-		err := at.ask(ctx)
+		err := at.ping(ctx)
 		switch {
-		case !child.running(): // asked after the answer, which may be another server's
-			return fmt.Errorf("starting PostgreSQL in %s: %s; the whole log is %s", s.dir.path, child.complaint(), child.log)
+		case !child.running(): // checked after the ping, which another server may have answered
+			return fmt.Errorf("starting PostgreSQL in %s: %s; the whole log is %s", s.dir.path, child.lastError(), child.log)
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
 			return fmt.Errorf("starting PostgreSQL in %s: %w", s.dir.path, context.Cause(ctx))
 		case isCode(err, invalidPassword) && time.Since(began) > slowStart:
-			// Any sooner it may be another server, and the child about to give up.
+			// Before that, another server may have answered, and the child be about to end.
 			return fmt.Errorf("signing in to the database in %s: the password in %s is not that of user %s", s.dir.path, s.dir.password(), Superuser)
 		case time.Since(began) > startLimit:
-			return fmt.Errorf("starting PostgreSQL in %s: no answer within %s: %s; the whole log is %s", s.dir.path, startLimit, child.complaint(), child.log)
-		case !told && time.Since(began) > slowStart:
-			told = true
-			s.cfg.notifyf("waiting for PostgreSQL in %s: %s", s.dir.path, child.complaint())
+			return fmt.Errorf("starting PostgreSQL in %s: no answer within %s: %s; the whole log is %s", s.dir.path, startLimit, child.lastError(), child.log)
+		case !notified && time.Since(began) > slowStart:
+			notified = true
+			s.cfg.notifyf("waiting for PostgreSQL in %s: %s", s.dir.path, child.lastError())
 		}
 		select {
 		case <-child.gone:

@@ -3,12 +3,15 @@
 package embeddedpg
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -16,21 +19,21 @@ import (
 	"time"
 )
 
-// largestLog is the size in bytes from which the log of the earlier servers is
-// set aside when a server starts; one earlier log is kept.
+// largestLog is the size in bytes beyond which a start renames the log and begins
+// a new one; one old log is kept.
 const largestLog = 4 << 20
 
-// postmaster is a server that is our child.
+// postmaster is a server that this process has started.
 type postmaster struct {
 	process *os.Process
 	gone    chan struct{} // closed when it has ended and was waited for
-	end     error         // how it ended, set before gone is closed
+	end     error         // of cmd.Wait, set before gone is closed
 	log     string        // path
 	logFrom int64         // where its own lines begin in the log
 }
 
 // startPostmaster starts the server on the port and returns at once. The
-// parameters of the caller come first, as PostgreSQL heeds the last.
+// parameters of the caller come first: of two values PostgreSQL takes the last.
 func (d directory) startPostmaster(bin binaries, port int, parameters map[string]string) (*postmaster, error) {
 	log, from, err := d.openLog()
 	if err != nil {
@@ -86,7 +89,7 @@ func (d directory) openLog() (*os.File, int64, error) {
 	}
 	info, err := file.Stat()
 	if err != nil {
-		return nil, 0, errors.Join(err, file.Close())
+		return nil, 0, join(err, file.Close())
 	}
 	return file, info.Size(), nil
 }
@@ -101,8 +104,8 @@ func (p *postmaster) running() bool {
 	}
 }
 
-// stop stops the server and waits until it has ended: a fast shutdown, which
-// ends its sessions and writes everything down, and rougher ones if it hangs.
+// stop stops the server and waits until it has ended: by a fast shutdown, which
+// ends its sessions and writes a checkpoint, and by force if it hangs.
 func (p *postmaster) stop() error {
 	for _, step := range escalation {
 		if err := p.process.Signal(step.signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -119,14 +122,14 @@ func (p *postmaster) stop() error {
 	return fmt.Errorf("stopping the server: process %d does not end; see %s", p.process.Pid, p.log)
 }
 
-// complaint returns the line of its log that tells why the server ended.
-func (p *postmaster) complaint() string {
+// lastError returns the line of its log that says why the server ended.
+func (p *postmaster) lastError() string {
 	file, err := os.Open(p.log)
 	if err != nil {
 		return "it left no log"
 	}
 	defer file.Close()
-	// A line that tells why is among the last ones, however much came before.
+	// The reason is among the last lines, however long the log is.
 	const tail = 64 << 10
 	from := p.logFrom
 	if info, err := file.Stat(); err == nil {
@@ -137,4 +140,93 @@ func (p *postmaster) complaint() string {
 		return line
 	}
 	return "it wrote nothing to its log"
+}
+
+// How long a server may take to stop. An immediate shutdown loses nothing either,
+// but the next start has to recover.
+const (
+	fastShutdown      = 8 * time.Second // then SIGQUIT
+	immediateShutdown = 5 * time.Second // then SIGKILL
+)
+
+// escalation is the order of signals that stop a server, each after the one before
+// has not helped.
+var escalation = []struct {
+	signal   syscall.Signal
+	patience time.Duration
+}{
+	{syscall.SIGINT, fastShutdown},
+	{syscall.SIGQUIT, immediateShutdown},
+	{syscall.SIGKILL, immediateShutdown},
+}
+
+// clearLeftovers prepares the cluster for a start: it stops a server that outlived
+// its owner, and replaces the process id that a crashed one left. It reports
+// whether there was such a server or a trace of a crash. Only the owner may call it.
+func (d directory) clearLeftovers(ctx context.Context) (unclean bool, err error) {
+	pid, err := d.recordedPid()
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return true, fmt.Errorf("reading the process id of the last server: %w", err)
+	}
+	if err := d.stopStray(ctx, pid); err != nil {
+		return true, err
+	}
+	if err := d.takePidFile(); err != nil {
+		return true, fmt.Errorf("replacing the process id of the last server: %w", err)
+	}
+	return true, nil
+}
+
+// pidFile is where a postmaster records that it serves the cluster.
+func (d directory) pidFile() string { return filepath.Join(d.cluster(), "postmaster.pid") }
+
+// recordedPid returns the process in postmaster.pid, 0 if it is unreadable.
+func (d directory) recordedPid() (int, error) {
+	text, err := os.ReadFile(d.pidFile())
+	if err != nil {
+		return 0, err
+	}
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	pid, _ := strconv.Atoi(string(bytes.TrimSpace(line)))
+	return max(pid, -pid), nil // a single-user server writes it negative
+}
+
+// stopStray stops process pid if it is a server of this cluster, and waits until
+// it is gone. It never signals any other process.
+func (d directory) stopStray(ctx context.Context, pid int) error {
+	for _, step := range escalation {
+		if pid == 0 || !isPostmaster(pid, d.cluster()) {
+			return nil
+		}
+		// The kernel may have interrupted it already when its parent died; doing so
+		// again does no harm.
+		if err := syscall.Kill(pid, step.signal); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("stopping the server that was left behind, process %d: %w", pid, err)
+		}
+		for end := time.Now().Add(step.patience); time.Now().Before(end) && isPostmaster(pid, d.cluster()); {
+			if err := pause(ctx, 20*time.Millisecond); err != nil {
+				return fmt.Errorf("waiting for the server that was left behind, process %d: %w", pid, err)
+			}
+		}
+	}
+	return fmt.Errorf("stopping the server that was left behind: process %d does not end; end it by hand", pid)
+}
+
+// takePidFile puts our own process id into a postmaster.pid that was left behind;
+// the id in it may by now belong to an unrelated process. PostgreSQL regards a file
+// with the id of its parent as left over, and, unlike after a removal of the file,
+// still looks for server processes that survived and use the same shared memory.
+func (d directory) takePidFile() error {
+	text, err := os.ReadFile(d.pidFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the server that we waited for removed it
+	}
+	if err != nil {
+		return err
+	}
+	_, rest, _ := bytes.Cut(text, []byte("\n"))
+	return d.write(d.pidFile(), fmt.Sprintf("%d\n%s", os.Getpid(), rest))
 }

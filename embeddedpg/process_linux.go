@@ -10,11 +10,11 @@ import (
 )
 
 // dieWithParent makes the kernel send the signal to the child when the thread
-// that starts it ends, which a kill -9 of the process does, too.
+// that starts it ends, which includes a kill -9 of the process.
 func dieWithParent(attr *syscall.SysProcAttr, signal syscall.Signal) { attr.Pdeathsig = signal }
 
-// commandLine returns the arguments of a process; nil when it is gone, is a
-// zombie, or hides.
+// commandLine returns the arguments of a process; nil when it is gone, is a zombie,
+// or may not be seen.
 func commandLine(pid int) []string {
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
 	if err != nil {

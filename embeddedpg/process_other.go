@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// dieWithParent does nothing: these systems cannot do it for us, and the next
-// owner of the directory stops a server that outlived its parent.
+// dieWithParent does nothing, as these systems offer no such thing: the next owner
+// of the directory stops a server that outlived its parent.
 func dieWithParent(*syscall.SysProcAttr, syscall.Signal) {}
 
 // isPostmaster reports whether the process is a PostgreSQL that serves the

@@ -11,17 +11,17 @@ import (
 )
 
 const (
-	// joinLimit bounds the wait for the server of another process, counted
-	// from the last progress that its owner reported.
+	// joinLimit bounds the wait for the server of another process, counted from the
+	// last progress that its owner reported.
 	joinLimit = startLimit + 30*time.Second
 
-	// shortLife is how soon after its start an ended server, or a failed
-	// takeover, is given a pause, so that trouble does not become a busy loop.
+	// shortLife is the pause after a takeover that failed, or a server that ended
+	// this soon after its start, so that a failure does not become a busy loop.
 	shortLife = 2 * time.Second
 )
 
-// Server is a running PostgreSQL, ours or that of another process on the same
-// data directory. Its methods may be called by several goroutines.
+// Server is a running PostgreSQL, started by this process or by another one on the
+// same data directory. It is safe for concurrent use.
 type Server struct {
 	cfg  Config
 	dir  directory
@@ -36,13 +36,14 @@ type Server struct {
 	err    error         // of keep, set before done is closed
 }
 
-// Start returns when the server answers and cfg.Database exists. ctx bounds
-// the start, not the life of the server, which ends with Close or with this
-// process. Several processes, or parts of one, may start the same DataDir; they
+// Start returns when the server answers and cfg.Database exists. ctx bounds the
+// start, not the life of the server, which ends with Close or with this process.
+// Several processes, or parts of one, may call Start with the same DataDir: they
 // share one server.
 //
-// It fails with ErrNoBinaries or ErrOtherMajor in those two cases, and where
-// another process holds the directory but its server does not answer.
+// It returns ErrNoBinaries when there are no binaries to run, ErrOtherMajor when
+// there are none of the version that wrote the data, and an error that names the
+// process when another one holds the directory but its server does not answer.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -68,41 +69,42 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// URL returns the connection URL of the database. It stays the same while the
-// server is up and over restarts, except when another program took the port
-// while the server was down; a restart of this program then helps.
+// URL returns the connection URL of cfg.Database, with the password. It stays the
+// same when the server restarts, unless another program took the port meanwhile;
+// then this program must be restarted.
 func (s *Server) URL() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.at.url(s.cfg.Database)
 }
 
-// Owner reports whether the server is a child of this process. A user becomes
-// the owner when the present owner ends.
+// Owner reports whether this process started the server. A user becomes the owner
+// when the present owner ends.
 func (s *Server) Owner() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.owner
 }
 
-// Close lets go of the server. The owner stops it, which ends all sessions and
-// takes a fraction of a second, after which a user that is left starts it
-// again; a user's Close leaves it alone. Further calls return the same error.
+// Close ends the use of the server. In the owner it stops the server, which ends
+// all sessions and takes a fraction of a second; if another process uses it, that
+// one starts it again. In a user it leaves the server running. Further calls return
+// the same error.
 func (s *Server) Close() error {
 	s.cancel()
 	<-s.done
 	return s.err
 }
 
-// set records where the server is and whose it is.
+// set records the address of the server, and whether this process owns it.
 func (s *Server) set(at address, owner bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.at, s.owner = at, owner
 }
 
-// acquire becomes the owner if the lock is free, and a user otherwise; then
-// the child is nil.
+// acquire makes this process the owner if the lock is free, else a user, whose
+// child is nil.
 func (s *Server) acquire(ctx context.Context) (*postmaster, error) {
 	progress, lastStage := time.Now(), ""
 	for {
@@ -119,7 +121,7 @@ func (s *Server) acquire(ctx context.Context) (*postmaster, error) {
 		}
 		why := errors.New("it is not ready")
 		if stage == serving {
-			err := s.join(ctx)
+			err := s.connect(ctx)
 			if err == nil {
 				s.cfg.notifyf("using the running server of process %d", pid)
 				return nil, nil
@@ -135,7 +137,7 @@ func (s *Server) acquire(ctx context.Context) (*postmaster, error) {
 		if time.Since(progress) > limit {
 			return nil, s.stuck(pid, stage, why)
 		}
-		if err := pause(ctx, lockPatience); err != nil {
+		if err := pause(ctx, lockInterval); err != nil {
 			return nil, s.stuck(pid, stage, fmt.Errorf("%w: %w", why, err))
 		}
 	}
@@ -154,9 +156,9 @@ func (s *Server) own(ctx context.Context) (*postmaster, error) {
 	return child, nil
 }
 
-// join uses the server that another process says is serving. It may just have
-// ended, or its password may be about to be written.
-func (s *Server) join(ctx context.Context) error {
+// connect uses the server of another process, which says that it is serving. The
+// server may just have ended, or its password may not be written yet.
+func (s *Server) connect(ctx context.Context) error {
 	at := address{port: s.dir.readPort(), password: s.dir.readPassword()}
 	if err := at.ensureDatabase(ctx, s.cfg.Database); err != nil {
 		return err
@@ -165,14 +167,13 @@ func (s *Server) join(ctx context.Context) error {
 	return nil
 }
 
-// stuck says whom a fruitless wait was for.
+// stuck returns the error of a wait that ended without a server.
 func (s *Server) stuck(pid int, stage string, why error) error {
 	return fmt.Errorf("waiting for PostgreSQL in %s: process %d holds it (%s), but its server does not answer: %w; end that process, or choose another data directory", s.dir.path, pid, stage, why)
 }
 
-// keep sees to it that there is a server until ctx ends: as the owner it
-// restarts a crashed one, as a user it waits to become the owner. child is nil
-// for a user.
+// keep keeps a server running until ctx ends: as the owner it restarts a crashed
+// one, as a user it waits to become the owner. child is nil for a user.
 func (s *Server) keep(ctx context.Context, child *postmaster) {
 	defer close(s.done)
 	for ctx.Err() == nil {
@@ -196,16 +197,16 @@ func (s *Server) keep(ctx context.Context, child *postmaster) {
 		s.err = child.stop()
 	}
 	if err := s.lock.close(); err != nil {
-		s.err = errors.Join(s.err, fmt.Errorf("freeing the lock of %s: %w", s.dir.path, err))
+		s.err = join(s.err, fmt.Errorf("freeing the lock of %s: %w", s.dir.path, err))
 	}
 	s.set(s.at, false)
 }
 
-// takeOver waits for the lock, unless this process already holds it, and
-// starts the server again where its clients look for it. After a failure it
-// frees the lock, for another user may succeed, and returns nil.
+// takeOver waits for the lock, unless this process already holds it, and starts the
+// server again on the port that its clients know. After a failure it frees the
+// lock, because another user may succeed, and returns nil.
 func (s *Server) takeOver(ctx context.Context) *postmaster {
-	// flock lets a holder have the lock again.
+	// flock succeeds for a process that already holds the lock.
 	if err := s.lock.wait(ctx); err != nil {
 		_ = pause(ctx, shortLife)
 		return nil

@@ -74,13 +74,9 @@ func TestDataAndPortSurviveClose(t *testing.T) {
 
 func TestStartAsOrdinaryUser(t *testing.T) {
 	t.Parallel()
-	dir, uid, as := newDataDir(t), os.Geteuid(), -1
-	if uid == 0 {
-		uid = uidOf(t, "nobody")
-		as = uid
-		check(t, os.Chown(filepath.Dir(dir), uid, uid))
-	}
-	other := startProcess(t, dir, as)
+	dir := newDataDir(t)
+	uid := ordinaryUser(t, filepath.Dir(dir))
+	other := startProcess(t, dir, uid)
 	if owner, url := other.waitReady(); !owner || queryOne[int](t, url, "select 1") != 1 {
 		t.Errorf("owner %v", owner)
 	}
@@ -122,8 +118,8 @@ func TestTwoProcessesShareOneServer(t *testing.T) {
 	if owner || url != server.URL() {
 		t.Errorf("the second process is owner %v at %s, want a user at %s", owner, url, server.URL())
 	}
-	if told := other.says("notify"); len(told) != 1 || !strings.Contains(told[0], "using the running server of process") {
-		t.Errorf("the second process told %q", told)
+	if messages := other.says("notify"); len(messages) != 1 || !strings.Contains(messages[0], "using the running server of process") {
+		t.Errorf("the second process said %q", messages)
 	}
 	other.close()
 	check(t, other.cmd.Wait())
@@ -137,17 +133,17 @@ func TestRaceAtAnEmptyDirectoryInitialisesOnce(t *testing.T) {
 	dir := newDataDir(t)
 	processes := []*process{startProcess(t, dir, -1), startProcess(t, dir, -1)}
 	var mu sync.Mutex
-	told, owners := []string{}, 0
+	messages, owners := []string{}, 0
 	server := start(t, Config{DataDir: dir, Notify: func(message string) {
 		mu.Lock()
 		defer mu.Unlock()
-		told = append(told, message)
+		messages = append(messages, message)
 	}})
 	if server.Owner() {
 		owners++
 	}
 	mu.Lock()
-	all := strings.Join(told, "\n")
+	all := strings.Join(messages, "\n")
 	mu.Unlock()
 	for _, p := range processes {
 		owner, url := p.waitReady()

@@ -8,15 +8,15 @@ import (
 	"runtime"
 )
 
-// Server is a running PostgreSQL; there is none on this operating system.
+// Server is a running PostgreSQL; this operating system has none.
 type Server struct{}
 
-// Start always fails here: locks, signals and users differ too much.
+// Start always fails here: the locks, signals and users of Unix are missing.
 func Start(context.Context, Config) (*Server, error) {
 	return nil, fmt.Errorf("starting PostgreSQL: the embedded server does not run on %s; start one yourself and set DATABASE_URL", runtime.GOOS)
 }
 
-// URL returns nothing, as no server runs.
+// URL returns "", as no server runs.
 func (*Server) URL() string { return "" }
 
 // Owner reports false, as no server runs.

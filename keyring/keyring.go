@@ -18,27 +18,26 @@ const (
 )
 
 var (
-	// ErrSealed reports that a stored secret is encrypted under a key that the
-	// keyring does not have.
-	ErrSealed = errors.New("the stored secret is encrypted under a key that is missing")
-	// ErrTampered reports that a stored secret is not what Seal returned.
+	// ErrMissingKey says that a stored secret is encrypted under a key that the
+	// keyring does not have. The text of the error contains the id of the key.
+	ErrMissingKey = errors.New("the stored secret is encrypted under a key that is missing")
+	// ErrTampered says that a stored secret is not what Seal returned.
 	ErrTampered = errors.New("the stored secret is damaged or was tampered with: it does not decrypt")
 )
 
-// Keyring encrypts secrets for storage with AES-256-GCM. The first key encrypts,
-// every key decrypts; to replace a key, put the new one in front of it. Without
-// keys, and as nil, a Keyring leaves secrets in plain text. It is safe for
-// concurrent use.
+// Keyring encrypts secrets for storage with AES-256-GCM. The first key encrypts, all
+// keys decrypt. A nil Keyring, or one without keys, leaves secrets in plain text. It
+// is safe for concurrent use.
 type Keyring struct{ keys []sealer }
 
 type sealer struct {
-	id   string // also the additional data: a sealed secret cannot be passed off as another key's
+	id   string // authenticated as well, so that nobody can change the id in a sealed secret
 	aead cipher.AEAD
 }
 
-// Parse reads keys of 32 bytes in base64, separated by commas; "" gives a
-// keyring without keys. The error names the place of the malformed key, counted
-// from 1, and never the key.
+// Parse reads keys of 32 bytes in base64, separated by commas; "" gives a keyring
+// without keys. The error contains the place of a malformed key, counted from 1, and
+// never the key.
 func Parse(setting string) (*Keyring, error) {
 	k := &Keyring{}
 	if strings.TrimSpace(setting) == "" {
@@ -82,9 +81,9 @@ func (k *Keyring) Seal(secret string) string {
 	return first.prefix() + base64.RawURLEncoding.EncodeToString(first.aead.Seal(nil, nil, []byte(secret), []byte(first.id)))
 }
 
-// Open returns the secret that Seal was given; a stored plain text is returned
-// unchanged. It returns ErrSealed when the keyring lacks the key, and ErrTampered
-// when it has the key but the text does not decrypt.
+// Open returns the secret that Seal was given, or a stored plain text unchanged. It
+// returns ErrMissingKey when the keyring lacks the key, and ErrTampered when the text
+// is malformed or does not decrypt.
 func (k *Keyring) Open(stored string) (string, error) {
 	sealed, ok := strings.CutPrefix(stored, sealedPrefix)
 	if !ok {
@@ -102,7 +101,7 @@ func (k *Keyring) Open(stored string) (string, error) {
 }
 
 func (k *Keyring) open(id string, ciphertext []byte) (string, error) {
-	err := fmt.Errorf("%w: KLINGWATCH_ENCRYPTION_KEY must hold the key with the id %s", ErrSealed, id)
+	err := fmt.Errorf("%w: KLINGWATCH_ENCRYPTION_KEY must hold the key with the id %s", ErrMissingKey, id)
 	for _, s := range k.all() {
 		if s.id != id {
 			continue

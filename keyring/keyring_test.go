@@ -57,7 +57,7 @@ func TestWithoutAKeySecretsAreStoredPlainly(t *testing.T) {
 			t.Errorf("%s: %q, %v", name, opened, err)
 		}
 		sealed := parse(t, encryptionKey(1)).Seal(secret)
-		if opened, err := k.Open(sealed); !errors.Is(err, keyring.ErrSealed) || opened != "" || k.Current(sealed) {
+		if opened, err := k.Open(sealed); !errors.Is(err, keyring.ErrMissingKey) || opened != "" || k.Current(sealed) {
 			t.Errorf("%s, sealed: %q, %v", name, opened, err)
 		}
 	}
@@ -79,7 +79,7 @@ func TestEncryptionKeysAreRotated(t *testing.T) {
 	stored := older.Seal(secret)
 	id := strings.Split(stored, "_")[1]
 	_, err := newer.Open(stored)
-	if !errors.Is(err, keyring.ErrSealed) || !strings.Contains(err.Error(), id) || !strings.Contains(err.Error(), "KLINGWATCH_ENCRYPTION_KEY") {
+	if !errors.Is(err, keyring.ErrMissingKey) || !strings.Contains(err.Error(), id) || !strings.Contains(err.Error(), "KLINGWATCH_ENCRYPTION_KEY") {
 		t.Errorf("%v, want the key id %s", err, id)
 	}
 }
@@ -96,7 +96,7 @@ func TestATamperedSecretDoesNotOpen(t *testing.T) {
 			t.Skip("nothing was changed")
 		}
 		opened, err := k.Open(changed)
-		if opened != "" || !errors.Is(err, keyring.ErrTampered) && !errors.Is(err, keyring.ErrSealed) {
+		if opened != "" || !errors.Is(err, keyring.ErrTampered) && !errors.Is(err, keyring.ErrMissingKey) {
 			t.Fatalf("%q: %q, %v", changed, opened, err)
 		}
 	})

@@ -21,25 +21,25 @@ const (
 	DefaultTimeout = 15 * time.Second
 	// DefaultMaxConns bounds the connections to the relay.
 	DefaultMaxConns = 1000
-	// MaxBody is the largest body that is read, in bytes: replies seen are below
-	// 20 kB, a megabyte leaves room for long lists and still bounds memory.
+	// MaxBody is the largest body that is read, in bytes: known replies are below
+	// 20 kB, and a megabyte leaves room for long lists and still bounds memory.
 	MaxBody = 1 << 20
-	// MaxRetryAfter caps what a relay may ask for with Retry-After.
+	// MaxRetryAfter is the longest wait that a relay can ask for with Retry-After.
 	MaxRetryAfter = time.Hour
 )
 
 // Config sets up a Client. BaseURL and Credential are required.
 type Config struct {
-	BaseURL    string            // scheme and host, perhaps a path: https://relay.example
+	BaseURL    string            // scheme and host, and a path if there is one: https://relay.example
 	PathPrefix string            // in front of /{action}; empty: DefaultPathPrefix; "/": none
 	Credential Credential        // the bearer token of each request
 	Timeout    time.Duration     // of one exchange, body included; 0: DefaultTimeout
 	MaxConns   int               // connections to the relay; 0: DefaultMaxConns
 	UserAgent  string            // empty: klingwatch
-	Transport  http.RoundTripper // instead of a transport of its own; it must not follow redirects or decompress
+	Transport  http.RoundTripper // replaces the default; it must neither follow redirects nor decompress
 }
 
-// Client asks one relay. It is safe for concurrent use.
+// Client sends requests to one relay. It is safe for concurrent use.
 type Client struct {
 	base       string
 	credential Credential
@@ -48,7 +48,7 @@ type Client struct {
 	http       *http.Client
 }
 
-// New checks the configuration and returns a client; it does not connect.
+// New checks the configuration and returns a client, without connecting.
 func New(cfg Config) (*Client, error) {
 	base, err := url.Parse(cfg.BaseURL)
 	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" {
@@ -78,7 +78,7 @@ func New(cfg Config) (*Client, error) {
 		userAgent:  cfg.UserAgent,
 		http: &http.Client{
 			Transport: cfg.transport(),
-			// the key must not travel to where a redirect points
+			// a redirect must not receive the key
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
@@ -91,7 +91,7 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// transport is the given one, or one with the limits of the configuration.
+// transport returns the given one, or one with the limits of the configuration.
 func (cfg Config) transport() http.RoundTripper {
 	if cfg.Transport != nil {
 		return cfg.Transport
@@ -102,16 +102,16 @@ func (cfg Config) transport() http.RoundTripper {
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost, transport.MaxConnsPerHost = conns, conns, conns
-	transport.DisableCompression = true // the cap counts what is read, and the headers stay the documented ones
+	transport.DisableCompression = true // MaxBody counts what is read, and the headers stay the documented ones
 	transport.MaxResponseHeaderBytes = 64 << 10
 	return transport
 }
 
-// Close gives idle connections back.
+// Close closes idle connections. Requests under way go on.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// GetTask asks for one task: GET {base}{prefix}/{action}/{action2}/{task_id}.
-// It returns a Reply, or an *Error; when ctx ends it returns ctx's error.
+// GetTask asks for one task: GET {base}{prefix}/{action}/{action2}/{task_id}. It
+// returns a Reply, or an *Error, or the error of ctx when ctx ends.
 func (c *Client) GetTask(ctx context.Context, ref Ref) (*Reply, error) {
 	exchange, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -129,10 +129,11 @@ func (c *Client) GetTask(ctx context.Context, ref Ref) (*Reply, error) {
 	return reply, err
 }
 
-// Credential names the credential in use without showing it.
+// Credential returns the fingerprint of the credential in use.
 func (c *Client) Credential() string { return c.credential.Fingerprint() }
 
-// adjustClock lets a credential with times in it learn the relay's clock.
+// adjustClock sets the clock of a credential whose tokens contain times by the
+// relay's.
 func (c *Client) adjustClock(res *http.Response) {
 	if adjuster, ok := c.credential.(clockAdjuster); ok {
 		relayTime, _ := http.ParseTime(res.Header.Get("Date")) // the zero time when absent
@@ -140,7 +141,7 @@ func (c *Client) adjustClock(res *http.Response) {
 	}
 }
 
-// exchange sends the request and reads the capped body, all under one deadline.
+// exchange sends the request and reads the body up to MaxBody, under one deadline.
 func (c *Client) exchange(ctx context.Context, ref Ref) (*http.Response, []byte, error) {
 	token, err := c.credential.Token()
 	if err != nil {
@@ -148,7 +149,7 @@ func (c *Client) exchange(ctx context.Context, ref Ref) (*http.Response, []byte,
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+ref.Path(), nil)
 	if err != nil {
-		return nil, nil, &Error{Kind: Rejected, Message: "the task's path makes no URL", Err: err}
+		return nil, nil, &Error{Kind: Rejected, Message: "the task's action, action2 or id does not fit into a URL", Err: err}
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json")
@@ -170,12 +171,11 @@ func (c *Client) exchange(ctx context.Context, ref Ref) (*http.Response, []byte,
 	return res, redactToken(body, token), nil
 }
 
-// minHidden is the shortest token that is looked for in replies: shorter ones
-// would occur by chance.
+// minHidden is the length of the shortest token that is hidden in replies: shorter
+// ones would occur by chance.
 const minHidden = 8
 
-// redactToken keeps a relay that repeats the key from getting it into tables and
-// logs.
+// redactToken keeps a key that the relay repeats out of tables and logs.
 func redactToken(body []byte, token string) []byte {
 	if len(token) < minHidden || !bytes.Contains(body, []byte(token)) {
 		return body
@@ -183,8 +183,8 @@ func redactToken(body []byte, token string) []byte {
 	return bytes.ReplaceAll(body, []byte(token), []byte("[key]"))
 }
 
-// unreachable names the cause without the URL, which people know and which
-// would make every task's error a different one.
+// unreachable names the cause without the URL, which people know, and which would
+// make the error of every task a different one.
 func (c *Client) unreachable(ctx context.Context, status int, err error) *Error {
 	message := err.Error()
 	var urlErr *url.Error
@@ -192,9 +192,9 @@ func (c *Client) unreachable(ctx context.Context, status int, err error) *Error 
 		message = urlErr.Err.Error()
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		message = fmt.Sprintf("no whole answer within %s", c.timeout)
+		message = fmt.Sprintf("no complete answer within %s", c.timeout)
 	} else if errors.Is(err, io.ErrUnexpectedEOF) {
-		message = "the connection ended before the answer did"
+		message = "the connection was closed before the answer was complete"
 	}
 	return &Error{Kind: Unreachable, HTTPStatus: status, Message: line(message), Err: err}
 }

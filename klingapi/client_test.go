@@ -127,7 +127,7 @@ func TestACallerThatStopsGetsItsOwnError(t *testing.T) {
 	}
 }
 
-func TestAnUnreachableRelayIsToldWithoutItsURL(t *testing.T) {
+func TestAnUnreachableRelayIsReportedWithoutItsURL(t *testing.T) {
 	t.Parallel()
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()

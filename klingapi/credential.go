@@ -13,18 +13,19 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Credential gives the bearer token of a request. Errors name the source, never
-// the secret.
+// Credential supplies the bearer token of a request. Its errors name the source,
+// never the secret.
 type Credential interface {
-	// Token returns the token to send now.
+	// Token returns the token for a request that is sent now.
 	Token() (string, error)
-	// Fingerprint names the key without showing it: 8 hex digits of its hash.
-	// It changes when the key does.
+	// Fingerprint identifies the key without revealing it: 8 hex digits of its
+	// SHA-256. It changes when the key does.
 	Fingerprint() string
 }
 
-// clockAdjuster is a credential whose tokens hold times. It learns the relay's
-// clock when the relay finds a token too early or too late (codes 1003, 1004).
+// clockAdjuster is a credential whose tokens contain times. It takes over the
+// relay's clock when the relay refuses a token as too early or too late (codes 1003
+// and 1004).
 type clockAdjuster interface {
 	adjustClock(relayTime time.Time)
 }
@@ -40,17 +41,17 @@ type StaticKey string
 // Token returns the key.
 func (k StaticKey) Token() (string, error) { return string(k), nil }
 
-// Fingerprint names the key.
+// Fingerprint identifies the key.
 func (k StaticKey) Fingerprint() string { return fingerprint(string(k)) }
 
 // String hides the key from logs and formatted output.
 func (StaticKey) String() string { return "[key]" }
 
-// GoString hides it from %#v as well.
+// GoString hides the key from %#v as well.
 func (StaticKey) GoString() string { return "[key]" }
 
-// KeyFile is a bearer key in a file. The file is read again when it changes, so
-// that a key can be rotated without a restart.
+// KeyFile is a bearer key in a file, which is read again when it changes, so that
+// a key can be rotated without a restart. It is safe for concurrent use.
 type KeyFile struct {
 	path string
 
@@ -60,20 +61,20 @@ type KeyFile struct {
 	checked  time.Time
 }
 
-// keyFileCheck is how old a look at the file may be: a stat per request would
-// be wasted, a rotated key should work within seconds.
+// keyFileCheck is the time between two looks at the file: one for each request
+// would be a waste, and a rotated key should be used within seconds.
 const keyFileCheck = time.Second
 
-// NewKeyFile reads the file once. It returns an error that names the path when
-// the file cannot be read or is empty.
+// NewKeyFile reads the file. It returns an error with the path when the file cannot
+// be read or is empty.
 func NewKeyFile(path string) (*KeyFile, error) {
 	f := &KeyFile{path: path}
 	_, err := f.Token()
 	return f, err
 }
 
-// Token returns the file's content without surrounding space. A file that has
-// become unreadable or empty since keeps its last key in use.
+// Token returns the content of the file without surrounding space. When the file
+// has become unreadable or empty, it returns the last key.
 func (f *KeyFile) Token() (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -86,7 +87,7 @@ func (f *KeyFile) Token() (string, error) {
 	return f.key, nil
 }
 
-// Fingerprint names the key in the file.
+// Fingerprint identifies the key in the file.
 func (f *KeyFile) Fingerprint() string {
 	key, _ := f.Token() // the last good one
 	return fingerprint(key)
@@ -115,12 +116,12 @@ func (f *KeyFile) read() error {
 // The lifetimes of the official JWT (document-api, authentication).
 const (
 	jwtLifetime = 1800 * time.Second
-	jwtNotYet   = 5 * time.Second // "nbf" lies this far back, for clocks that differ
-	jwtRenew    = 5 * time.Minute // renewed this long before its end, so that no token ends on its way
+	jwtNotYet   = 5 * time.Second // "nbf" is this far in the past, for clocks that differ
+	jwtRenew    = 5 * time.Minute // renewed this long before it expires, so that none expires on its way
 )
 
-// AccessKey is the official authentication: a JWT made of an access key and a
-// secret key, renewed in time.
+// AccessKey is the official authentication: a JWT made from an access key and a
+// secret key, renewed in time. It is safe for concurrent use.
 type AccessKey struct {
 	access, secret string
 
@@ -133,15 +134,15 @@ type AccessKey struct {
 // NewAccessKey returns the official credential; both keys are required.
 func NewAccessKey(access, secret string) (*AccessKey, error) {
 	if access == "" || secret == "" {
-		return nil, errors.New("official authentication needs both an access key and a secret key")
+		return nil, errors.New("official authentication requires both an access key and a secret key")
 	}
 	return &AccessKey{access: access, secret: secret}, nil
 }
 
-// Fingerprint names the pair of keys.
+// Fingerprint identifies the pair of keys.
 func (a *AccessKey) Fingerprint() string { return fingerprint(a.access + "\x00" + a.secret) }
 
-// Token returns a JWT (HS256; iss, exp, nbf) that is valid for some minutes more.
+// Token returns a JWT (HS256; iss, exp, nbf) that is valid for at least 5 minutes.
 func (a *AccessKey) Token() (string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -162,8 +163,8 @@ func (a *AccessKey) Token() (string, error) {
 	return token, nil
 }
 
-// adjustClock makes the next token by the relay's clock; the zero time keeps
-// ours.
+// adjustClock makes the next token by the relay's clock, or by ours for the zero
+// time.
 func (a *AccessKey) adjustClock(relayTime time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -1,24 +1,26 @@
-// Package klingapi asks a Kling relay, or Kling itself, about one generation
-// task. It is a pure client: it knows nothing of databases or queues.
+// Package klingapi asks a Kling relay, or Kling itself, about one generation task.
+// It is only a client: it uses neither a database nor a queue.
 //
 //	client, err := klingapi.New(klingapi.Config{BaseURL: "https://relay.example", Credential: klingapi.StaticKey("sk-...")})
 //	defer client.Close()
 //	reply, err := client.GetTask(ctx, klingapi.Ref{Action: "videos", Action2: "text2video", TaskID: id})
 //	if apiErr, ok := errors.AsType[*klingapi.Error](err); ok {
-//		// apiErr.Kind says what to do, apiErr.RetryAfter how long the relay wants us to wait
+//		// apiErr.Kind says what to do, apiErr.RetryAfter how long the relay asks us to wait
 //	}
 //	if reply.Record.Status.Ended() {
-//		// reply.Record.Outputs, or reply.Record.Message of a failure
+//		// reply.Record.Outputs, or for a failure reply.Record.Message
 //	}
 //
-// GetTask returns a Reply when the relay says something about the task, also when
-// its status word is unknown. Everything else is an *Error with a Kind. Texts of
-// the relay are short, safe lines, except the stored Body. The order of judgement: transport, then JSON, then
-// a record with a known status (it beats HTTP status and code), then the
-// body's code, then the HTTP status.
+// GetTask returns a Reply when the answer describes the task, even if its status
+// word is unknown; every other outcome is an *Error with a Kind. Texts from the
+// relay are short, safe lines, except for the stored Body.
 //
-// Decoding is tolerant: official replies, the new-api wrapper (nested too) and
-// the flat shapes of other relays are understood, numbers may be strings and
-// the other way round. Judgement is strict: only a word of the closed table in
-// status.go ends a task.
+// An answer is judged in this order: the transport; whether it is JSON; a record
+// with a known status, which counts more than HTTP status and code; the code in the
+// body; the HTTP status.
+//
+// Decoding is tolerant: it understands official replies, the new-api wrapper
+// (nested as well) and the flat shapes of other relays, strings for numbers and the
+// reverse. Judgement is strict: only a word of the closed table in status.go ends a
+// task.
 package klingapi

@@ -7,31 +7,31 @@ import (
 	"time"
 )
 
-// ErrorKind says what an answer without a task record means for a tracker.
+// ErrorKind classifies the outcomes of GetTask that do not describe the task.
 type ErrorKind string
 
-// The kinds of errors. None of them is a verdict on the task, NotFound only
-// after patience.
+// The kinds of errors. None of them is a verdict on the task; NotFound may become
+// one when it lasts.
 const (
-	Unreachable   ErrorKind = "unreachable"   // no whole answer: dial, TLS, timeout, connection cut
-	Unreadable    ErrorKind = "unreadable"    // an answer that is not one JSON document with a task in it
-	Unavailable   ErrorKind = "unavailable"   // the relay or the provider has trouble: 5xx, 5000-5002
-	Throttled     ErrorKind = "throttled"     // asked too fast: 429, 1302, 1303
-	Refused       ErrorKind = "refused"       // key, account or address not accepted: 401, 1000-1002, 1100-1103, 1304
-	TokenTime     ErrorKind = "token_time"    // 1003, 1004: token not yet valid or expired; clocks differ or renewal is due
+	Unreachable   ErrorKind = "unreachable"   // no complete answer: dial, TLS, timeout, connection closed
+	Unreadable    ErrorKind = "unreadable"    // the answer is not one JSON document with a task in it
+	Unavailable   ErrorKind = "unavailable"   // the relay or the provider fails: 5xx, 5000-5002
+	Throttled     ErrorKind = "throttled"     // too many requests: 429, 1302, 1303
+	Refused       ErrorKind = "refused"       // the key, account or address is not accepted: 401, 1000-1002, 1100-1103, 1304
+	TokenTime     ErrorKind = "token_time"    // the token is not valid yet or has expired, because clocks differ or renewal is due: 1003, 1004
 	NotFound      ErrorKind = "not_found"     // the relay does not know the task: 1201 with its message, 1203, task_not_exist
-	Rejected      ErrorKind = "rejected"      // the request is not understood or not allowed: 1200-1202, 1300, 1301, other 4xx
-	Misconfigured ErrorKind = "misconfigured" // this is no relay: HTML 404, redirect; check KLING_BASE_URL and KLING_PATH_PREFIX
+	Rejected      ErrorKind = "rejected"      // the relay does not understand or allow the request: 1200-1202, 1300, 1301, other 4xx
+	Misconfigured ErrorKind = "misconfigured" // what answers is not a relay: HTML 404, redirect; check KLING_BASE_URL and KLING_PATH_PREFIX
 )
 
-// Error is every outcome of GetTask that says nothing about the task.
+// Error is an outcome of GetTask that does not describe the task.
 type Error struct {
-	Kind       ErrorKind
-	HTTPStatus int           // 0 when no answer came
+	Kind       ErrorKind     // what it means
+	HTTPStatus int           // 0 without an answer
 	Code       string        // the body's code, "" where absent
 	Message    string        // for people, one line, without secrets
-	RequestID  string        // the relay's id of the exchange
-	RetryAfter time.Duration // what the relay asked for, 0 where it did not; between 0 and MaxRetryAfter
+	RequestID  string        // the relay's id of the exchange; "" where it gave none
+	RetryAfter time.Duration // from 0 to MaxRetryAfter; 0 where the relay asked for no wait
 	Err        error         // cause of Unreachable, else nil
 }
 
@@ -77,19 +77,19 @@ var codes = map[string]ErrorKind{
 // successCodes are the values of code that report no error.
 var successCodes = map[string]bool{"": true, "0": true, "0.0": true, "200": true, "success": true, "succeed": true, "ok": true}
 
-// kindOfCode decides by the body's code; "" when the code says nothing.
+// kindOfCode decides by the code in the body; "" for an unknown code.
 func kindOfCode(code, message string) ErrorKind {
 	kind := codes[strings.ToLower(code)]
-	// "Task not found by id/external id: X" comes as 1201, which also stands for bad keys and values.
+	// "Task not found by id/external id: X" has code 1201, as have invalid keys and values.
 	if code == "1201" && strings.Contains(strings.ToLower(message), "not found") {
 		return NotFound
 	}
 	return kind
 }
 
-// kindOfStatus decides by the HTTP status, for bodies whose code says nothing.
-// A 404 without JSON is some other server's page; a 403 without JSON is a
-// gateway's block page, which says nothing about the key.
+// kindOfStatus decides by the HTTP status, for bodies without a known code. A 404
+// without JSON is the page of some other server; a 403 without JSON is a page of a
+// gateway that blocks us, which says nothing about the key.
 func kindOfStatus(status int, isJSON bool) ErrorKind {
 	switch {
 	case status >= 500:

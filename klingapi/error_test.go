@@ -114,7 +114,7 @@ func TestTextsOfTheRelayAreSafeLines(t *testing.T) {
 }
 
 // net/http repeats a header line that it cannot read in its error.
-func TestABrokenHeaderIsToldAsOneShortLine(t *testing.T) {
+func TestABrokenHeaderIsReportedAsOneShortLine(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/klingwatch/klingwatch/outbound"
 )
 
-// interpret turns an HTTP exchange into a Reply or an *Error, in the order of
-// the package comment.
+// interpret turns an answer into a Reply or an *Error, in the order of the package
+// comment.
 func interpret(ref Ref, res *http.Response, body []byte) (*Reply, error) {
 	answer := errorOf(res)
 	document, stored, err := parse(body)
@@ -45,7 +45,7 @@ func interpret(ref Ref, res *http.Response, body []byte) (*Reply, error) {
 	return nil, answer
 }
 
-// errorOf returns an *Error with what the status and the headers say.
+// errorOf returns an *Error with what status and headers say.
 func errorOf(res *http.Response) *Error {
 	return &Error{
 		HTTPStatus: res.StatusCode,
@@ -71,14 +71,14 @@ func codeAndMessage(root object) (code, message string) {
 	} else if reason := root.text("error"); reason != "" {
 		message = cmp.Or(message, reason)
 	}
-	return outbound.Cut(outbound.Line(code), maxCode), line(message)
+	return outbound.Truncate(outbound.Line(code), maxCode), line(message)
 }
 
-// findRequestID looks through the wrappers, outside first.
+// findRequestID looks through the wrappers, from the outermost inwards.
 func findRequestID(node object) string {
 	for range maxNesting {
 		if id := node.text("request_id"); id != "" {
-			return outbound.Cut(outbound.Line(id), maxRequestID)
+			return outbound.Truncate(outbound.Line(id), maxRequestID)
 		}
 		next, ok := node["data"].(object)
 		if !ok {
@@ -91,14 +91,15 @@ func findRequestID(node object) string {
 
 // requestIDOf reads the headers that gateways use.
 func requestIDOf(header http.Header) string {
-	return outbound.Cut(outbound.Line(cmp.Or(header.Get("X-Request-Id"), header.Get("X-Oneapi-Request-Id"))), maxRequestID)
+	return outbound.Truncate(outbound.Line(cmp.Or(header.Get("X-Request-Id"), header.Get("X-Oneapi-Request-Id"))), maxRequestID)
 }
 
-// describeText says what came instead of JSON, without repeating a whole page.
+// describeText says what the relay sent instead of JSON, without repeating a whole
+// page.
 func describeText(res *http.Response, body []byte, err error) string {
 	switch {
 	case res.StatusCode >= 300 && res.StatusCode < 400:
-		return "the relay redirects, which is not followed: check KLING_BASE_URL"
+		return "the relay redirects, and redirects are not followed: check KLING_BASE_URL"
 	case len(bytes.TrimSpace(body)) == 0:
 		return "the body is empty"
 	case bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")):
@@ -110,12 +111,12 @@ func describeText(res *http.Response, body []byte, err error) string {
 	return line("not one JSON document: " + err.Error())
 }
 
-// Texts of the relay are cut to these lengths, in characters.
+// The most characters that are kept of texts from the relay.
 const (
 	maxMessage   = 1000
 	maxCode      = 64
 	maxRequestID = 200
 )
 
-// line makes a short line of a text of the relay.
-func line(text string) string { return outbound.Cut(outbound.Line(text), maxMessage) }
+// line returns a short, safe line of a text from the relay.
+func line(text string) string { return outbound.Truncate(outbound.Line(text), maxMessage) }

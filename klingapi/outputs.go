@@ -5,11 +5,10 @@ import (
 	"path"
 	"strconv"
 	"strings"
-	"time"
 )
 
-// resultLists are the lists of a task_result, in the order in which their
-// files are numbered, with the kind of their items.
+// resultLists are the lists of a task_result, in the order in which their files are
+// numbered, with the kind of their items.
 var resultLists = []struct {
 	key  string
 	kind Kind
@@ -23,8 +22,8 @@ var resultLists = []struct {
 // maxNumberedURLs bounds url_1, url_2 and so on of one item (ai-multi-shot has three).
 const maxNumberedURLs = 16
 
-// findOutputs takes the files of the outermost node that has any. new-api puts
-// the URL that counts beside them (result_url; old builds: fail_reason).
+// findOutputs returns the files of the outermost node that has any. new-api puts the
+// URL to use beside them (result_url; old builds: fail_reason).
 func findOutputs(nodes []node, ref Ref) []Output {
 	var l outputList
 	for _, n := range nodes {
@@ -64,8 +63,8 @@ func (l *outputList) add(o Output) {
 	l.outputs = append(l.outputs, o)
 }
 
-// addResult reads a task_result: an object of lists; relays also make it a
-// list, or a single file.
+// addResult reads a task_result: an object of lists, or at some relays a list or a
+// single file.
 func (l *outputList) addResult(result any, ref Ref) {
 	switch result := result.(type) {
 	case object:
@@ -78,7 +77,7 @@ func (l *outputList) addResult(result any, ref Ref) {
 	}
 }
 
-// addLists reads {"images": [...], "videos": [...], "audios": [...]}; a list of
+// addLists reads {"images": [...], "videos": [...], "audios": [...]}, where a list of
 // one may be the item itself.
 func (l *outputList) addLists(o object) {
 	for _, list := range resultLists {
@@ -123,7 +122,7 @@ func (l *outputList) addItem(kind Kind, item object) {
 	}
 }
 
-// flatURLs are the fields in which relays put a URL beside the status.
+// flatURLs are the fields in which flat relays put a URL beside the status.
 var flatURLs = []string{"url", "video_url", "image_url", "audio_url"}
 
 // addFlat reads relays that put the file beside the status: a URL, lists as in
@@ -143,8 +142,7 @@ func (l *outputList) addFlat(o object, ref Ref) {
 	}
 }
 
-// preferring puts u in the place of the first output and keeps what else is
-// known of that one.
+// preferring replaces the URL of the first output by u and keeps the rest of it.
 func (l *outputList) preferring(u string, ref Ref) []Output {
 	if len(l.outputs) == 0 {
 		l.add(Output{Kind: kindOf(u, ref), URL: u})
@@ -179,13 +177,4 @@ func kindOf(raw string, ref Ref) Kind {
 func isURL(text string) bool {
 	u, err := url.Parse(text)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
-}
-
-func firstTime(o object, keys ...string) time.Time {
-	for _, key := range keys {
-		if t := o.time(key); !t.IsZero() {
-			return t
-		}
-	}
-	return time.Time{}
 }

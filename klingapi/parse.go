@@ -13,19 +13,19 @@ import (
 	"unicode/utf8"
 )
 
-// object is a decoded JSON object. Its readers take what relays send: strings
-// for numbers, numbers for strings, null and absent for nothing.
+// object is a decoded JSON object. Its methods accept what relays send: strings for
+// numbers, numbers for strings, null or no field for nothing.
 type object map[string]any
 
-// parse decodes exactly one JSON document. It returns the tree and the body as
-// it can be stored: as received, except for what Postgres' jsonb refuses.
+// parse decodes exactly one JSON document. It returns the tree, and the body in the
+// form to store: as received, except for what Postgres' jsonb refuses.
 func parse(body []byte) (tree any, stored json.RawMessage, err error) {
 	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.UseNumber() // ids are longer than 2^53
 	if err := decoder.Decode(&tree); err != nil {
 		if errors.Is(err, io.ErrUnexpectedEOF) {
-			err = errors.New("it ends too early")
+			err = errors.New("it is incomplete")
 		}
 		return nil, nil, err
 	}
@@ -34,7 +34,7 @@ func parse(body []byte) (tree any, stored json.RawMessage, err error) {
 	}
 	tree, depth := typeObjects(tree)
 	if depth > maxDepth {
-		return nil, nil, errors.New("it is nested too deep")
+		return nil, nil, errors.New("it is nested too deeply")
 	}
 	if !needsScrub(body) {
 		return tree, body, nil
@@ -52,7 +52,7 @@ func parse(body []byte) (tree any, stored json.RawMessage, err error) {
 // maxDepth of a document; Postgres' own parser is limited by its stack.
 const maxDepth = 200
 
-// typeObjects names the type of every JSON object of a tree and measures its depth.
+// typeObjects converts every JSON object of a tree to object, and measures the depth.
 func typeObjects(v any) (any, int) {
 	deepest := 0
 	switch v := v.(type) {
@@ -74,14 +74,14 @@ func typeObjects(v any) (any, int) {
 	return v, 0
 }
 
-// needsScrub reports whether jsonb could refuse the text: NUL and lone surrogates
-// (both need an escape), bytes that are not UTF-8, numbers of absurd size.
+// needsScrub reports whether jsonb might refuse the text: NUL and lone surrogates
+// (both are written as escapes), bytes that are not UTF-8, huge numbers.
 func needsScrub(body []byte) bool {
 	return bytes.Contains(body, []byte(`\u`)) || !utf8.Valid(body) || mayHoldHugeNumber(body)
 }
 
-// mayHoldHugeNumber is a quick look for what hugeNumber finds: an exponent of
-// three digits or a thousand digits in a row. It errs on the side of yes.
+// mayHoldHugeNumber is a quick check for what hugeNumber finds: an exponent of three
+// digits, or a thousand digits in a row. It may report true without need.
 func mayHoldHugeNumber(body []byte) bool {
 	digits := 0
 	for i, c := range body {
@@ -108,8 +108,8 @@ func mayHoldHugeNumber(body []byte) bool {
 
 var hugeNumber = regexp.MustCompile(`[0-9][eE][+-]?[0-9]{3,}|[0-9]{1000}`)
 
-// scrub replaces NUL in strings and turns huge numbers into strings; the
-// decoder has replaced the other offenders already.
+// scrub replaces NUL in strings and turns huge numbers into strings; the decoder has
+// already replaced what else jsonb refuses.
 func scrub(v any) any {
 	switch v := v.(type) {
 	case object:
@@ -132,7 +132,7 @@ func scrub(v any) any {
 	return v
 }
 
-// text reads a string or a number as text; anything else is "".
+// text returns a string or a number as text; "" for anything else.
 func (o object) text(key string) string {
 	switch v := o[key].(type) {
 	case string:
@@ -145,7 +145,7 @@ func (o object) text(key string) string {
 
 var decimalForm = regexp.MustCompile(`^-?[0-9]{1,30}(\.[0-9]{1,30})?$`)
 
-// decimal reads a number, or a string that holds one; anything else is "".
+// decimal returns a number, or a string that contains one; "" for anything else.
 func (o object) decimal(key string) string {
 	if text := o.text(key); decimalForm.MatchString(text) {
 		return text
@@ -156,8 +156,8 @@ func (o object) decimal(key string) string {
 // secondsBelow separates unix seconds from milliseconds: 1e11 s is the year 5138.
 const secondsBelow = 1e11
 
-// time reads unix milliseconds or seconds, as number or string, or RFC 3339.
-// Absent and absurd values (before 2001, after 2286) give the zero time.
+// time reads unix milliseconds or seconds, as number or string, or RFC 3339. It
+// returns the zero time for no field and for times before 2001 or after 2286.
 func (o object) time(key string) time.Time {
 	text := o.text(key)
 	if t, err := time.Parse(time.RFC3339, text); err == nil {
@@ -174,4 +174,14 @@ func (o object) time(key string) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMilli(int64(n)).UTC()
+}
+
+// firstTime returns the first of the fields that holds a time, else the zero time.
+func firstTime(o object, keys ...string) time.Time {
+	for _, key := range keys {
+		if t := o.time(key); !t.IsZero() {
+			return t
+		}
+	}
+	return time.Time{}
 }

@@ -6,22 +6,21 @@ import (
 	"strings"
 )
 
-// maxNesting bounds the search through wrappers: new-api nests the official
-// body once, chained instances once more each.
+// maxNesting bounds the search through wrappers: new-api nests the official body
+// once, and every further instance in a chain once more.
 const maxNesting = 8
 
 // node is an object of the reply that describes the task.
 type node struct {
 	object
 	word string // its status word
-	weak bool   // a bare "status", which gateways use for the fate of the call as well
+	weak bool   // the word is in "status", where gateways also put the outcome of the request
 }
 
-// findRecord collects the nodes that describe the task, outside first, and
-// makes one Record of them. The outermost known status wins: new-api may give
-// up (FAILURE) while the inner body still says processing.
-// good says that HTTP status and code report no error: only then a weak node
-// counts.
+// findRecord collects the nodes that describe the task, outermost first, and makes
+// one Record of them. The outermost known status wins: new-api may give up (FAILURE)
+// while the inner body still says processing. good means that neither HTTP status
+// nor code reports an error: only then a weak node counts.
 func findRecord(document any, ref Ref, good bool) (Record, bool) {
 	nodes := findNodes(document, ref)
 	if !good {
@@ -48,14 +47,14 @@ func findRecord(document any, ref Ref, good bool) (Record, bool) {
 	case Succeeded:
 		record.Outputs = findOutputs(nodes, ref)
 		if verdict.weak && len(record.Outputs) == 0 {
-			record.Status = "" // the call succeeded; the task may not have
+			record.Status = "" // the request succeeded; the task may not have
 		}
 	}
 	return record, true
 }
 
-// decide picks the node whose word counts: the outermost with a known word, a
-// strong one before any weak one; else the outermost.
+// decide picks the node whose word counts: the outermost strong one with a known
+// word, else the outermost weak one with a known word, else the outermost.
 func decide(nodes []node) node {
 	for _, weak := range []bool{false, true} {
 		for _, n := range nodes {
@@ -85,9 +84,10 @@ func findNodes(v any, ref Ref) []node {
 	return nodes
 }
 
-// asNode reports whether an object describes a task. A bare "status" is not
-// enough: gateways put the fate of the HTTP call there. It needs a field that
-// only tasks have; an id, which errors repeat, or a file make a weak node.
+// asNode reports whether an object describes a task. A field "status" alone is not
+// enough, because gateways put the outcome of the request there: it takes a field
+// that only tasks have. An id, which errors repeat as well, or a file makes a weak
+// node.
 func asNode(o object, ref Ref) (node, bool) {
 	if word, ok := o["task_status"].(string); ok {
 		return node{object: o, word: word}, true
@@ -107,8 +107,8 @@ func asNode(o object, ref Ref) (node, bool) {
 	return node{}, false
 }
 
-// findInList finds the task in a list of records: the one that was asked for, or the
-// only one there is.
+// findInList finds the task in a list of records: the one with the id that was asked
+// for, or the only one.
 func findInList(v any, ref Ref) (object, bool) {
 	list, ok := v.([]any)
 	if !ok {
@@ -129,7 +129,7 @@ func findInList(v any, ref Ref) (object, bool) {
 		records = append(records, o)
 	}
 	if len(records) == 1 {
-		// with another id it may be another task: then its end is no verdict on ours
+		// With another id it may be another task, whose end is no verdict on ours.
 		n, _ := asNode(records[0], ref)
 		id := cmp.Or(records[0].text("task_id"), records[0].text("id"))
 		return records[0], id == "" || !ParseStatus(n.word).Ended()
@@ -137,8 +137,8 @@ func findInList(v any, ref Ref) (object, bool) {
 	return nil, false
 }
 
-// reason finds why a task failed. The envelope's message is the last resort,
-// and never its "SUCCEED".
+// reason returns why a task failed: in the last resort the message of the envelope,
+// unless that says SUCCEED.
 func reason(document any, nodes []node) string {
 	for _, n := range nodes {
 		text := cmp.Or(n.text("task_status_msg"), n.text("fail_reason"), n.text("status_message"), n.text("failure_reason"), n.text("reason"), n.text("error_message"))

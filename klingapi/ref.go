@@ -2,22 +2,22 @@ package klingapi
 
 import "net/url"
 
-// Ref names one task at the relay.
+// Ref identifies one task at the relay.
 type Ref struct {
 	Action  string // first part of the path: images, videos, audio, general
-	Action2 string // second part, as at creation; may hold one slash: avatar/image2video
+	Action2 string // second part, as at creation; may contain one slash: avatar/image2video
 	TaskID  string // the provider's id, or an external_task_id; opaque
 }
 
-// Path returns /{action}/{action2}/{task_id}. The id is escaped; the slash
-// that an action2 may hold is part of the path.
+// Path returns /{action}/{action2}/{task_id}. The id is escaped; a slash in action2
+// is part of the path.
 func (r Ref) Path() string {
 	return "/" + r.Action + "/" + r.Action2 + "/" + url.PathEscape(r.TaskID)
 }
 
-// Documented are the action and action2 pairs that the vendor or the relays
-// document. Relays add new ones every few months, so any pair of the right
-// alphabet is asked for.
+// Documented has the pairs of action and action2 that the vendor or the relays
+// document, without TaskID. Relays add pairs every few months, so a Client asks for
+// others as well.
 var Documented = []Ref{
 	{Action: "images", Action2: "generations"},
 	{Action: "images", Action2: "kolors-virtual-try-on"},

@@ -2,8 +2,8 @@ package klingapi
 
 import "strings"
 
-// Status is the provider's verdict on a task. The empty Status stands for a
-// word that is not in the table: the task counts as still running.
+// Status is the state of a task at the provider. The empty Status means a word that
+// is not in the table: the task counts as still running.
 type Status string
 
 // The four states of a task at the provider.
@@ -11,14 +11,14 @@ const (
 	Submitted  Status = "submitted"  // accepted, waiting
 	Processing Status = "processing" // being worked on
 	Succeeded  Status = "succeeded"  // ended with outputs
-	Failed     Status = "failed"     // ended without; the reason is in Record.Message
+	Failed     Status = "failed"     // ended without; Record.Message has the reason
 )
 
-// Ended reports whether the provider will not change the status any more.
+// Ended reports whether the status is final.
 func (s Status) Ended() bool { return s == Succeeded || s == Failed }
 
-// words is the closed table of status words, in lower case. A word that is not
-// here never ends a task.
+// words is the closed table of status words, in lower case. No other word ends a
+// task.
 var words = map[string]Status{
 	// Kling, legacy API (document-api: task_status) and the new one, which spells success "succeeded"
 	"submitted":  Submitted,
@@ -37,12 +37,12 @@ var words = map[string]Status{
 	"running":   Processing,
 	"completed": Succeeded,
 	"error":     Failed,
-	"cancelled": Failed, // at the provider: it will not come
+	"cancelled": Failed, // at the provider: there will be no outputs
 	"canceled":  Failed,
 }
 
-// ParseStatus maps a status word as received to a Status; an unknown word
-// gives the empty Status. Case and surrounding space do not matter.
+// ParseStatus returns the Status of a status word as received, "" for an unknown
+// word. Case and surrounding space do not matter.
 func ParseStatus(word string) Status {
 	return words[strings.ToLower(strings.TrimSpace(word))]
 }

@@ -1,14 +1,17 @@
-// Package outbound holds what it takes to talk to machines that we do not trust:
-// relays, receivers of webhooks, file servers. Whatever they send is bounded and
-// made harmless here, in one place for all clients.
+// Package outbound has what a client needs to talk to machines that it does not
+// trust: relays, receivers of webhooks, file servers. It bounds what they send and
+// makes it harmless, in one place for all clients.
 //
-//	Guard        refuses private addresses when a connection is dialed
+//	Guard        refuses private addresses when a connection is dialed, except for
+//	             networks that ParseNetworks has read
 //	ReadBody     reads a body up to a limit
 //	RetryAfter   reads how long a server asks us to wait, up to a limit
-//	Line, Cut    make a short, safe line of a text, for logs, tables and stored reasons
-//	Visible      the same for a terminal, where runs of spaces are layout
-//	Redact       hides the queries of URLs, which may hold secrets
-//	Origin       names the server behind a URL, one name for all spellings
+//	Line         makes one safe line of a text, for tables and stored reasons
+//	LogLine      the same for logs and traces, without the queries of URLs
+//	Printable    the same for a terminal, where runs of spaces are layout
+//	Truncate     shortens a text
+//	Redact       hides the queries of URLs, which may contain secrets
+//	Origin       names the server behind a URL, the same for all spellings
 //
 // A client that may reach public addresses only:
 //

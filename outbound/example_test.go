@@ -39,7 +39,7 @@ func ExampleRetryAfter() {
 // direction are harmless, its URL has lost the signature.
 func ExampleLine() {
 	reason := "\x1b[31mno\u202e access:\n  https://cdn.example/a.mp4?signature=secret"
-	fmt.Println(outbound.Cut(outbound.Line(outbound.Redact(reason)), 100))
+	fmt.Println(outbound.Truncate(outbound.Line(outbound.Redact(reason)), 100))
 	// Output: [31mno access: https://cdn.example/a.mp4?...
 }
 

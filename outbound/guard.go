@@ -10,24 +10,24 @@ import (
 	"code.dny.dev/ssrf"
 )
 
-// alsoDenied adds to what ssrf refuses: IPv4 as in
-// https://www.iana.org/assignments/iana-ipv4-special-registry, and of IPv6 all
-// that is not in 2000::/3 or is special there by
+// alsoDenied are refused in addition to what ssrf refuses: the IPv4 networks of
+// https://www.iana.org/assignments/iana-ipv4-special-registry, all of IPv6 outside
+// 2000::/3, and the networks within it that are special by
 // https://www.iana.org/assignments/iana-ipv6-special-registry.
 var alsoDenied = []netip.Prefix{
-	// Azure's WireServer: a public address by the registry, but it serves
-	// secrets to every virtual machine
+	// Azure's WireServer: public by the registry, but it serves secrets to every
+	// virtual machine
 	// (https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16).
 	netip.MustParsePrefix("168.63.129.16/32"),
 }
 
-// ErrBlocked is the error of a dial to an address that Guard does not let through.
+// ErrBlocked is the error of a dial to an address that Guard refuses.
 var ErrBlocked = errors.New("the address is private or reserved")
 
-// Guard returns a Control function for net.Dialer. The dialer calls it with every
-// address after DNS, before a packet is sent; it returns ErrBlocked for an address
-// that is not public, unless the address is in an allowed network. It judges
-// ::ffff:10.0.0.1 as 10.0.0.1, which is what would be dialed.
+// Guard returns a Control function for net.Dialer, which calls it with each address
+// after DNS, before a packet is sent. It returns ErrBlocked for an address that is
+// not public, unless an allowed network contains it. It treats ::ffff:10.0.0.1 as
+// 10.0.0.1, which is what would be dialed.
 func Guard(allowed []netip.Prefix) func(network, address string, conn syscall.RawConn) error {
 	var v4, v6 []netip.Prefix
 	for _, network := range allowed {
@@ -59,9 +59,9 @@ func unmap(network netip.Prefix) netip.Prefix {
 	return network
 }
 
-// ParseNetworks reads networks in CIDR notation, separated by commas; a bare
-// address is a network of one address, "" is no network. The error names the item
-// that is not a network.
+// ParseNetworks reads networks in CIDR notation, separated by commas; an address
+// alone is a network of one, and "" is no network. The error contains the item that
+// is not a network.
 func ParseNetworks(list string) ([]netip.Prefix, error) {
 	var networks []netip.Prefix
 	for item := range strings.SplitSeq(list, ",") {

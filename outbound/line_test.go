@@ -65,19 +65,19 @@ func checkLine(t interface{ Errorf(string, ...any) }, text string) {
 	if !utf8.ValidString(line) || strings.ContainsFunc(line, offends) || strings.TrimSpace(line) != line || strings.Contains(line, "  ") {
 		t.Errorf("%q became %q", text, line)
 	}
-	visible := outbound.Visible(text)
-	if !utf8.ValidString(visible) || strings.ContainsFunc(visible, offends) || outbound.Visible(visible) != visible {
+	visible := outbound.Printable(text)
+	if !utf8.ValidString(visible) || strings.ContainsFunc(visible, offends) || outbound.Printable(visible) != visible {
 		t.Errorf("%q shows as %q", text, visible)
 	}
 	if again := outbound.Line(line); again != line {
 		t.Errorf("%q became %q, then %q", text, line, again)
 	}
 	for _, most := range []int{0, 1, 5, 100} {
-		short := outbound.Cut(line, most)
+		short := outbound.Truncate(line, most)
 		if strings.HasSuffix(line, "...") {
 			continue // the dots of a text cannot be told from those of a cut
 		}
-		if n := utf8.RuneCountInString(strings.TrimSuffix(short, "...")); n > most || outbound.Cut(short, most) != short || !utf8.ValidString(short) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(short, "...")); n > most || outbound.Truncate(short, most) != short || !utf8.ValidString(short) {
 			t.Errorf("%q was cut to %d: %q", line, most, short)
 		}
 	}
@@ -109,7 +109,7 @@ func TestATextIsCutToCharacters(t *testing.T) {
 	}{
 		{"", 0, ""}, {"abc", 3, "abc"}, {"abcd", 3, "abc..."}, {"日本語", 3, "日本語"}, {"日本語版", 3, "日本語..."}, {"a", 0, "..."},
 	} {
-		if got := outbound.Cut(c.text, c.most); got != c.want {
+		if got := outbound.Truncate(c.text, c.most); got != c.want {
 			t.Errorf("%q, %d: %q", c.text, c.most, got)
 		}
 	}

@@ -11,14 +11,14 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// defaultPorts are what http and https mean without a port.
+// defaultPorts are the ports of URLs without one.
 var defaultPorts = map[string]string{"http": "80", "https": "443"}
 
-// Origin names the server behind an http(s) URL: scheme://host, with :port unless
-// it is the default. All spellings of a server give the same name: upper case, a
-// dot at the end, the default port, Unicode or punycode, the forms of an IPv6
-// address. Path, query and user, which may hold secrets, are left out, and so is
-// the URL in the error.
+// Origin returns the server of an http(s) URL as scheme://host, with :port unless it
+// is the default. All spellings of a server give the same text: upper case, a dot at
+// the end, the default port, Unicode or punycode, the forms of an IPv6 address. It
+// leaves out path, query and user, which may contain secrets; its error does not
+// repeat the URL.
 func Origin(rawURL string) (string, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
@@ -44,8 +44,8 @@ func Origin(rawURL string) (string, error) {
 	return (&url.URL{Scheme: u.Scheme, Host: host}).String(), nil
 }
 
-// hostName returns the one spelling of a host's name or address. A name that is
-// no valid IDN is looked up as it is, as net/http does.
+// hostName returns the one spelling of a host name or address. A name that is not a
+// valid IDN stays as it is, as in net/http.
 func hostName(host string) string {
 	if ascii, err := idna.Lookup.ToASCII(host); err == nil {
 		host = ascii

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// RetryAfter reads the header Retry-After (RFC 9110, 10.2.3), which holds seconds
-// or a date, as a wait from 0 to limit. It tolerates fractions, exponents and a
-// sign in the seconds. Infinity and numbers beyond a float64 give the limit; a
-// date in the past, negative numbers, NaN, lists and anything else give 0, as
-// does a header without the field. Of several fields the first counts.
+// RetryAfter returns the wait that the field Retry-After (RFC 9110, 10.2.3) asks
+// for, in seconds or by a date, from 0 to limit. Seconds may have a sign, a fraction
+// and an exponent. Infinity and numbers beyond a float64 give the limit; a date in
+// the past, a negative number, NaN, a list and anything else give 0, as does a header
+// without the field. Of several fields the first counts.
 func RetryAfter(header http.Header, now time.Time, limit time.Duration) time.Duration {
 	value := strings.TrimSpace(header.Get("Retry-After"))
 	seconds, err := strconv.ParseFloat(value, 64)

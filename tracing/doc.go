@@ -1,5 +1,5 @@
-// Package tracing connects klingwatch with OpenTelemetry: where spans are sent,
-// and how a trace passes through the database as text.
+// Package tracing connects klingwatch to OpenTelemetry: it sends spans to a
+// collector, and passes a trace through the database as text.
 //
 //	tracer, stop, err := tracing.Start(ctx, version, log) // nil without a collector
 //	defer stop()

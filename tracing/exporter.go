@@ -23,17 +23,18 @@ import (
 
 const (
 	// flushTimeout bounds sending the last spans: a stop must not wait for a
-	// collector that is away.
+	// collector that does not answer.
 	flushTimeout = time.Second
-	// troubleEvery is how often trouble with the collector is logged.
-	troubleEvery = time.Minute
+	// failureInterval is how often a failure to send is logged at most.
+	failureInterval = time.Minute
 )
 
-// Start sends traces by OTLP over HTTP where the standard OTEL_ variables name a
-// collector. Where they do not, the tracer is nil and nothing runs. stop sends
-// what is left. It returns an error for variables that klingwatch cannot follow.
+// Start sends traces by OTLP over HTTP if the standard OTEL_ variables name a
+// collector; else the tracer is nil and nothing runs. stop, which is never nil
+// without an error, sends the last spans, for at most a second. Start returns an
+// error for variables that klingwatch does not support.
 func Start(ctx context.Context, version string, log *slog.Logger) (tracer trace.Tracer, stop func(), err error) {
-	ok, err := wanted(os.Getenv)
+	ok, err := enabled(os.Getenv)
 	if err != nil || !ok {
 		return nil, func() {}, err
 	}
@@ -48,22 +49,22 @@ func Start(ctx context.Context, version string, log *slog.Logger) (tracer trace.
 	if err != nil {
 		return nil, nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
-	trouble := &exportTrouble{log: log}
-	otel.SetErrorHandler(trouble)
+	failures := &exportFailures{log: log}
+	otel.SetErrorHandler(failures)
 	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(described))
 	log.Info("sending traces by OTLP")
 	return provider.Tracer("github.com/klingwatch/klingwatch"), func() {
 		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 		defer cancel()
 		if err := provider.Shutdown(ctx); err != nil {
-			trouble.Handle(err)
+			failures.Handle(err)
 		}
 	}, nil
 }
 
-// wanted decides by the variables of the OpenTelemetry specification;
-// what klingwatch cannot do is an error rather than silence.
-func wanted(getenv func(string) string) (bool, error) {
+// enabled reports whether the variables of the OpenTelemetry specification name a
+// collector. What klingwatch does not support is an error rather than silence.
+func enabled(getenv func(string) string) (bool, error) {
 	get := func(name string) string { return strings.TrimSpace(getenv(name)) }
 	if strings.EqualFold(get("OTEL_SDK_DISABLED"), "true") {
 		return false, nil
@@ -77,7 +78,7 @@ func wanted(getenv func(string) string) (bool, error) {
 		return false, fmt.Errorf("OTEL_TRACES_EXPORTER must be otlp or none, not %q", exporter)
 	}
 	if protocol := cmp.Or(get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"), get("OTEL_EXPORTER_OTLP_PROTOCOL"), "http/protobuf"); protocol != "http/protobuf" {
-		return false, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf, not %q: give the collector's HTTP endpoint, often port 4318", protocol)
+		return false, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf, not %q: use the HTTP endpoint of the collector, often port 4318", protocol)
 	}
 	if u, err := url.Parse(endpoint); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return false, fmt.Errorf("OTEL_EXPORTER_OTLP_ENDPOINT must be like http://collector.example:4318")
@@ -85,20 +86,20 @@ func wanted(getenv func(string) string) (bool, error) {
 	return true, nil
 }
 
-// exportTrouble logs that spans were lost, but not at every batch.
-type exportTrouble struct {
+// exportFailures logs that spans were lost, but not for every batch.
+type exportFailures struct {
 	log    *slog.Logger
 	mu     sync.Mutex
 	logged time.Time
 }
 
 // Handle is called by OpenTelemetry.
-func (t *exportTrouble) Handle(err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.logged.IsZero() && time.Since(t.logged) < troubleEvery {
+func (f *exportFailures) Handle(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.logged.IsZero() && time.Since(f.logged) < failureInterval {
 		return
 	}
-	t.logged = time.Now()
-	t.log.Warn("traces could not be sent", "error", outbound.Line(err.Error()))
+	f.logged = time.Now()
+	f.log.Warn("traces could not be sent", "error", outbound.Line(err.Error()))
 }

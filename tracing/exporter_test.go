@@ -53,7 +53,7 @@ func TestTheVariablesOfTracing(t *testing.T) {
 			name, value, _ := strings.Cut(entry, "=")
 			env[name] = value
 		}
-		got, err := wanted(func(name string) string { return env[name] })
+		got, err := enabled(func(name string) string { return env[name] })
 		if got != test.wanted || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
 			t.Errorf("%s: %v, %v", test.env, got, err)
 		}

@@ -4,10 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/klingwatch/klingwatch/metrics"
 	"github.com/klingwatch/klingwatch/web"
@@ -25,11 +29,13 @@ func get(t *testing.T, checks []web.Check, path string) *httptest.ResponseRecord
 	return recorder
 }
 
-func TestReadyzTellsEveryCheck(t *testing.T) {
+func TestReadyzReportsEveryCheck(t *testing.T) {
 	t.Parallel()
 	fine := web.Check{Name: "database", Ask: func(context.Context) error { return nil }}
 	broken := web.Check{Name: "worker", Ask: func(context.Context) error { return errors.New("River is not running") }}
-	paused := web.Check{Name: "polling", Ask: func(context.Context) error { return errors.New("paused") }, Advisory: true}
+	paused := web.Check{Name: "polling", Ask: func(context.Context) error {
+		return fmt.Errorf("asking: %w", web.Advisory(errors.New("paused")))
+	}}
 	for _, c := range []struct {
 		checks []web.Check
 		code   int
@@ -37,7 +43,8 @@ func TestReadyzTellsEveryCheck(t *testing.T) {
 	}{
 		{[]web.Check{fine}, 200, web.Readiness{Ready: true, Checks: map[string]string{"database": "ok"}}},
 		{[]web.Check{fine, broken}, 503, web.Readiness{Checks: map[string]string{"database": "ok", "worker": "River is not running"}}},
-		{[]web.Check{fine, paused}, 200, web.Readiness{Ready: true, Checks: map[string]string{"database": "ok", "polling": "paused"}}},
+		{[]web.Check{paused, broken}, 503, web.Readiness{Checks: map[string]string{"polling": "asking: paused", "worker": "River is not running"}}},
+		{[]web.Check{fine, paused}, 200, web.Readiness{Ready: true, Checks: map[string]string{"database": "ok", "polling": "asking: paused"}}},
 	} {
 		recorder := get(t, c.checks, "/readyz")
 		var got web.Readiness
@@ -50,6 +57,48 @@ func TestReadyzTellsEveryCheck(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestAnAdvisoryNothingIsNothing(t *testing.T) {
+	t.Parallel()
+	if err := web.Advisory(nil); err != nil {
+		t.Errorf("Advisory(nil) = %v", err)
+	}
+	if cause := errors.New("paused"); !errors.Is(web.Advisory(cause), cause) {
+		t.Error("an advisory error hides its cause")
+	}
+}
+
+// On a clock of its own: nobody waits.
+func TestACheckThatHangsChangesNothingForTheOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		released := make(chan struct{})
+		defer close(released)
+		slowly := func(ctx context.Context) error { // takes most of the time that it has
+			select {
+			case <-time.After(2 * time.Second):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		patiently := func(ctx context.Context) error { <-ctx.Done(); return web.Advisory(errors.New("still waiting")) }
+		deafly := func(context.Context) error { <-released; return nil }
+		begun := time.Now()
+		recorder := get(t, []web.Check{{"deaf", deafly}, {"first", slowly}, {"advisory", patiently}, {"second", slowly}}, "/readyz")
+		if took := time.Since(begun); took > 3500*time.Millisecond {
+			t.Errorf("/readyz took %s", took)
+		}
+		var got web.Readiness
+		if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil || got.Ready {
+			t.Errorf("%s (%v)", recorder.Body, err)
+		}
+		want := map[string]string{"deaf": "no answer within 3s", "first": "ok", "advisory": "still waiting", "second": "ok"}
+		if !maps.Equal(got.Checks, want) {
+			t.Errorf("%q, want %q", got.Checks, want)
+		}
+	})
 }
 
 func TestTheProcessIsAliveAndMeasured(t *testing.T) {

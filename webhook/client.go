@@ -22,19 +22,20 @@ const (
 	// MaxResponse is how much of an answer's body is read and kept, in bytes.
 	MaxResponse = 4096
 
-	// bodyTimeout bounds the reading of an answer's body: the status has
-	// decided, the rest is for people.
+	// bodyTimeout bounds the reading of an answer's body: the status decides, the
+	// body is only for people.
 	bodyTimeout = 2 * time.Second
 
-	// MaxConcurrent is how many requests one receiver can be sent at once without
-	// connections being opened anew each time.
+	// MaxConcurrent is how many requests at the same time can use kept connections
+	// to one receiver; more need new connections.
 	MaxConcurrent = 64
-	// idleTimeout closes connections that are not in use, which bounds their number.
+	// idleTimeout bounds the number of connections: one that is idle for so long is
+	// closed.
 	idleTimeout = 30 * time.Second
 
 	maxResponseHeaders = 32 << 10
-	// A webhook leaves in one write, so that the answer of a receiver that does not
-	// read the body first (413, 401) arrives, instead of a broken pipe.
+	// A webhook is sent in one write, so that a receiver that answers before it has
+	// read the body (413, 401) is understood, instead of breaking the pipe.
 	writeBuffer = 32 << 10
 )
 
@@ -43,12 +44,12 @@ type Config struct {
 	Timeout       time.Duration  // of one request, everything included; 0: DefaultTimeout
 	AllowNetworks []netip.Prefix // private networks that may be reached; others are refused at dial time
 	UserAgent     string         // empty: klingwatch
-	Resolver      *net.Resolver  // of host names; nil: the system's
+	Resolver      *net.Resolver  // for host names; nil: the system's
 }
 
-// Client sends single requests. Addresses are checked after DNS, on every
-// connection; redirects and proxies are not used, answers are not decompressed.
-// It is safe for concurrent use.
+// Client sends single requests. It checks the address of every connection after
+// DNS, follows no redirect, uses no proxy and decompresses no answer. It is safe
+// for concurrent use.
 type Client struct {
 	timeout     time.Duration
 	bodyTimeout time.Duration
@@ -65,11 +66,11 @@ func NewClient(cfg Config) *Client {
 	if c.userAgent == "" {
 		c.userAgent = "klingwatch"
 	}
-	// net/http lets a dial outlive its request; these two limits end it.
+	// net/http lets a dial outlive its request: these two timeouts end it.
 	dialer := &net.Dialer{Control: outbound.Guard(cfg.AllowNetworks), Resolver: cfg.Resolver, Timeout: c.timeout}
 	c.http = &http.Client{
 		Transport: &http.Transport{
-			Proxy:                  nil, // none from the environment: it would dial in our place, unguarded
+			Proxy:                  nil, // not the one of the environment: it would dial in our place, unguarded
 			DialContext:            dialer.DialContext,
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout:    c.timeout,
@@ -77,8 +78,8 @@ func NewClient(cfg Config) *Client {
 			DisableCompression:     true, // no gzip bomb
 			MaxResponseHeaderBytes: maxResponseHeaders,
 			WriteBufferSize:        writeBuffer,
-			// No bound for all hosts together: a connection that has to go for it may have
-			// been answered just now, and net/http then reports that request as failed.
+			// No limit for all hosts together: to keep it, net/http may close a connection
+			// whose answer has just arrived, and report that request as failed.
 			MaxIdleConns:        0,
 			MaxIdleConnsPerHost: MaxConcurrent,
 			IdleConnTimeout:     idleTimeout,
@@ -88,21 +89,20 @@ func NewClient(cfg Config) *Client {
 	return c
 }
 
-// Close gives idle connections back.
+// Close closes idle connections. Requests under way go on.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Message is one webhook to send.
 type Message struct {
 	URL     string
 	ID      string   // webhook-id
-	Body    []byte   // the JSON, signed as it is
+	Body    []byte   // JSON, sent and signed unchanged
 	Secrets []string // whsec_ and whsk_ keys, newest first
 
 	Traceparent string // lets the receiver join a trace (W3C Trace Context); "": none
 }
 
-// Send makes one attempt. It does not return an error: what went wrong is part
-// of the Result.
+// Send makes one attempt. It returns no error: the Result says what went wrong.
 func (c *Client) Send(ctx context.Context, m Message) Result {
 	now := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
@@ -118,7 +118,7 @@ func (c *Client) Send(ctx context.Context, m Message) Result {
 	return result
 }
 
-// request makes the signed request, or returns the class of the failure with its
+// request makes the signed request, or returns the class of the failure and the
 // reason.
 func (c *Client) request(ctx context.Context, m Message, now time.Time) (req *http.Request, class string, err error) {
 	signature, err := Sign(m.Secrets, m.ID, now, m.Body)
@@ -143,8 +143,8 @@ func (c *Client) request(ctx context.Context, m Message, now time.Time) (req *ht
 	return req, "", nil
 }
 
-// exchange sends the request and reads the answer, of the body only an excerpt:
-// one that drips, breaks or does not end changes nothing. cancel ends req.
+// exchange sends the request and reads the answer, but only the beginning of its
+// body: a body that drips, breaks or does not end changes nothing. cancel ends req.
 func (c *Client) exchange(req *http.Request, cancel context.CancelFunc, watch *stopwatch) Result {
 	res, err := c.http.Do(req)
 	if err != nil {
@@ -162,7 +162,7 @@ func (c *Client) exchange(req *http.Request, cancel context.CancelFunc, watch *s
 }
 
 // CheckURL returns an error that says what is wrong with a receiver's URL, without
-// the URL: it must be absolute, http or https, and hold no user and no fragment.
+// repeating it. A URL must be absolute, http or https, without user and fragment.
 func CheckURL(raw string) error {
 	u, err := url.Parse(raw)
 	switch {
@@ -173,9 +173,20 @@ func CheckURL(raw string) error {
 	case u.Hostname() == "":
 		return errors.New("it has no host")
 	case u.User != nil:
-		return errors.New("it must hold no user or password: klingwatch signs instead")
+		return errors.New("it must not contain a user or password: klingwatch signs instead")
 	case u.Fragment != "":
-		return errors.New("it must have no #fragment")
+		return errors.New("it must not contain a #fragment")
 	}
 	return nil
+}
+
+// HostOf returns scheme and host of a receiver's URL, for logs and events and to
+// recognise the receiver: path and query may contain secrets. All spellings of a
+// host give the same text.
+func HostOf(rawURL string) string {
+	origin, err := outbound.Origin(rawURL)
+	if err != nil {
+		return "a URL that cannot be read"
+	}
+	return origin
 }

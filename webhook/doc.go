@@ -1,8 +1,8 @@
-// Package webhook notifies receivers about tasks. It holds the payloads (Event,
+// Package webhook notifies receivers about tasks. It has the payloads (Event,
 // EndpointEvent), the signatures of Standard Webhooks
 // (https://www.standardwebhooks.com, spec/standard-webhooks.md), the guarded HTTP
 // client that sends one request, and the schedule of retries. It keeps no state:
-// who gets what, and what was sent already, is remembered elsewhere.
+// callers decide which receiver gets which event, and remember what was sent.
 //
 //	client := webhook.NewClient(webhook.Config{})
 //	defer client.Close()
@@ -12,21 +12,21 @@
 //		...
 //	}
 //
-// Send returns no error: a Result says what came of the attempt, with the class of
+// Send returns no error: a Result has the outcome of the attempt, with the class of
 // the failure (Error) and the reason for people (Detail).
 //
 // A receiver gets a POST with three headers:
 //
 //	webhook-id         the event's id, the same on every retry
 //	webhook-timestamp  unix seconds of this attempt
-//	webhook-signature  several separated by spaces, one per key, of id.timestamp.body:
+//	webhook-signature  of id.timestamp.body, one for each key, separated by spaces:
 //	                   "v1,"  + base64(HMAC-SHA256), key whsec_
 //	                   "v1a," + base64(ed25519), key whsk_, verified with whpk_
 //
-// and answers 2xx within the timeout. Anything else, redirects included, is
-// tried again. Three answers say more:
+// and must answer 2xx within the timeout. After any other answer, a redirect
+// included, the webhook is sent again. With these headers a receiver asks for more:
 //
-//	Retry-After: 120                 not before two minutes
-//	webhook-delivery: abort-message  not this message again
-//	webhook-delivery: disable        no webhooks any more, like the status 410
+//	Retry-After: 120                 wait at least two minutes
+//	webhook-delivery: abort-message  do not send this message again
+//	webhook-delivery: disable        send no more webhooks, like the status 410
 package webhook

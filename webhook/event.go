@@ -19,22 +19,22 @@ const (
 
 	// About a receiver, sent to the other receivers that subscribe to them.
 	EndpointFailing  = "endpoint.failing"  // it will be disabled if it goes on failing
-	EndpointDisabled = "endpoint.disabled" // what is due waits until it is enabled
+	EndpointDisabled = "endpoint.disabled" // its webhooks wait until it is enabled
 
-	// Test is sent on request, to see whether a receiver can be reached; it cannot
-	// be subscribed to.
+	// Test is sent on request, to see whether a receiver can be reached. Nobody can
+	// subscribe to it.
 	Test = "webhook-test"
 )
 
-// Types are all event types that can be asked for: those of tasks in the order
-// of a task's life, then those of endpoints.
+// Types are all event types that a receiver can subscribe to: those of tasks in the
+// order of a task's life, then those of endpoints.
 var Types = []string{
 	TaskSubmitted, TaskProcessing, TaskSucceeded, TaskFailed, TaskExpired, TaskNotFound, TaskCanceled,
 	EndpointFailing, EndpointDisabled,
 }
 
-// TerminalTypes are the types that end a task; what an endpoint gets unless it
-// asks for others.
+// TerminalTypes are the events that end a task. An endpoint gets these unless it
+// subscribes to others.
 var TerminalTypes = []string{TaskSucceeded, TaskFailed, TaskExpired, TaskNotFound, TaskCanceled}
 
 // Event is the body of a webhook about a task.
@@ -62,12 +62,12 @@ type Task struct {
 
 // Output is one file of a succeeded task.
 type Output struct {
-	Kind            string       `json:"kind"`     // image, video, audio
-	Position        int          `json:"position"` // from 0 within the kind
-	URL             string       `json:"url"`
-	DurationSeconds *json.Number `json:"duration_seconds"` // null where the provider gave none
-	WatermarkURL    *string      `json:"watermark_url,omitempty"`
-	ExpiresAt       *time.Time   `json:"expires_at"` // when the provider clears the file
+	Kind            string       `json:"kind"`                    // image, video, audio
+	Position        int          `json:"position"`                // from 0 within the kind
+	URL             string       `json:"url"`                     // at the provider, until expires_at
+	DurationSeconds *json.Number `json:"duration_seconds"`        // null where the provider gave none
+	WatermarkURL    *string      `json:"watermark_url,omitempty"` // the same file with a watermark
+	ExpiresAt       *time.Time   `json:"expires_at"`              // when the provider deletes the file; null where unknown
 }
 
 // EndpointEvent is the body of a webhook about a receiver.
@@ -81,13 +81,13 @@ type EndpointEvent struct {
 type Endpoint struct {
 	ID           int64      `json:"id"`            // klingwatch.webhook_endpoints.id
 	URL          string     `json:"url"`           // where its events are sent
-	FailingSince *time.Time `json:"failing_since"` // the first failure without a success since; null where it did not fail
+	FailingSince *time.Time `json:"failing_since"` // the first failure since the last success; null if there is none
 	DisabledAt   *time.Time `json:"disabled_at"`   // null while it is enabled
-	Reason       string     `json:"reason"`        // why, in plain words
+	Reason       string     `json:"reason"`        // why, in plain English
 }
 
-// ThinTask is the data of a thin event: which task, and its status. The rest is
-// to be read from the database or the API.
+// ThinTask is the data of a thin event: the task and its status, the fields as in
+// Task. Receivers get the rest from the database or the API.
 type ThinTask struct {
 	ID         int64   `json:"id"`
 	TaskID     string  `json:"task_id"`
@@ -98,9 +98,9 @@ type ThinTask struct {
 	Sequence   int     `json:"sequence"`
 }
 
-// Thin returns the body of a task event with its data cut down to a ThinTask;
-// bodies of other events are returned unchanged. It returns an error for a body
-// that is not an event.
+// Thin returns the body of a task event with its data reduced to a ThinTask, and the
+// body of any other event unchanged. It returns an error for a body that is not an
+// event.
 func Thin(body []byte) ([]byte, error) {
 	var event struct {
 		Type      string          `json:"type"`

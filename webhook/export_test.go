@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// What the tests need to see or to set, and callers do not.
+// What the tests need and callers do not.
 
 // Answered reads an answer whose body began with an excerpt.
 var Answered = resultOf
@@ -18,7 +18,7 @@ func (c *Client) SetBodyTimeout(d time.Duration) { c.bodyTimeout = d }
 // Trust replaces the certificate authorities of the system.
 func (c *Client) Trust(roots *x509.CertPool) { c.Transport().TLSClientConfig.RootCAs = roots }
 
-// Transport is what sends.
+// Transport returns the transport that sends.
 func (c *Client) Transport() *http.Transport { return c.http.Transport.(*http.Transport) }
 
 // Stopwatch returns the hooks that net/http calls, and what ends the measurement.

@@ -17,14 +17,14 @@ import (
 	"github.com/klingwatch/klingwatch/outbound"
 )
 
-// maxDetail bounds a reason, in characters: parts of it come from receivers.
+// maxDetail bounds a reason, in characters: part of it may come from a receiver.
 const maxDetail = 300
 
-// safe makes a short line of a text that a receiver has a part in.
-func safe(text string) string { return outbound.Cut(outbound.Line(text), maxDetail) }
+// safe returns a short, safe line of a text that comes from a receiver in part.
+func safe(text string) string { return outbound.Truncate(outbound.Line(text), maxDetail) }
 
-// failure judges an exchange without an answer by the types of its errors and
-// by the stage that it reached; late says that the deadline of timeout is over.
+// failure judges an exchange without an answer by the types of its errors and by
+// the stage that it reached; late means that the timeout is over.
 func failure(err error, reached stage, late bool, timeout time.Duration) Result {
 	class, detail := classify(err, reached, late, timeout)
 	return Result{Error: class, Detail: safe(detail)}
@@ -45,30 +45,30 @@ func classify(err error, reached stage, late bool, timeout time.Duration) (class
 	case late, errors.As(err, &timedOut) && timedOut.Timeout():
 		return ErrorTimeout, fmt.Sprintf("no answer within %s%s", timeout, timeoutHints[reached])
 	case errors.Is(err, context.Canceled):
-		return ErrorNetwork, "the attempt was called off"
+		return ErrorNetwork, "the attempt was canceled"
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return ErrorConnectionRefused, "nothing listens there"
+		return ErrorConnectionRefused, "nothing listens on that port"
 	case reached == handshaking:
 		return ErrorTLS, tlsFault(err)
 	}
 	return ErrorNetwork, networkFault(err)
 }
 
-// timeoutHints says what a timeout was spent on.
+// timeoutHints say what the time was spent on.
 var timeoutHints = map[stage]string{
-	connecting:  ": no connection came about; a firewall may drop the packets",
-	handshaking: ": it connected, but the TLS handshake did not end",
-	waiting:     ": it connected, but sent no answer in full",
+	connecting:  ": no connection was made; a firewall may drop the packets",
+	handshaking: ": the receiver accepted the connection, but the TLS handshake did not end",
+	waiting:     ": the receiver accepted the connection, but sent no complete answer",
 }
 
 func dnsFault(err *net.DNSError) string {
 	switch {
 	case err.IsNotFound:
-		return "the host's name does not exist; check the URL"
+		return "the host name does not exist; check the URL"
 	case err.IsTimeout:
 		return "the resolver does not answer; check the DNS of the machine that klingwatch runs on"
 	}
-	return "the resolver could not find the host's address; this may pass"
+	return "the resolver could not find the address of the host; this may be temporary"
 }
 
 func tlsFault(err error) string {
@@ -93,7 +93,7 @@ func tlsFault(err error) string {
 	return "the TLS handshake failed: " + cause(err).Error()
 }
 
-// validity explains x509.Expired, which stands for too early as well.
+// validity explains x509.Expired, which also means not yet valid.
 func validity(cert *x509.Certificate) string {
 	if time.Now().Before(cert.NotBefore) {
 		return "the certificate is not valid before " + cert.NotBefore.UTC().Format(time.RFC3339)
@@ -120,7 +120,7 @@ func names(cert *x509.Certificate) string {
 func networkFault(err error) string {
 	switch {
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return "no route leads to the host"
+		return "there is no route to the host"
 	case connectionClosed(err):
 		return "the receiver closed the connection before it answered"
 	}
@@ -132,7 +132,7 @@ func connectionClosed(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// cause strips what names the URL, which may hold secrets, and our own addresses.
+// cause removes the URL, which may contain secrets, and our own addresses.
 func cause(err error) error {
 	var (
 		withURL       *url.Error

@@ -116,7 +116,7 @@ func TestASlowReceiverEndsAtTheDeadline(t *testing.T) {
 			t.Parallel()
 			url := bare(t, answer)
 			result := newClient(t, webhook.Config{Timeout: 200 * time.Millisecond}).Send(t.Context(), message(url))
-			if result.Error != webhook.ErrorTimeout || !strings.Contains(result.Detail, "no answer within 200ms: it connected") || result.Timings.Total < 200*time.Millisecond {
+			if result.Error != webhook.ErrorTimeout || !strings.Contains(result.Detail, "no answer within 200ms: the receiver accepted the connection") || result.Timings.Total < 200*time.Millisecond {
 				t.Errorf("%+v", result)
 			}
 		})
@@ -179,7 +179,7 @@ func TestARedirectLoopEndsAtOnce(t *testing.T) {
 	}
 }
 
-// An answer that comes early is heard also when much was still to be read.
+// An early answer arrives, even if much of the body was still to be read.
 func TestARefusalBeforeALongBodyIsRead(t *testing.T) {
 	t.Parallel()
 	url := bare(t, refusesEarly)
@@ -190,7 +190,7 @@ func TestARefusalBeforeALongBodyIsRead(t *testing.T) {
 	}
 }
 
-func TestAnAttemptThatIsCalledOff(t *testing.T) {
+func TestACanceledAttempt(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -199,7 +199,7 @@ func TestAnAttemptThatIsCalledOff(t *testing.T) {
 		cancel()
 		_, _ = io.Copy(io.Discard, conn)
 	})
-	if result := newClient(t, webhook.Config{}).Send(ctx, message(url)); result.Error != webhook.ErrorNetwork || !strings.Contains(result.Reason(), "called off") {
+	if result := newClient(t, webhook.Config{}).Send(ctx, message(url)); result.Error != webhook.ErrorNetwork || !strings.Contains(result.Reason(), "canceled") {
 		t.Errorf("%+v", result)
 	}
 }

@@ -11,46 +11,46 @@ import (
 	"github.com/klingwatch/klingwatch/outbound"
 )
 
-// The classes of failures, as they stand in delivery_attempts.error.
+// The classes of failures, as in delivery_attempts.error.
 const (
-	ErrorBlockedAddress    = "blocked_address"    // the name leads to a private or reserved address
+	ErrorBlockedAddress    = "blocked_address"    // the host is a private or reserved address
 	ErrorDNS               = "dns_error"          // the name cannot be resolved
-	ErrorConnectionRefused = "connection_refused" // nothing listens there
+	ErrorConnectionRefused = "connection_refused" // nothing listens on that port
 	ErrorTLS               = "tls_error"          // certificate or handshake
-	ErrorTimeout           = "timeout"            // no answer in time
-	ErrorNetwork           = "network_error"      // the connection broke, or what came is not HTTP
-	ErrorRedirectRefused   = "redirect_refused"   // 3xx: the answer names another place, which is not followed
-	ErrorHTTPStatus        = "http_status"        // any other status than 2xx
+	ErrorTimeout           = "timeout"            // no complete answer in time
+	ErrorNetwork           = "network_error"      // the connection broke, or the answer is not HTTP
+	ErrorRedirectRefused   = "redirect_refused"   // 3xx; redirects are not followed
+	ErrorHTTPStatus        = "http_status"        // neither 2xx nor 3xx
 	ErrorInvalidURL        = "invalid_url"        // nothing was sent
 	ErrorSigning           = "signing_error"      // nothing was sent
 )
 
-// MaxRetryAfter caps what a receiver may ask for with Retry-After.
+// MaxRetryAfter is the longest wait that a receiver can ask for with Retry-After.
 const MaxRetryAfter = 24 * time.Hour
 
-// Result is what one attempt came to.
+// Result is the outcome of one attempt.
 type Result struct {
-	StatusCode int           // 0 when no answer came
+	StatusCode int           // 0 without an answer
 	Error      string        // class of the failure; "" for a 2xx
-	Detail     string        // the reason in plain words, one line
-	Body       string        // first MaxResponse bytes of the answer, made valid UTF-8 without NUL
+	Detail     string        // the reason in plain English, one line
+	Body       string        // the first MaxResponse bytes of the answer as valid UTF-8 without NUL
 	RetryAfter time.Duration // what the receiver asked for; 0 to MaxRetryAfter
 	Abort      bool          // the receiver wants no more attempts of this message; false for a 2xx
-	Disable    bool          // the receiver wants no more webhooks at all; with any status
-	RemoteAddr string        // host:port that was connected to; "" when none was
-	Reused     bool          // the connection had served an earlier attempt
-	Timings    Timings
+	Disable    bool          // the receiver wants no more webhooks at all; also with a 2xx
+	RemoteAddr string        // host:port of the connection; "" without one
+	Reused     bool          // the connection was kept from an earlier attempt
+	Timings    Timings       // where the time went
 }
 
 // Delivered reports whether the receiver accepted the webhook.
 func (r Result) Delivered() bool { return r.Error == "" }
 
-// Gone reports whether the receiver said that it wants no more webhooks (410).
+// Gone reports whether the receiver answered that it wants no more webhooks (410).
 func (r Result) Gone() bool { return r.StatusCode == http.StatusGone }
 
-// BlamesReceiver reports whether a circuit breaker should count the failure
-// against the receiver as a whole: not when the receiver refuses only this
-// message, and not when nothing was sent.
+// BlamesReceiver reports whether a circuit breaker should count the failure against
+// the receiver as a whole: not when the receiver refused only this message, and not
+// when nothing was sent.
 func (r Result) BlamesReceiver() bool {
 	switch {
 	case r.Delivered(), r.Abort, r.Error == ErrorSigning, r.Error == ErrorInvalidURL:
@@ -63,7 +63,7 @@ func (r Result) BlamesReceiver() bool {
 	return true
 }
 
-// Reason joins class and detail for people; "" for a 2xx.
+// Reason returns class and detail for people; "" for a 2xx.
 func (r Result) Reason() string {
 	if r.Detail == "" {
 		return r.Error
@@ -92,9 +92,9 @@ func resultOf(res *http.Response, excerpt []byte, now time.Time) Result {
 	return r
 }
 
-// deliveryControl reads the header webhook-delivery, by which a receiver controls what
-// it gets (https://docs.svix.com/receiving/delivery-control). Unknown words are
-// ignored.
+// deliveryControl reads the header webhook-delivery, by which a receiver controls
+// what it gets (https://docs.svix.com/receiving/delivery-control). It ignores
+// unknown words.
 func deliveryControl(headers []string) (abort, disable bool) {
 	for word := range strings.SplitSeq(strings.Join(headers, ","), ",") {
 		switch strings.ToLower(strings.TrimSpace(word)) {
@@ -113,28 +113,29 @@ func hint(status int) string {
 		return text
 	}
 	if status >= 500 {
-		return ": the receiver failed; look into its own log"
+		return ": the receiver failed; see its log"
 	}
 	return ""
 }
 
 var hints = map[int]string{
 	http.StatusBadRequest:            ": the receiver cannot read the request; its answer may say why",
-	http.StatusUnauthorized:          ": the receiver wants its own authentication, or its signature check failed; klingwatch signs, it does not log in",
-	http.StatusForbidden:             ": the receiver, or a firewall in front of it, refuses; check its signature check and its rules",
+	http.StatusUnauthorized:          ": the receiver requires its own authentication, or its signature check failed; klingwatch signs, it does not log in",
+	http.StatusForbidden:             ": the receiver or a firewall in front of it refuses; look at its signature check and its rules",
 	http.StatusNotFound:              ": nothing serves this path; check the URL",
 	http.StatusMethodNotAllowed:      ": the path does not accept POST; check the URL",
 	http.StatusGone:                  ": the receiver wants no more webhooks",
 	http.StatusRequestEntityTooLarge: ": the receiver's body limit is too small",
 	http.StatusUnsupportedMediaType:  ": the receiver does not accept application/json",
 	http.StatusUnprocessableEntity:   ": the receiver does not accept this content; its answer may say why",
-	http.StatusTooManyRequests:       ": the receiver limits its rate; it is asked again later",
-	http.StatusBadGateway:            ": a gateway stands there, but the receiver behind it failed",
+	http.StatusTooManyRequests:       ": the receiver limits the rate; klingwatch tries again later",
+	http.StatusBadGateway:            ": a gateway answered, but the receiver behind it failed",
 	http.StatusServiceUnavailable:    ": the receiver is overloaded or down for now",
-	http.StatusGatewayTimeout:        ": a gateway stands there, but the receiver behind it is too slow",
+	http.StatusGatewayTimeout:        ": a gateway answered, but the receiver behind it is too slow",
 }
 
-// redirectTarget shows where a redirect leads without its query, which may hold secrets.
+// redirectTarget returns where a redirect leads, without the query, which may
+// contain secrets.
 func redirectTarget(location string) string {
 	u, err := url.Parse(location)
 	if err != nil || location == "" {

@@ -2,8 +2,8 @@ package webhook
 
 import "time"
 
-// schedule is the wait before each attempt, as the spec of Standard Webhooks
-// proposes it: about 3 days in all.
+// schedule has the wait before each attempt, as the specification of Standard
+// Webhooks proposes it: about 3 days in all.
 var schedule = []time.Duration{
 	0,
 	5 * time.Second,
@@ -17,16 +17,16 @@ var schedule = []time.Duration{
 	24 * time.Hour,
 }
 
-// MaxAttempts is the number of requests after which a delivery is exhausted.
+// MaxAttempts is the number of attempts after which a delivery is exhausted.
 var MaxAttempts = len(schedule)
 
-// jitter spreads retries by this part of the wait, so that receivers that
-// failed together are not asked together.
+// jitter is the part of the wait by which retries are spread, so that receivers
+// that failed together are not asked together.
 const jitter = 0.1
 
-// NextAttempt returns the wait after a failed attempt (counted from 1), and
-// false when it was the last. A longer Retry-After of the receiver is honoured.
-// random, from 0 up to 1, places the attempt within the jitter.
+// NextAttempt returns the wait after a failed attempt (counted from 1), and false
+// when it was the last. It honours a longer Retry-After of the receiver. random, in
+// [0, 1), places the next attempt within the jitter.
 func NextAttempt(attempt int, retryAfter time.Duration, random float64) (time.Duration, bool) {
 	if attempt < 1 || attempt >= len(schedule) {
 		return 0, false

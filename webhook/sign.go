@@ -6,13 +6,15 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// The forms of keys, by Standard Webhooks.
+// The forms of keys in Standard Webhooks.
 const (
 	secretPrefix  = "whsec_" // v1, HMAC-SHA256: 24 to 64 bytes, shared with the receiver
 	privatePrefix = "whsk_"  // v1a, ed25519: 32 bytes of seed, 32 of its public key
@@ -21,8 +23,8 @@ const (
 	minKey, newKey, maxKey = 24, 32, 64
 )
 
-// ErrSecret says that a key has none of the forms above.
-var ErrSecret = errors.New("a signing key must be whsec_ followed by the base64 of 24 to 64 bytes, " +
+// ErrInvalidKey says that a key has none of the forms of Standard Webhooks.
+var ErrInvalidKey = errors.New("a signing key must be whsec_ followed by the base64 of 24 to 64 bytes, " +
 	"or whsk_ (its public half: whpk_) followed by the base64 of an ed25519 key")
 
 // NewSecret returns whsec_ and the base64 of 32 random bytes.
@@ -40,8 +42,8 @@ func NewPrivateKey() string {
 	return privatePrefix + base64.StdEncoding.EncodeToString(ed25519.NewKeyFromSeed(seed))
 }
 
-// PublicKey returns whpk_ and the base64 of the public half of a whsk_ key;
-// ErrSecret for anything else.
+// PublicKey returns whpk_ and the base64 of the public half of a whsk_ key, and
+// ErrInvalidKey for anything else.
 func PublicKey(privateKey string) (string, error) {
 	key, err := decodePrivateKey(privateKey)
 	if err != nil {
@@ -56,10 +58,10 @@ func NewEventID() string { return "msg_" + rand.Text() }
 // Sign returns the webhook-signature header: one signature per key, v1 for
 // whsec_ and v1a for whsk_, in the order given (newest first while a key is
 // being rotated). The signed bytes are {id}.{unix seconds}.{body}. It returns
-// ErrSecret for a malformed key and for none at all.
+// ErrInvalidKey for a malformed key and for no key at all.
 func Sign(secrets []string, id string, at time.Time, body []byte) (string, error) {
 	if len(secrets) == 0 {
-		return "", ErrSecret
+		return "", ErrInvalidKey
 	}
 	signed := append([]byte(id+"."+strconv.FormatInt(at.Unix(), 10)+"."), body...)
 	signatures := make([]string, len(secrets))
@@ -90,28 +92,62 @@ func sign(secret string, signed []byte) (version string, signature []byte, err e
 	return "v1", mac.Sum(nil), nil
 }
 
-// decodePrivateKey checks too that the public half belongs to the seed:
-// signatures made with a wrong one give the private key away.
+// decodePrivateKey also checks that the public half belongs to the seed: signatures
+// made with a wrong one give the private key away.
 func decodePrivateKey(encoded string) (ed25519.PrivateKey, error) {
 	key, err := decode(privatePrefix, encoded, ed25519.PrivateKeySize, ed25519.PrivateKeySize)
 	if err != nil {
 		return nil, err
 	}
 	if !ed25519.NewKeyFromSeed(key[:ed25519.SeedSize]).Equal(ed25519.PrivateKey(key)) {
-		return nil, ErrSecret
+		return nil, ErrInvalidKey
 	}
 	return key, nil
 }
 
-// decode returns the bytes behind a prefix, from least to most of them.
+// decode returns the bytes behind a prefix, of which there must be least to most.
 func decode(prefix, key string, least, most int) ([]byte, error) {
 	encoded, ok := strings.CutPrefix(key, prefix)
 	if !ok {
-		return nil, ErrSecret
+		return nil, ErrInvalidKey
 	}
 	decoded, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil || len(decoded) < least || len(decoded) > most {
-		return nil, ErrSecret
+		return nil, ErrInvalidKey
 	}
 	return decoded, nil
+}
+
+// jwk is an ed25519 public key as RFC 8037 section 2 writes it.
+type jwk struct {
+	KeyType   string `json:"kty"`
+	Curve     string `json:"crv"`
+	X         string `json:"x"` // base64url without padding, of the 32 bytes
+	Use       string `json:"use"`
+	Algorithm string `json:"alg"`
+	ID        string `json:"kid"` // thumbprint
+}
+
+// JWKS returns whpk_ keys as a JSON Web Key Set (RFC 7517), in the order given:
+// {"keys":[]} for none. It returns ErrInvalidKey for a malformed one.
+func JWKS(publicKeys []string) ([]byte, error) {
+	set := struct {
+		Keys []jwk `json:"keys"`
+	}{make([]jwk, len(publicKeys))}
+	for i, publicKey := range publicKeys {
+		key, err := decode(publicPrefix, publicKey, ed25519.PublicKeySize, ed25519.PublicKeySize)
+		if err != nil {
+			return nil, err
+		}
+		x := base64.RawURLEncoding.EncodeToString(key)
+		set.Keys[i] = jwk{KeyType: "OKP", Curve: "Ed25519", X: x, Use: "sig", Algorithm: "EdDSA", ID: thumbprint(x)}
+	}
+	return json.Marshal(set)
+}
+
+// thumbprint is the one of RFC 7638: over the required members in alphabetical
+// order, without spaces.
+func thumbprint(x string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, `{"crv":"Ed25519","kty":"OKP","x":%q}`, x))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }

@@ -120,7 +120,7 @@ func TestThePublicKeyIsThatOfTheSpecification(t *testing.T) {
 		t.Errorf("%s, %v", got, err)
 	}
 	for _, key := range []string{"", specPublicKey, webhook.NewSecret(), specPrivateKey[:40]} {
-		if got, err := webhook.PublicKey(key); !errors.Is(err, webhook.ErrSecret) || got != "" {
+		if got, err := webhook.PublicKey(key); !errors.Is(err, webhook.ErrInvalidKey) || got != "" {
 			t.Errorf("of %q: %q, %v", key, got, err)
 		}
 	}
@@ -145,7 +145,7 @@ func TestAMalformedKeyIsRefused(t *testing.T) {
 		"another key's public half": {private(64)},
 		"private key as secret":     {strings.Replace(specPrivateKey, "whsk_", "whsec_", 1) + "QUFB"},
 	} {
-		if got, err := webhook.Sign(keys, "msg_1", time.Now(), nil); !errors.Is(err, webhook.ErrSecret) || got != "" {
+		if got, err := webhook.Sign(keys, "msg_1", time.Now(), nil); !errors.Is(err, webhook.ErrInvalidKey) || got != "" {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
 	}
@@ -166,7 +166,7 @@ func TestTheKeySetIsThatOfTheRFCs(t *testing.T) {
 		t.Errorf("of no keys: %s, %v", got, err)
 	}
 	for _, key := range []string{"", "whpk_", specPrivateKey, "whpk_QUFB"} {
-		if got, err := webhook.JWKS([]string{specPublicKey, key}); !errors.Is(err, webhook.ErrSecret) || got != nil {
+		if got, err := webhook.JWKS([]string{specPublicKey, key}); !errors.Is(err, webhook.ErrInvalidKey) || got != nil {
 			t.Errorf("of %q: %s, %v", key, got, err)
 		}
 	}

@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// Timings say where the time of one attempt went. A stage that was not reached
+// Timings say how long the stages of one attempt took. A stage that was not reached
 // is 0, and so are DNS, Connect and TLS when the connection was reused.
 type Timings struct {
-	DNS       time.Duration // resolving the name; 0 also when the URL holds an address
+	DNS       time.Duration // resolving the name; 0 if the URL contains an address
 	Connect   time.Duration // TCP, over all addresses that were tried
 	TLS       time.Duration // handshake; 0 for http
 	FirstByte time.Duration // from having the connection to the first byte of the answer
 	Total     time.Duration // everything, up to the excerpt of the body; 0 when nothing was sent
 }
 
-// stage is how far an exchange came.
+// stage is the point that an exchange has reached.
 type stage int
 
 const (
@@ -29,8 +29,8 @@ const (
 )
 
 // stopwatch measures one exchange. net/http calls its hooks from other
-// goroutines, and some after the exchange: a dial goes on although its request
-// has ended or got another connection. What comes so late is ignored.
+// goroutines, and some after the exchange: a dial goes on although its request has
+// ended or got another connection. Such late calls are ignored.
 type stopwatch struct {
 	mu      sync.Mutex
 	ended   bool
@@ -66,7 +66,7 @@ func (w *stopwatch) restart() {
 	}
 }
 
-// enter begins a stage; the second of two parallel connects does not begin it anew.
+// enter begins a stage, unless it has begun: two connects may run in parallel.
 func (w *stopwatch) enter(s stage) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -84,7 +84,7 @@ func (w *stopwatch) measure(s stage, took *time.Duration) {
 	}
 }
 
-// connected counts until the first connection; failed tries before it count too.
+// connected measures until the first connection, with the failed ones before it.
 func (w *stopwatch) connected(addr string, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -110,14 +110,14 @@ func (w *stopwatch) got(info httptrace.GotConnInfo) {
 	w.stage, w.since = waiting, time.Now()
 }
 
-// reached returns the stage that the exchange came to.
+// reached returns the stage that the exchange has reached.
 func (w *stopwatch) reached() stage {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.stage
 }
 
-// read stops the watch and returns what it saw; Total is left to the caller.
+// read stops the watch and returns what it measured; the caller sets Total.
 func (w *stopwatch) read() (timings Timings, remote string, reused bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

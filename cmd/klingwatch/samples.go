@@ -72,7 +72,7 @@ func insertSamples(ctx context.Context, d *devStack, n int) ([]sampleTask, error
 }
 
 // follow shows the samples' progress until all have ended and every webhook
-// has arrived, and tells whether all went as expected.
+// has arrived, and reports whether all went as expected.
 func (d *devStack) follow(ctx context.Context, c *console, tasks []sampleTask) (good bool, err error) {
 	ids := make([]int64, len(tasks))
 	for i, t := range tasks {
@@ -93,7 +93,7 @@ func (d *devStack) follow(ctx context.Context, c *console, tasks []sampleTask) (
 			}
 			if told[s.ID] != s.Status && db.Terminal(s.Status) {
 				told[s.ID] = s.Status
-				p.line("%5.1fs  %-28s %s  %s", time.Since(begun).Seconds(), s.TaskID, styleOf(s.Status).Render(s.Status), dimStyle.Render(cut(s.StatusMessage, 80)))
+				p.line("%5.1fs  %-28s %s  %s", time.Since(begun).Seconds(), clean(s.TaskID), styleOf(s.Status).Render(s.Status), dimStyle.Render(cut(clean(s.StatusMessage), 80)))
 			}
 		}
 		waiting, err := db.PendingDeliveries(ctx, d.database.Pool)

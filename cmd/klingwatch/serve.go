@@ -56,7 +56,10 @@ func (cmd serveCommand) Run(ctx context.Context, c *console) (err error) {
 			log.Info("migrated", "steps", names(applied))
 		}
 	}
-	if err := requireSchema(ctx, d.Pool); err != nil {
+	switch err := requireSchema(ctx, d.Pool); {
+	case errors.Is(err, migrations.ErrNewerDatabase):
+		return err // --migrate would be refused as well
+	case err != nil:
 		return fmt.Errorf("%w, or start with serve --migrate", err)
 	}
 	tracer, stopTracing, err := tracing.Start(ctx, version(), log)
@@ -101,13 +104,13 @@ func serve(ctx context.Context, s settings, listener net.Listener, d *database, 
 	go func() { served <- server.Serve(listener) }()
 	log.Info("listening", "addr", listener.Addr().String(), "version", version())
 
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		<-ctx.Done()
+	unwatch := context.AfterFunc(ctx, func() {
 		draining.Store(true)
 		log.Info("stopping; a second signal stops at once")
-	}()
+	})
+	defer unwatch()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	worked := make(chan error, 1)
 	go func() { worked <- w.Run(ctx) }()
 
@@ -115,6 +118,7 @@ func serve(ctx context.Context, s settings, listener net.Listener, d *database, 
 	select {
 	case err = <-worked:
 	case err = <-served: // the listener broke
+		draining.Store(true)
 		cancel()
 		err = errors.Join(err, <-worked)
 	}
@@ -136,7 +140,13 @@ func readiness(d *database, w *worker.Worker, draining *atomic.Bool) []web.Check
 			}
 			return nil
 		}},
-		{Name: "migrations", Ask: func(ctx context.Context) error { return requireSchema(ctx, d.Pool) }},
+		{Name: "migrations", Ask: func(ctx context.Context) error {
+			err := requireSchema(ctx, d.Pool)
+			if errors.Is(err, migrations.ErrNewerDatabase) {
+				return web.Advisory(err) // the database was migrated since the start: this process works until it is replaced
+			}
+			return err
+		}},
 		{Name: "worker", Ask: func(context.Context) error {
 			if draining.Load() {
 				return errors.New("draining: the process is stopping")
@@ -146,12 +156,12 @@ func readiness(d *database, w *worker.Worker, draining *atomic.Bool) []web.Check
 			}
 			return nil
 		}},
-		{Name: "polling", Advisory: true, Ask: func(ctx context.Context) error {
+		{Name: "polling", Ask: func(ctx context.Context) error {
 			reason, err := d.paused(ctx, w.Credential())
 			if err == nil && reason != "" {
 				err = errors.New(reason)
 			}
-			return err
+			return web.Advisory(err)
 		}},
 	}
 }

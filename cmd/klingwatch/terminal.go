@@ -38,7 +38,7 @@ func styleOf(cell string) lipgloss.Style {
 
 // clean makes a text that comes from outside safe to print: it cannot steer the
 // terminal, nor show in another order than it is read.
-func clean(text string) string { return outbound.Visible(text) }
+func clean(text string) string { return outbound.Printable(text) }
 
 // printTable prints aligned columns, coloured on a terminal.
 func (c *console) printTable(headers []string, rows [][]string) {
