@@ -2,6 +2,7 @@ package klingapi
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -21,9 +22,9 @@ const (
 	DefaultTimeout = 15 * time.Second
 	// DefaultMaxConns bounds the connections to the relay.
 	DefaultMaxConns = 1000
-	// MaxBody is the largest body that is read, in bytes: known replies are below
-	// 20 kB, and a megabyte leaves room for long lists and still bounds memory.
-	MaxBody = 1 << 20
+	// MaxBody is the largest body that is read, in bytes, after gzip: known replies are
+	// below 20 kB, but an image inline takes megabytes.
+	MaxBody = 8 << 20
 	// MaxRetryAfter is the longest wait that a relay can ask for with Retry-After.
 	MaxRetryAfter = time.Hour
 )
@@ -42,6 +43,7 @@ type Config struct {
 // Client sends requests to one relay. It is safe for concurrent use.
 type Client struct {
 	base       string
+	host       string // of base
 	credential Credential
 	timeout    time.Duration
 	userAgent  string
@@ -73,13 +75,13 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{
 		base:       strings.TrimRight(base.String(), "/") + prefix,
+		host:       base.Host,
 		credential: cfg.Credential,
 		timeout:    cfg.Timeout,
 		userAgent:  cfg.UserAgent,
 		http: &http.Client{
-			Transport: cfg.transport(),
-			// a redirect must not receive the key
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			Transport:     cfg.transport(),
+			CheckRedirect: followSlash,
 		},
 	}
 	if c.timeout <= 0 {
@@ -89,6 +91,17 @@ func New(cfg Config) (*Client, error) {
 		c.userAgent = "klingwatch"
 	}
 	return c, nil
+}
+
+// followSlash follows one redirect to the same host and path plus or minus a slash,
+// as routers send it. No other place must receive the key.
+func followSlash(next *http.Request, before []*http.Request) error {
+	last := before[len(before)-1].URL
+	if len(before) > 1 || next.URL.Scheme != last.Scheme || next.URL.Host != last.Host || next.URL.RawQuery != last.RawQuery ||
+		strings.TrimRight(next.URL.EscapedPath(), "/") != strings.TrimRight(last.EscapedPath(), "/") {
+		return http.ErrUseLastResponse
+	}
+	return nil
 }
 
 // transport returns the given one, or one with the limits of the configuration.
@@ -122,7 +135,7 @@ func (c *Client) GetTask(ctx context.Context, ref Ref) (*Reply, error) {
 		}
 		return nil, err
 	}
-	reply, err := interpret(ref, res, body)
+	reply, err := interpret(ref, res, body, c.host)
 	if apiErr, ok := errors.AsType[*Error](err); ok && apiErr.Kind == TokenTime {
 		c.adjustClock(res)
 	}
@@ -161,7 +174,7 @@ func (c *Client) exchange(ctx context.Context, ref Ref) (*http.Response, []byte,
 		return nil, nil, c.unreachable(ctx, 0, err)
 	}
 	defer res.Body.Close()
-	body, more, err := outbound.ReadBody(res.Body, MaxBody)
+	body, more, err := readBody(res)
 	if err != nil {
 		return nil, nil, c.unreachable(ctx, res.StatusCode, err)
 	}
@@ -169,6 +182,20 @@ func (c *Client) exchange(ctx context.Context, ref Ref) (*http.Response, []byte,
 		return nil, nil, tooLarge(res)
 	}
 	return res, redactToken(body, token), nil
+}
+
+// readBody reads an answer up to MaxBody. gzip is read although it was not asked for:
+// some gateways compress whatever they are told.
+func readBody(res *http.Response) (body []byte, more bool, err error) {
+	body, more, err = outbound.ReadBody(res.Body, MaxBody)
+	if err != nil || more || !bytes.HasPrefix(body, []byte("\x1f\x8b")) {
+		return body, more, err
+	}
+	unzip, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return body, false, nil // it only looks like gzip
+	}
+	return outbound.ReadBody(unzip, MaxBody)
 }
 
 // minHidden is the length of the shortest token that is hidden in replies: shorter

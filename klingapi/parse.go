@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"regexp"
@@ -36,17 +37,55 @@ func parse(body []byte) (tree any, stored json.RawMessage, err error) {
 	if depth > maxDepth {
 		return nil, nil, errors.New("it is nested too deeply")
 	}
-	if !needsScrub(body) {
+	inline := bytes.Contains(body, []byte(`"data:`))
+	if !needsScrub(body) && !inline {
 		return tree, body, nil
 	}
-	tree = scrub(tree)
+	if needsScrub(body) {
+		tree = scrub(tree)
+	}
+	if inline {
+		stored, err = encode(withoutInline(tree))
+	} else {
+		stored, err = encode(tree)
+	}
+	return tree, stored, err
+}
+
+// encode writes a tree as JSON on one line.
+func encode(v any) (json.RawMessage, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(tree); err != nil {
-		return nil, nil, err
+	err := encoder.Encode(v)
+	return bytes.TrimSpace(b.Bytes()), err
+}
+
+// maxStoredInline is how much of a data: URL is stored with the body, in bytes: as an
+// output it is stored already.
+const maxStoredInline = 64
+
+// withoutInline returns a copy of a tree in which data: URLs are cut.
+func withoutInline(v any) any {
+	switch v := v.(type) {
+	case object:
+		short := make(object, len(v))
+		for key, value := range v {
+			short[key] = withoutInline(value)
+		}
+		return short
+	case []any:
+		short := make([]any, len(v))
+		for i, value := range v {
+			short[i] = withoutInline(value)
+		}
+		return short
+	case string:
+		if isInline(v) && len(v) > maxStoredInline {
+			return fmt.Sprintf("%s... (%d bytes)", v[:maxStoredInline], len(v))
+		}
 	}
-	return tree, bytes.TrimSpace(b.Bytes()), nil
+	return v
 }
 
 // maxDepth of a document; Postgres' own parser is limited by its stack.

@@ -92,7 +92,7 @@ var shapes = []struct {
 	{file: "official-video-and-audio.json", want: with(official("succeed", klingapi.Succeeded), func(r *klingapi.Record) {
 		r.Outputs = append([]klingapi.Output{{Kind: klingapi.Video, URL: "https://cdn.example/v.mp4", UpstreamID: "v", DurationSeconds: "4"}}, named("a", audios())...)
 	})},
-	{file: "official-without-url.json", want: official("succeed", klingapi.Succeeded)},
+	{file: "official-without-url.json", want: with(official("succeed", klingapi.Succeeded), func(r *klingapi.Record) { r.Incomplete = true })},
 	{file: "official-unknown-word.json", want: official("reticulating", "")},
 	{file: "relay-seconds.json", want: with(official("processing", klingapi.Processing), func(r *klingapi.Record) {
 		r.CreatedAt, r.UpdatedAt = millis(1774805076000), millis(1774805230000)
@@ -123,7 +123,7 @@ var shapes = []struct {
 		TaskID: "task_Old", Word: "SUCCESS", Status: klingapi.Succeeded, Outputs: files(klingapi.Video, "old.mp4"),
 		CreatedAt: millis(1784517678000), UpdatedAt: millis(1784517969000),
 	}},
-	{file: "newapi-outer-failure-inner-processing.json", id: "-", want: klingapi.Record{TaskID: "task_T", Word: "FAILURE", Status: klingapi.Failed, Message: "task timed out"}},
+	{file: "newapi-outer-failure-inner-processing.json", id: "-", want: klingapi.Record{TaskID: "task_T", Word: "FAILURE", Status: klingapi.Failed, Message: "task timed out", ByRelay: true}},
 	{file: "newapi-in-progress.json", id: "-", want: klingapi.Record{TaskID: "task_P", Word: "IN_PROGRESS", Status: klingapi.Processing, CreatedAt: millis(1784517678000)}},
 	{file: "newapi-not-start.json", id: "-", want: klingapi.Record{TaskID: "task_P", Word: "NOT_START", Status: klingapi.Submitted}},
 	{file: "newapi-unknown.json", id: "-", want: klingapi.Record{TaskID: "task_P", Word: "UNKNOWN"}},
@@ -137,7 +137,7 @@ var shapes = []struct {
 	{file: "flat-cancelled.json", ref: flat, id: "-", want: klingapi.Record{TaskID: "866", Word: "cancelled", Status: klingapi.Failed, Message: "canceled by the user"}},
 	{file: "envelope-success-around-processing.json", id: "-", want: klingapi.Record{TaskID: "1", Word: "processing", Status: klingapi.Processing}},
 	{file: "envelope-success-with-id-around-processing.json", id: "-", want: klingapi.Record{TaskID: "867283741759111202", Word: "processing", Status: klingapi.Processing}},
-	{file: "envelope-success-with-id-alone.json", id: "-", want: klingapi.Record{TaskID: "867283741759111202", Word: "success"}},
+	{file: "envelope-success-with-id-alone.json", id: "-", want: klingapi.Record{TaskID: "867283741759111202", Word: "success", Bare: true}},
 	{file: "relay-result-list.json", want: klingapi.Record{
 		TaskID: "1", Word: "succeed", Status: klingapi.Succeeded, Outputs: append(files(klingapi.Image, "0.png"), files(klingapi.Video, "1.mp4")...),
 	}},

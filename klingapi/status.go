@@ -6,16 +6,17 @@ import "strings"
 // is not in the table: the task counts as still running.
 type Status string
 
-// The four states of a task at the provider.
+// The states of a task at the provider, and one of the relay.
 const (
 	Submitted  Status = "submitted"  // accepted, waiting
 	Processing Status = "processing" // being worked on
 	Succeeded  Status = "succeeded"  // ended with outputs
 	Failed     Status = "failed"     // ended without; Record.Message has the reason
+	Stopped    Status = "stopped"    // the relay stopped looking; the provider may still finish
 )
 
 // Ended reports whether the status is final.
-func (s Status) Ended() bool { return s == Succeeded || s == Failed }
+func (s Status) Ended() bool { return s == Succeeded || s == Failed || s == Stopped }
 
 // words is the closed table of status words, in lower case. No other word ends a
 // task.
@@ -39,10 +40,27 @@ var words = map[string]Status{
 	"error":     Failed,
 	"cancelled": Failed, // at the provider: there will be no outputs
 	"canceled":  Failed,
+	"fail":      Failed,    // ArcReel 1888, Kie (state)
+	"rejected":  Failed,    // ArcReel 1889
+	"finished":  Succeeded, // ArcReel 1888
+	"done":      Succeeded,
+	"complete":  Succeeded,
+	"timeout":   Stopped, // ArcReel 1889: the gateway gave up, not the provider
+	"timed_out": Stopped,
+	"expired":   Stopped,
+	// Qiniu; PiAPI; Kie; Replicate; fal
+	"initializing": Submitted,
+	"staged":       Submitted,
+	"waiting":      Submitted,
+	"queuing":      Submitted,
+	"in_queue":     Submitted,
+	"starting":     Submitted,
+	"created":      Submitted,
+	"generating":   Processing,
 }
 
 // ParseStatus returns the Status of a status word as received, "" for an unknown
 // word. Case and surrounding space do not matter.
 func ParseStatus(word string) Status {
-	return words[strings.ToLower(strings.TrimSpace(word))]
+	return words[strings.ReplaceAll(strings.ToLower(strings.TrimSpace(word)), " ", "_")]
 }
