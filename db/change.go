@@ -8,26 +8,112 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Change is a task's new state. Pointers that are nil keep what is there.
+// PollTarget is what a poll needs to know of its task.
+type PollTarget struct {
+	ID             int64
+	Version        int // of the row; a change that was decided on it is made only while the row has it
+	TaskID         string
+	Action         string
+	Action2        string
+	Status         string
+	UpstreamStatus string // "" before the first recorded reply
+	LastError      string // "" when the last recorded poll was answered
+	Polls          int
+	Age            time.Duration // since the insertion, by the database's clock
+	Left           time.Duration // until the deadline; negative when it has passed
+	Ended          time.Duration // since it became terminal; 0 while it is open
+}
+
+// PollTargets reads tasks for polling, in no particular order. deadline is the age
+// at which a task expires that has no deadline of its own. Ids that do not exist
+// are left out.
+func PollTargets(ctx context.Context, q Querier, ids []int64, deadline time.Duration) ([]PollTarget, error) {
+	return all[PollTarget](ctx, q, `
+		select id,
+		       version,
+		       task_id,
+		       action,
+		       action2,
+		       status,
+		       coalesce(upstream_status, '') as upstream_status,
+		       coalesce(last_error, '') as last_error,
+		       polls,
+		       clock_timestamp() - created_at as age,
+		       -- a Go duration holds 292 years, a deadline may be further away
+		       make_interval(secs => least(1e9, greatest(-1e9, extract(epoch from
+		           coalesce(deadline_at, created_at + @deadline::interval)) - extract(epoch from clock_timestamp()))::float8)) as left,
+		       coalesce(clock_timestamp() - finished_at, '0') as ended
+		from klingwatch.tasks
+		where id = any (@ids)`,
+		pgx.StrictNamedArgs{"ids": ids, "deadline": deadline})
+}
+
+// GetPollTarget is PollTargets for one task. It returns ErrNotFound for an unknown
+// id.
+func GetPollTarget(ctx context.Context, q Querier, id int64, deadline time.Duration) (PollTarget, error) {
+	found, err := PollTargets(ctx, q, []int64{id}, deadline)
+	if err != nil {
+		return PollTarget{}, err
+	}
+	if len(found) == 0 {
+		return PollTarget{}, ErrNotFound
+	}
+	return found[0], nil
+}
+
+// Trouble says why a poll brought no news of a task.
+type Trouble struct {
+	Task    int64  `json:"task"`
+	Version int    `json:"version"` // of the row that the poll was made for
+	Error   string `json:"error"`   // "": the relay answers again
+	Polls   int    `json:"polls"`   // times the relay was asked
+}
+
+// RecordTroubles writes why polls of tasks brought no news, by compare-and-set: a
+// task that was written since its version was read is left alone. It returns the
+// tasks that it wrote.
+func RecordTroubles(ctx context.Context, q Querier, troubles []Trouble) (recorded []int64, err error) {
+	input, err := json.Marshal(troubles)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := q.Query(ctx, `
+		update klingwatch.tasks t
+		set last_error = nullif(n.error, ''),
+		    polls = greatest(t.polls, n.polls),
+		    last_polled_at = now(),
+		    version = t.version + 1
+		from jsonb_to_recordset(@troubles::jsonb) as n(task bigint, version int, error text, polls int)
+		where t.id = n.task and t.version = n.version
+		returning t.id`,
+		pgx.StrictNamedArgs{"troubles": input})
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[int64])
+}
+
+// Change is a task's new state. A nil pointer keeps what is there, unless the field
+// says otherwise.
 type Change struct {
 	Task              int64           `json:"task"`
-	From              string          `json:"-"`       // status that the decision was made on
-	Version           int             `json:"version"` // that the decision was made on; a task that has another by now is left alone
-	Status            string          `json:"status"`  // may be the one it has
+	From              string          `json:"-"`       // the status that the decision was made on
+	Version           int             `json:"version"` // of the row that the decision was made on
+	Status            string          `json:"status"`  // the new one, which may be the same
 	StatusMessage     string          `json:"status_message"`
 	UpstreamStatus    *string         `json:"upstream_status"`
-	ErrorCode         *string         `json:"error_code"` // null where the reply had none
+	ErrorCode         *string         `json:"error_code"` // nil: the reply had none
 	RequestID         *string         `json:"request_id"`
 	Result            json.RawMessage `json:"result,omitempty"`
-	UnitDeduction     *string         `json:"unit_deduction"` // decimal
+	UnitDeduction     *string         `json:"unit_deduction"` // a decimal number
 	Polls             int             `json:"polls"`
 	UpstreamCreatedAt *time.Time      `json:"upstream_created_at"`
 	UpstreamUpdatedAt *time.Time      `json:"upstream_updated_at"`
-	LastError         *string         `json:"last_error"` // nil: answered
-	Polled            bool            `json:"polled"`     // false for changes that no reply brought: expired, canceled
-	Deadline          time.Duration   `json:"-"`          // of tasks that have none of their own
+	LastError         *string         `json:"last_error"` // nil: the relay answered
+	Polled            bool            `json:"polled"`     // false for a change that no poll brought: expired, canceled
+	Deadline          time.Duration   `json:"-"`          // the age at which a task expires that has no deadline of its own
 	DeadlineSeconds   float64         `json:"deadline"`   // set by ApplyChanges
-	LateChecks        time.Duration   `json:"-"`          // how long an expired task is asked again; 0 for other statuses
+	LateChecks        time.Duration   `json:"-"`          // how long the relay is asked again about an expired task; 0: not at all
 	LateSeconds       float64         `json:"late"`       // set by ApplyChanges
 }
 
@@ -43,7 +129,7 @@ type Changed struct {
 	CreatedAt   time.Time
 	ChangedAt   time.Time  // now, by the database
 	FinishedAt  *time.Time // nil unless terminal
-	Sequence    int        // of the event that tells of the change
+	Sequence    int        // of the event about the change
 }
 
 // ApplyChanges writes changes by compare-and-set and returns those that took
@@ -97,39 +183,18 @@ func ApplyChanges(ctx context.Context, q Querier, changes []Change) ([]Changed, 
 		pgx.StrictNamedArgs{"changes": input})
 }
 
-// Output is a row of klingwatch.outputs.
-type Output struct {
-	Task            int64        `json:"task"`
-	Kind            string       `json:"kind"`
-	Position        int          `json:"position"`
-	URL             string       `json:"url"`
-	UpstreamID      *string      `json:"upstream_id"`
-	DurationSeconds *json.Number `json:"duration_seconds"`
-	WatermarkURL    *string      `json:"watermark_url"`
-	ExpiresAt       *time.Time   `json:"expires_at"`
-}
+// changedTopic is the channel for the ids of tasks that a person changed.
+const changedTopic = "klingwatch.tasks"
 
-// RemoveOutputs forgets the files of earlier verdicts on tasks.
-func RemoveOutputs(ctx context.Context, q Querier, tasks []int64) error {
-	_, err := q.Exec(ctx, `delete from klingwatch.outputs where task = any (@tasks)`, pgx.StrictNamedArgs{"tasks": tasks})
+// ListenForChanges subscribes a connection to the ids that NotifyChange sends.
+func ListenForChanges(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `listen "`+changedTopic+`"`)
 	return err
 }
 
-// AddOutputs writes the files of tasks that succeeded just now.
-func AddOutputs(ctx context.Context, q Querier, outputs []Output) error {
-	if len(outputs) == 0 {
-		return nil
-	}
-	input, err := json.Marshal(outputs)
-	if err != nil {
-		return err
-	}
-	_, err = q.Exec(ctx, `
-		insert into klingwatch.outputs (task, kind, position, url, upstream_id, duration_seconds, watermark_url, expires_at)
-		select task, kind, position, url, upstream_id, duration_seconds, watermark_url, expires_at
-		from jsonb_to_recordset(@outputs::jsonb) as o(
-		     task bigint, kind text, position int, url text, upstream_id text, duration_seconds numeric,
-		     watermark_url text, expires_at timestamptz)`,
-		pgx.StrictNamedArgs{"outputs": input})
+// NotifyChange has the processes that watch a task read it again, once the
+// transaction has committed.
+func NotifyChange(ctx context.Context, q Querier, id int64) error {
+	_, err := q.Exec(ctx, `select pg_notify(@topic, @id::bigint::text)`, pgx.StrictNamedArgs{"topic": changedTopic, "id": id})
 	return err
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // The states of a delivery.
@@ -20,6 +19,75 @@ const (
 // DeliveryStates are all states of a delivery.
 var DeliveryStates = []string{DeliveryPending, DeliveryDelivered, DeliveryExhausted, DeliveryCanceled}
 
+// Delivery is a row of klingwatch.deliveries, with its event.
+type Delivery struct {
+	ID            int64      `json:"id"`
+	EventID       string     `json:"event_id"`
+	Type          string     `json:"type"`
+	Task          *int64     `json:"task"`     // nil: the event is about a receiver
+	Endpoint      *int64     `json:"endpoint"` // nil: the task's callback_url
+	URL           string     `json:"url"`
+	State         string     `json:"state"`
+	Attempts      int        `json:"attempts"`
+	LastError     *string    `json:"last_error"`      // nil: delivered, or not tried yet
+	NextAttemptAt *time.Time `json:"next_attempt_at"` // nil: none is planned
+	DeliveredAt   *time.Time `json:"delivered_at"`    // nil: it has not arrived
+	CreatedAt     time.Time  `json:"created_at"`
+}
+
+const deliveryColumns = `
+		       d.id,
+		       e.event_id,
+		       e.type,
+		       e.task,
+		       d.endpoint,
+		       d.url,
+		       d.state,
+		       d.attempts,
+		       d.last_error,
+		       d.next_attempt_at,
+		       d.delivered_at,
+		       d.created_at
+		from klingwatch.deliveries d
+		join klingwatch.events e on e.id = d.event`
+
+// DeliveryFilter chooses deliveries for ListDeliveries. Zero fields choose all.
+type DeliveryFilter struct {
+	State    string
+	Endpoint *int64
+	Since    time.Time // created then or later
+	Limit    int       // how many at most
+}
+
+// ListDeliveries returns the newest deliveries first.
+func ListDeliveries(ctx context.Context, q Querier, f DeliveryFilter) ([]Delivery, error) {
+	return all[Delivery](ctx, q, `
+		select`+deliveryColumns+`
+		where (@state = '' or d.state = @state)
+		  and (@endpoint::bigint is null or d.endpoint = @endpoint)
+		  and d.created_at >= @since
+		order by d.id desc
+		limit @limit`,
+		pgx.StrictNamedArgs{"state": f.State, "endpoint": f.Endpoint, "since": f.Since, "limit": f.Limit})
+}
+
+// GetDelivery returns a delivery; ErrNotFound for an unknown id.
+func GetDelivery(ctx context.Context, q Querier, id int64) (Delivery, error) {
+	return one[Delivery](ctx, q, `
+		select`+deliveryColumns+`
+		where d.id = @id`,
+		pgx.StrictNamedArgs{"id": id})
+}
+
+// DeliveriesOfTask returns the deliveries of a task's events in their order.
+func DeliveriesOfTask(ctx context.Context, q Querier, task int64) ([]Delivery, error) {
+	return all[Delivery](ctx, q, `
+		select`+deliveryColumns+`
+		where e.task = @task
+		order by d.id`,
+		pgx.StrictNamedArgs{"task": task})
+}
+
 // DeliveryTarget is what must be known to send a webhook now.
 type DeliveryTarget struct {
 	ID       int64
@@ -28,24 +96,24 @@ type DeliveryTarget struct {
 	Tries    int            // place in the schedule: how many of its steps are used up
 	Wait     *time.Duration // until the next attempt, negative when late; nil: none is planned
 	Since    time.Time      // when the schedule began
-	Held     time.Duration  // since it is held back because its receiver fails; 0: it is not
+	Held     time.Duration  // how long it has been held back because its receiver fails; 0: it is not
 	EventAge time.Duration
 	Endpoint *int64 // nil: the task's callback_url
-	Disabled bool   // its endpoint is
-	Revision int    // of its endpoint, grows when that is edited or enabled
+	Disabled bool   // its endpoint is disabled
+	Revision int    // of its endpoint, grows when that is edited or enabled; 0: it has no endpoint
 	Thin     bool   // its endpoint wants ids and status only
 	URL      string
 	EventID  string
 	Type     string
-	Task     *int64 // nil: the event is about a receiver
-	Body     string
-	Secrets  []string // as stored, newest first, v1 before v1a
+	Task     *int64   // nil: the event is about a receiver
+	Body     string   // the event's payload
+	Secrets  []string // as stored, v1 before v1a, the newest of each first
 
-	Traceparent string // of the change that the event tells of; "" where it was not traced
+	Traceparent string // of what caused the event; "": it is not traced
 }
 
-// DeliveryTargets reads deliveries and, at this very time, the keys that sign
-// them. Those that do not exist are left out.
+// DeliveryTargets reads deliveries with the keys that sign them now, in no
+// particular order. Ids that do not exist are left out.
 func DeliveryTargets(ctx context.Context, q Querier, ids []int64) ([]DeliveryTarget, error) {
 	return all[DeliveryTarget](ctx, q, `
 		with`+signingKeys+`
@@ -77,20 +145,20 @@ func DeliveryTargets(ctx context.Context, q Querier, ids []int64) ([]DeliveryTar
 		pgx.StrictNamedArgs{"ids": ids})
 }
 
-// DeliveryOutcome is what became of a delivery: by a request, or without one
-// (held back, parked, given up).
+// DeliveryOutcome is what became of a delivery, with a request or without one: held
+// back, waiting for its endpoint to be enabled, given up.
 type DeliveryOutcome struct {
 	Delivery         int64     `json:"delivery"`
-	Seen             int       `json:"seen"`    // attempts at the time of the decision
-	Since            time.Time `json:"since"`   // when the schedule began that it belongs to
-	State            string    `json:"state"`   // of the delivery now
-	Wait             *float64  `json:"wait"`    // seconds until the next attempt; nil: none is planned
-	Error            *string   `json:"error"`   // why it failed, or why nothing was sent; nil when delivered
-	Held             bool      `json:"held"`    // not sent because its receiver fails
-	Skipped          bool      `json:"skipped"` // not sent, but a step of the schedule is used up
-	Sent             bool      `json:"sent"`    // what follows is about a request
-	StartedAgo       float64   `json:"started_ago"`
-	FinishedAgo      float64   `json:"finished_ago"` // both in seconds
+	Seen             int       `json:"seen"`         // attempts at the time of the decision
+	Since            time.Time `json:"since"`        // when the schedule began that the decision was made on
+	State            string    `json:"state"`        // the new one
+	Wait             *float64  `json:"wait"`         // seconds until the next attempt; nil: none is planned
+	Error            *string   `json:"error"`        // why it failed, or why nothing was sent; nil when delivered
+	Held             bool      `json:"held"`         // not sent because its receiver fails
+	Skipped          bool      `json:"skipped"`      // not sent, but it uses up a step of the schedule
+	Sent             bool      `json:"sent"`         // a request was made: the fields below are about it
+	StartedAgo       float64   `json:"started_ago"`  // seconds
+	FinishedAgo      float64   `json:"finished_ago"` // seconds
 	StatusCode       *int      `json:"status_code"`  // nil when no answer came
 	ResponseBody     *string   `json:"response_body"`
 	RemoteAddr       *string   `json:"remote_addr"`
@@ -100,9 +168,9 @@ type DeliveryOutcome struct {
 	FirstByteSeconds *float64  `json:"first_byte_seconds"`
 }
 
-// RecordDeliveries writes outcomes: a row for each request, and the new state of
-// its delivery. A state that somebody else has changed meanwhile is left alone
-// (sent again, canceled), but for one that was given up and did arrive.
+// RecordDeliveries writes outcomes: an attempt for each request, and the new state
+// of its delivery. A delivery that somebody has sent again or canceled since it was
+// read keeps its state, unless it has arrived before it was sent again.
 func RecordDeliveries(ctx context.Context, q Querier, outcomes []DeliveryOutcome) error {
 	input, err := json.Marshal(outcomes)
 	if err != nil {
@@ -154,7 +222,8 @@ func RecordDeliveries(ctx context.Context, q Querier, outcomes []DeliveryOutcome
 	return err
 }
 
-// CancelDelivery stops a pending delivery; false when it is not pending.
+// CancelDelivery stops a pending delivery. It returns false for one that is not
+// pending or not there.
 func CancelDelivery(ctx context.Context, q Querier, id int64) (canceled bool, err error) {
 	tag, err := q.Exec(ctx, `
 		update klingwatch.deliveries
@@ -166,16 +235,24 @@ func CancelDelivery(ctx context.Context, q Querier, id int64) (canceled bool, er
 	return tag.RowsAffected() > 0, err
 }
 
-// PendingDeliveries counts the webhooks that have not arrived yet.
+// PendingDeliveries counts the deliveries that have not ended.
 func PendingDeliveries(ctx context.Context, q Querier) (n int, err error) {
 	err = q.QueryRow(ctx, `select count(*) from klingwatch.deliveries where state = 'pending'`).Scan(&n)
 	return n, err
 }
 
-// existing turns "no row was changed" into ErrNotFound.
-func existing(tag pgconn.CommandTag, err error) error {
-	if err == nil && tag.RowsAffected() == 0 {
-		return ErrNotFound
-	}
-	return err
+// PruneDeliveries deletes deliveries that began and ended longer ago than older, at
+// most limit of them, with their attempts. It returns how many; fewer than limit
+// means that none are left. One that somebody has locked stays.
+func PruneDeliveries(ctx context.Context, q Querier, older time.Duration, limit int) (pruned int, err error) {
+	tag, err := q.Exec(ctx, `
+		delete from klingwatch.deliveries
+		where id in (select id
+		             from klingwatch.deliveries
+		             where state <> 'pending' and created_at < now() - @older::interval
+		               and greatest(tries_since, delivered_at) < now() - @older::interval
+		             limit @limit
+		             for update skip locked)`,
+		pgx.StrictNamedArgs{"older": older, "limit": limit})
+	return int(tag.RowsAffected()), err
 }

@@ -1,15 +1,49 @@
-// Package db remembers: tasks, outputs, events, deliveries and attempts. It is
-// the only package with query text (beside the migrations). Functions are named
-// for the fact that they establish, take a pool or a transaction, and run one
-// statement each; who needs several in one transaction begins it.
+// Package db remembers: tasks, outputs, events, deliveries and their attempts,
+// and what the service knows of itself. It is the only package with query text,
+// beside the migrations.
 //
-// A task's status changes by compare-and-set:
+// There is a file for each noun, with the types that its queries take and return:
+//
+//	db.go          connections: Open, OpenReadOnly, Querier
+//	errors.go      ErrNotFound, and what kind of error Postgres returned
+//	task.go        what apps insert and people read
+//	change.go      what polls read and write, and the note that a person changed a task
+//	output.go      the files of a task
+//	event.go       status changes, each with its deliveries
+//	delivery.go    webhooks on their way
+//	attempt.go     the requests that were made for a delivery
+//	redelivery.go  sending again: one delivery, or many over time
+//	endpoint.go    receivers and their health
+//	key.go         signing keys
+//	pause.go       credentials that the relay refuses
+//	job.go         River's jobs: the only file that knows River's tables
+//	instance.go    the processes that work on this database
+//	report.go      summaries, counts and backlogs of the whole deployment
+//	server.go      the Postgres server itself
+//
+// Functions are named for the fact that they establish. They take a Querier, which
+// is a pool, a connection or a transaction, and run one statement each. A caller
+// that needs several of them to hold together begins the transaction:
+//
+//	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+//		if err := db.RetireKeys(ctx, tx, nil, db.KeyV1, grace); err != nil {
+//			return err
+//		}
+//		return db.AddKey(ctx, tx, nil, db.KeyV1, secret)
+//	})
+//
+// A function that reads one row returns ErrNotFound where there is none. Other
+// errors are the driver's; RefusedValue, RowLocked, InEachOthersWay,
+// LostConnection and Transient say what kind they are. Times are UTC, whatever the
+// zone of the machine or of the session is. Times that several processes compare
+// are the database's.
+//
+// A task's status changes by compare-and-set on the version of its row:
 //
 //	pending -> submitted -> processing -> succeeded | failed
 //	   |           |            |
 //	   +-----------+------------+------> expired | not_found | canceled
 //
-// Every change makes one event, and every event one delivery per receiver, all
-// in the transaction of the change. Times that cross processes are the
-// database's.
+// Every change of status makes one event, and every event one delivery for each
+// receiver, all in the transaction of the change: see package ledger.
 package db

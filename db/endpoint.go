@@ -2,25 +2,26 @@ package db
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// Endpoint is a row of klingwatch.webhook_endpoints.
+// Endpoint is a receiver, a row of klingwatch.webhook_endpoints.
 type Endpoint struct {
 	ID             int64      `json:"id"`
 	URL            string     `json:"url"`
 	EventTypes     []string   `json:"event_types"`
-	Actions        []string   `json:"actions"` // empty: all
-	Thin           bool       `json:"thin"`
+	Actions        []string   `json:"actions"` // action or action/action2; empty: all
+	Thin           bool       `json:"thin"`    // its webhooks hold ids and status only
 	Description    string     `json:"description"`
 	CreatedAt      time.Time  `json:"created_at"`
 	FailingSince   *time.Time `json:"failing_since"` // nil while it works
 	LastError      *string    `json:"last_error"`
 	DisabledAt     *time.Time `json:"disabled_at"` // nil while enabled
 	DisabledReason *string    `json:"disabled_reason"`
-	Waiting        int        `json:"waiting"` // deliveries that have not arrived yet
+	Waiting        int        `json:"waiting"` // its pending deliveries
 }
 
 // NewEndpoint is a receiver about to be added.
@@ -30,10 +31,11 @@ type NewEndpoint struct {
 	Actions     []string // action or action/action2; empty: all
 	Thin        bool     // ids and status only
 	Description string
-	Secret      string // as it is stored
+	Secret      string // its signing key v1, as it is stored
 }
 
-// AddEndpoint adds a receiver with its own signing secret.
+// AddEndpoint adds a receiver with its signing key. RefusedValue holds for the error
+// where a value is not allowed, or the URL is taken.
 func AddEndpoint(ctx context.Context, q Querier, e NewEndpoint) (id int64, err error) {
 	if e.Actions == nil {
 		e.Actions = []string{}
@@ -53,7 +55,7 @@ func AddEndpoint(ctx context.Context, q Querier, e NewEndpoint) (id int64, err e
 	return id, err
 }
 
-// EndpointChange is an edit of a receiver; nil keeps what is there.
+// EndpointChange is an edit of a receiver. Nil keeps what is there.
 type EndpointChange struct {
 	URL         *string
 	EventTypes  []string
@@ -62,8 +64,9 @@ type EndpointChange struct {
 	Description *string
 }
 
-// ChangeEndpoint edits a receiver. Its waiting deliveries go to a new URL, and
-// what is known of the old one's failures is forgotten. It returns ErrNotFound for an unknown id.
+// ChangeEndpoint edits a receiver. With a new URL its pending deliveries go there,
+// and the failures of the old one are forgotten. It returns ErrNotFound for an
+// unknown id.
 func ChangeEndpoint(ctx context.Context, q Querier, id int64, c EndpointChange) error {
 	return existing(q.Exec(ctx, `
 		with moved as (
@@ -111,7 +114,7 @@ func ListEndpoints(ctx context.Context, q Querier) ([]Endpoint, error) {
 		order by w.id`)
 }
 
-// GetEndpoint returns a receiver; ErrNotFound for an unknown id.
+// GetEndpoint returns a receiver. It returns ErrNotFound for an unknown id.
 func GetEndpoint(ctx context.Context, q Querier, id int64) (Endpoint, error) {
 	return one[Endpoint](ctx, q, `
 		select`+endpointColumns+`
@@ -120,9 +123,9 @@ func GetEndpoint(ctx context.Context, q Querier, id int64) (Endpoint, error) {
 		pgx.StrictNamedArgs{"id": id})
 }
 
-// DisableEndpoint stops sending to a receiver; its deliveries wait. url, where it
-// is not empty, is the place that is meant: one that was edited meanwhile is left
-// alone. It returns false where nothing was disabled.
+// DisableEndpoint stops sending to a receiver; its deliveries wait. A receiver whose
+// URL is another than url by now is left alone; "" stands for any. It returns false
+// where nothing was disabled.
 func DisableEndpoint(ctx context.Context, q Querier, id int64, url, reason string) (disabled bool, err error) {
 	tag, err := q.Exec(ctx, `
 		update klingwatch.webhook_endpoints
@@ -133,8 +136,9 @@ func DisableEndpoint(ctx context.Context, q Querier, id int64, url, reason strin
 	return tag.RowsAffected() > 0, err
 }
 
-// EnableEndpoint lets a receiver have its events again, as if it had never
-// failed. It returns ErrNotFound for an unknown id.
+// EnableEndpoint lets a receiver have its events again, as if it had never failed.
+// ReleaseDeliveries, in the same transaction, sends what waited. It returns
+// ErrNotFound for an unknown id.
 func EnableEndpoint(ctx context.Context, q Querier, id int64) error {
 	return existing(q.Exec(ctx, `
 		update klingwatch.webhook_endpoints
@@ -148,4 +152,129 @@ func EnableEndpoint(ctx context.Context, q Querier, id int64) error {
 		    last_error = null
 		where id = @id`,
 		pgx.StrictNamedArgs{"id": id}))
+}
+
+// ReleaseDeliveries makes the pending deliveries of an enabled receiver due now, also
+// those between two attempts, and begins their schedules anew. It returns how many
+// there are.
+func ReleaseDeliveries(ctx context.Context, q Querier, endpoint int64) (released int, err error) {
+	err = q.QueryRow(ctx, releaseDeliveries+`
+			  and d.endpoint = @endpoint
+			returning d.id
+		)`+giveReleased, pgx.StrictNamedArgs{"endpoint": endpoint}).Scan(&released)
+	return released, err
+}
+
+// ReleaseParked is ReleaseDeliveries for the deliveries that wait for a receiver
+// although it is enabled: somebody enabled it while their event was being written, or
+// with plain SQL.
+func ReleaseParked(ctx context.Context, q Querier) (released int, err error) {
+	err = q.QueryRow(ctx, releaseDeliveries+`
+			  and d.next_attempt_at is null
+			returning d.id
+		)`+giveReleased).Scan(&released)
+	return released, err
+}
+
+const (
+	releaseDeliveries = `
+		with released as (
+			update klingwatch.deliveries d
+			set next_attempt_at = now(),
+			    tries_before = attempts,
+			    tries_since = now(),
+			    held_since = null,
+			    last_error = null
+			from klingwatch.webhook_endpoints w
+			where d.state = 'pending' and w.id = d.endpoint and w.disabled_at is null`
+	giveReleased = `
+		select count(*)
+		from (select klingwatch.give_jobs('deliver', (select array_agg(id) from released))) as given,
+		     released`
+)
+
+// EndpointHealth is what the last request to a receiver came to.
+type EndpointHealth struct {
+	Endpoint int64   `json:"endpoint"`
+	URL      string  `json:"url"`   // where the request went
+	Error    *string `json:"error"` // nil: it was accepted
+}
+
+// RecordHealth notes which receivers fail, at most once in a period of the length
+// every, and which work again. A receiver whose URL is another by now is left alone.
+func RecordHealth(ctx context.Context, q Querier, health []EndpointHealth, every time.Duration) error {
+	input, err := json.Marshal(health)
+	if err != nil {
+		return err
+	}
+	_, err = q.Exec(ctx, `
+		with changed as (
+			select w.id, h.error
+			from jsonb_to_recordset(@health::jsonb) as h(endpoint bigint, url text, error text)
+			join klingwatch.webhook_endpoints w on w.id = h.endpoint and w.url = h.url
+			where h.error is null and w.failing_since is not null
+			   or h.error is not null and (w.last_failed_at is null or w.last_failed_at < now() - @every::interval)
+			order by w.id
+			for update of w
+		)
+		update klingwatch.webhook_endpoints w
+		set failing_since = case when c.error is not null then coalesce(w.failing_since, now()) end,
+		    last_error = c.error,
+		    last_failed_at = case when c.error is not null then now() end,
+		    failures = case when c.error is not null then w.failures + 1 else 0 end,
+		    warned_at = case when c.error is not null then w.warned_at end
+		from changed c
+		where w.id = c.id`,
+		pgx.StrictNamedArgs{"health": input, "every": every})
+	return err
+}
+
+// FailingEndpoint is a receiver that has not accepted anything for a while.
+type FailingEndpoint struct {
+	ID         int64
+	URL        string
+	FailingFor time.Duration
+	Quiet      time.Duration // how long ago it failed last
+	Failures   int           // periods of RecordHealth in which it failed
+	LastError  string
+	Warned     bool
+}
+
+// FailingEndpoints returns the enabled receivers that have failed for at least a time,
+// oldest first, and locks them until the end of the transaction: meanwhile another
+// process does not get them.
+func FailingEndpoints(ctx context.Context, q Querier, atLeast time.Duration) ([]FailingEndpoint, error) {
+	return all[FailingEndpoint](ctx, q, `
+		select id,
+		       url,
+		       now() - failing_since as failing_for,
+		       now() - last_failed_at as quiet,
+		       failures,
+		       coalesce(last_error, '') as last_error,
+		       warned_at is not null as warned
+		from klingwatch.webhook_endpoints
+		where disabled_at is null and failing_since < now() - @at_least::interval
+		order by id
+		for update skip locked`,
+		pgx.StrictNamedArgs{"at_least": atLeast})
+}
+
+// MarkWarned notes that the event endpoint.failing of a receiver was written.
+func MarkWarned(ctx context.Context, q Querier, id int64) error {
+	_, err := q.Exec(ctx, `update klingwatch.webhook_endpoints set warned_at = now() where id = @id`, pgx.StrictNamedArgs{"id": id})
+	return err
+}
+
+// RemoveEndpoint deletes at most limit deliveries of a receiver, and the receiver
+// itself where fewer were left; then done is true. Disable it first: it would get new
+// deliveries meanwhile. It returns ErrNotFound for an unknown id.
+func RemoveEndpoint(ctx context.Context, q Querier, id int64, limit int) (done bool, err error) {
+	tag, err := q.Exec(ctx, `
+		delete from klingwatch.deliveries
+		where id in (select id from klingwatch.deliveries where endpoint = @id limit @limit)`,
+		pgx.StrictNamedArgs{"id": id, "limit": limit})
+	if err != nil || tag.RowsAffected() == int64(limit) {
+		return false, err
+	}
+	return true, existing(q.Exec(ctx, `delete from klingwatch.webhook_endpoints where id = @id`, pgx.StrictNamedArgs{"id": id}))
 }

@@ -1,13 +1,19 @@
 package db
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
+
+// ErrNotFound says that there is no such row.
+var ErrNotFound = errors.New("not found")
 
 // LostConnection reports whether an error is about reaching the database
 // (SQLSTATE classes 08 and 57P, network errors) and not about what was asked of
@@ -22,18 +28,19 @@ func LostConnection(err error) bool {
 }
 
 // InEachOthersWay reports whether two transactions could not both go on
-// (deadlock, serialization; class 40): the same write may succeed at once.
+// (deadlock, serialization failure; class 40): the same write may succeed at once.
 func InEachOthersWay(err error) bool { return inClass(Code(err), "40") }
 
 // Transient reports whether the same write may succeed in a moment: the
-// database was lost, or two transactions were in each other's way.
+// connection was lost, or two transactions were in each other's way.
 func Transient(err error) bool { return InEachOthersWay(err) || LostConnection(err) }
 
 // RefusedValue reports whether an error is about the data that was written
 // (classes 21 to 23 and 54).
 func RefusedValue(err error) bool { return inClass(Code(err), "21", "22", "23", "54") }
 
-// RowLocked reports whether somebody held a row for longer than lock_timeout.
+// RowLocked reports whether another transaction kept a row locked for longer than
+// lock_timeout.
 func RowLocked(err error) bool { return Code(err) == "55P03" }
 
 // Code returns the SQLSTATE of an error, "" for one that is not the server's.
@@ -46,4 +53,28 @@ func Code(err error) string {
 
 func inClass(code string, classes ...string) bool {
 	return slices.ContainsFunc(classes, func(class string) bool { return len(code) == 5 && code[:len(class)] == class })
+}
+
+// connectError says in one line which database could not be reached and why,
+// without the URL, which holds the password.
+func connectError(cfg *pgx.ConnConfig, err error) error {
+	place := fmt.Sprintf("database %s on %s port %d", cfg.Database, cfg.Host, cfg.Port)
+	var pgErr *pgconn.PgError
+	var opErr *net.OpError
+	switch {
+	case errors.As(err, &pgErr):
+		return fmt.Errorf("connecting to %s: %s", place, pgErr.Message)
+	case errors.As(err, &opErr):
+		return fmt.Errorf("connecting to %s: %s: is Postgres running there?", place, opErr.Err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("connecting to %s: no answer within %s", place, connectTimeout)
+	}
+	var dnsErr *net.DNSError
+	if errors.As(err, &dnsErr) {
+		return fmt.Errorf("connecting to %s: the host's name cannot be resolved", place)
+	}
+	if cause := errors.Unwrap(err); cause != nil { // without the driver's preface, which repeats the place
+		err = cause
+	}
+	return fmt.Errorf("connecting to %s: %w", place, err)
 }

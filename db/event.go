@@ -16,14 +16,13 @@ type NewEvent struct {
 	Type     string          `json:"type"`
 	Payload  json.RawMessage `json:"payload"`
 
-	Traceparent *string `json:"traceparent,omitempty"` // of the change, W3C Trace Context; nil without tracing
+	Traceparent *string `json:"traceparent,omitempty"` // of what caused it, W3C Trace Context; nil: it is not traced
 }
 
-// AddEvents writes events and one delivery for each receiver that wants them:
-// the callback_url of a task that is terminal, endpoints by their event types
-// and actions.
-// A disabled endpoint's delivery waits until it is enabled. Jobs come by
-// trigger.
+// AddEvents writes events of tasks, and a delivery with its job for each receiver
+// that wants one: the callback_url of a task that has ended, and endpoints by their
+// event types and actions. The delivery of a disabled endpoint has no job and waits
+// until that is enabled.
 func AddEvents(ctx context.Context, q Querier, events []NewEvent) error {
 	if len(events) == 0 {
 		return nil
@@ -55,8 +54,8 @@ func AddEvents(ctx context.Context, q Querier, events []NewEvent) error {
 	return err
 }
 
-// AddEndpointEvent writes an event about a receiver, with a delivery for each
-// other receiver that asked for such.
+// AddEndpointEvent writes an event about a receiver, with a delivery for each of the
+// other receivers that asked for that type.
 func AddEndpointEvent(ctx context.Context, q Querier, endpoint int64, eventID, eventType string, payload json.RawMessage) error {
 	_, err := q.Exec(ctx, `
 		with news as (
@@ -72,11 +71,11 @@ func AddEndpointEvent(ctx context.Context, q Querier, endpoint int64, eventID, e
 	return err
 }
 
-// Event is a row of klingwatch.events.
+// Event is an event of a task, a row of klingwatch.events.
 type Event struct {
 	ID        int64           `json:"id"`
-	EventID   string          `json:"event_id"`
-	Sequence  int             `json:"sequence"`
+	EventID   string          `json:"event_id"` // the webhook-id
+	Sequence  int             `json:"sequence"` // within the task, from 1
 	Type      string          `json:"type"`
 	Payload   json.RawMessage `json:"payload"`
 	CreatedAt time.Time       `json:"created_at"`
@@ -95,4 +94,38 @@ func EventsOfTask(ctx context.Context, q Querier, task int64) ([]Event, error) {
 		where task = @task
 		order by sequence`,
 		pgx.StrictNamedArgs{"task": task})
+}
+
+// EventPayload returns the body of a delivery's event, and whether its receiver gets
+// the thin form of it. It returns ErrNotFound for an unknown id.
+func EventPayload(ctx context.Context, q Querier, delivery int64) (payload json.RawMessage, thin bool, err error) {
+	got, err := one[struct {
+		Payload json.RawMessage
+		Thin    bool
+	}](ctx, q, `
+		select e.payload,
+		       coalesce(w.thin, false) as thin
+		from klingwatch.deliveries d
+		join klingwatch.events e on e.id = d.event
+		left join klingwatch.webhook_endpoints w on w.id = d.endpoint
+		where d.id = @delivery`,
+		pgx.StrictNamedArgs{"delivery": delivery})
+	return got.Payload, got.Thin, err
+}
+
+// PruneEndpointEvents deletes events about receivers that are older than a time, at
+// most limit of them, with their deliveries. It returns how many; fewer than limit
+// means that none are left. An event that somebody has locked, or with a webhook
+// under way, stays. The events of a task are deleted with the task.
+func PruneEndpointEvents(ctx context.Context, q Querier, older time.Duration, limit int) (pruned int, err error) {
+	tag, err := q.Exec(ctx, `
+		delete from klingwatch.events
+		where id in (select e.id
+		             from klingwatch.events e
+		             where e.task is null and e.created_at < now() - @older::interval
+		               and not exists (select from klingwatch.deliveries d where d.event = e.id and d.state = 'pending' and d.next_attempt_at is not null)
+		             limit @limit
+		             for update skip locked)`,
+		pgx.StrictNamedArgs{"older": older, "limit": limit})
+	return int(tag.RowsAffected()), err
 }

@@ -14,8 +14,8 @@ const instanceLock = 0x6b6c6e67
 // maxInstances bounds the search for a free slot.
 const maxInstances = 1000
 
-// liveInstances are the locks that processes hold which work on this database
-// now, as a query of a with clause; it takes the parameter @class, instanceLock.
+// liveInstances is a query of a with clause: the locks of the processes that work on
+// this database now. It takes the parameter @class, instanceLock.
 const liveInstances = ` instances as materialized (
 			select objid as slot, 'kw' || objid as name, pid
 			from pg_locks
@@ -23,15 +23,15 @@ const liveInstances = ` instances as materialized (
 			  and database = (select oid from pg_database where datname = current_database())
 		)`
 
-// InstanceID names the instance in a slot, in river_job.attempted_by. It is
-// short because River keeps up to 100 of them per row.
+// InstanceID names the instance in a slot. It is short because the queue keeps up to
+// 100 of them in the row of a job.
 func InstanceID(slot int) string { return fmt.Sprintf("kw%d", slot) }
 
 // ClaimInstance takes the first free slot, from 1, for as long as conn lives: a
-// session advisory lock tells the others who is alive.
+// session's advisory lock shows the others that it is alive.
 //
-// The server ends the session when the process does not ask for a while: one
-// whose host has vanished, or that was stopped, holds up its tasks no longer.
+// The server ends the session where the process sends nothing for 10 s: then others
+// take over the tasks of one that was stopped, or whose host has vanished.
 func ClaimInstance(ctx context.Context, conn *pgx.Conn) (slot int, err error) {
 	for _, set := range []string{
 		`set idle_session_timeout = '10s'`, `set tcp_keepalives_idle = 5`, `set tcp_keepalives_interval = 2`,
@@ -63,23 +63,23 @@ func LiveInstances(ctx context.Context, q Querier) (n int, err error) {
 	return n, err
 }
 
-// ShareWork tells the other instances how many tasks are resident here, by the
-// name of the connection that holds the lock, and returns the number of
-// instances and this one's share of all resident tasks, from 0 to 1. An instance
-// without tasks counts as having one.
+// ShareWork shows the other instances how many tasks are resident here, in the name
+// of the connection that holds the lock. It returns the number of instances and this
+// one's share of all resident tasks, from 0 to 1. An instance without tasks counts as
+// having one.
 func ShareWork(ctx context.Context, conn *pgx.Conn, slot, tasks int) (instances int, share float64, err error) {
 	err = conn.QueryRow(ctx, `
-		with told as materialized (
+		with shown as materialized (
 			select set_config('application_name', 'klingwatch kw' || @slot::int || ' tasks=' || @tasks::int, false)
 		),`+liveInstances+`, alive as (
 			select i.slot = @slot as mine,
-			       -- an instance that another role runs does not show its name: the others count it as their like
+			       -- the name of a session of another role is hidden: it counts as having as many as this one
 			       greatest(coalesce(substring(a.application_name from 'tasks=([0-9]+)')::float8, @tasks), 1) as tasks
 			from instances i
 			join pg_stat_activity a using (pid)
 		)
 		select count(*), greatest(@tasks::float8, 1) / (greatest(@tasks::float8, 1) + coalesce(sum(alive.tasks) filter (where not alive.mine), 0))
-		from told
+		from shown
 		left join alive on true`,
 		pgx.StrictNamedArgs{"class": instanceLock, "slot": slot, "tasks": tasks}).Scan(&instances, &share)
 	if err != nil {

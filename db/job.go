@@ -8,18 +8,17 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// This file and migrations/011_jobs.sql are all that knows River's tables: jobs
-// are made and found here, worked in worker.
+// This file and the migrations are all that knows River's tables: jobs are made and
+// found here. Package worker works them, through River's client.
 
 // jobsTable holds River's jobs.
 const jobsTable = "river_job"
 
-// GiveMissingJobs gives a job to every open task, every expired task with late
-// checks to come, every planned delivery and every bulk redelivery that has
-// none: jobs are disposable, the tasks are not. A task that was reopened, or a
-// delivery that was made due, while its job was on the way to a long sleep is
-// woken, too: one that sleeps for longer than longSleep. It returns how many
-// jobs were missing.
+// GiveMissingJobs gives a job to every open task, every expired task with late checks
+// to come, every planned delivery and every bulk redelivery that has none: jobs are
+// disposable, these rows are not. It also wakes a job that sleeps for longer than
+// longSleep although its task was reopened, or its delivery made due, while it was
+// going to sleep. It returns how many jobs were missing.
 func GiveMissingJobs(ctx context.Context, q Querier, longSleep time.Duration) (given int, err error) {
 	err = q.QueryRow(ctx, `
 		select coalesce(klingwatch.give_jobs('poll', (
@@ -49,9 +48,9 @@ func GiveMissingJobs(ctx context.Context, q Querier, longSleep time.Duration) (g
 	return given, nil
 }
 
-// WakeDueJobs makes scheduled jobs whose time has come available, up to a number.
-// River's own scheduler does so, too, but with a query that takes minutes where
-// many come due that the planner does not know of yet.
+// WakeDueJobs makes scheduled jobs whose time has come available, at most limit of
+// them, and returns how many. River's own scheduler does so, too, but its query takes
+// minutes where many come due before the planner's statistics know of them.
 func WakeDueJobs(ctx context.Context, q Querier, limit int) (woken int64, err error) {
 	tag, err := q.Exec(ctx, `
 		update klingwatch.river_job
@@ -68,10 +67,10 @@ func WakeDueJobs(ctx context.Context, q Querier, limit int) (woken int64, err er
 	return tag.RowsAffected(), nil
 }
 
-// ReturnJobs gives back the running jobs of instances that are gone, so that
-// they are worked at once instead of after River's rescue. A dead leader of
-// River's loses its office. own is the caller's slot when it has just claimed it
-// and runs nothing yet, else 0. It returns how many jobs were given back.
+// ReturnJobs makes the running jobs of instances that are gone available, so that
+// others work them at once instead of after River's rescue, and ends the leadership of
+// an instance that is gone. own is the caller's slot where it has just claimed it and
+// runs nothing yet, else 0. It returns how many jobs it made available.
 func ReturnJobs(ctx context.Context, q Querier, own int) (returned int, err error) {
 	err = q.QueryRow(ctx, `
 		with running as materialized (
@@ -92,7 +91,7 @@ func ReturnJobs(ctx context.Context, q Querier, own int) (returned int, err erro
 			  and r.instance not in (select name from alive)
 			returning j.queue
 		), resigned as (
-			-- what a dead leader does not do any more, another may begin at its next election
+			-- others can become the leader at once
 			delete from klingwatch.river_leader where leader_id not in (select name from alive)
 		), woken as (
 			select pg_notify('klingwatch.river_insert', json_build_object('queue', queue)::text)

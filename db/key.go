@@ -24,8 +24,8 @@ const (
 	KeyV1a = "v1a"
 )
 
-// EnsureDeploymentKeys makes the given keys the deployment's unless there are
-// some already.
+// EnsureDeploymentKeys makes the given keys, as they are stored, the deployment's,
+// where it has none of that version.
 func EnsureDeploymentKeys(ctx context.Context, q Querier, v1, v1a string) error {
 	_, err := q.Exec(ctx, `
 		insert into klingwatch.signing_keys (endpoint, version, secret)
@@ -36,9 +36,9 @@ func EnsureDeploymentKeys(ctx context.Context, q Querier, v1, v1a string) error 
 	return err
 }
 
-// RetireKeys lets all keys of an endpoint (nil: the deployment) and version sign
-// only until the grace has passed, those of earlier rotations, too. AddKey, in the
-// same transaction, makes the next.
+// RetireKeys lets all keys of an endpoint (nil: the deployment) and version sign only
+// until the grace has passed; the old ones of earlier rotations may end sooner. AddKey,
+// in the same transaction, makes the next.
 func RetireKeys(ctx context.Context, q Querier, endpoint *int64, version string, grace time.Duration) error {
 	_, err := q.Exec(ctx, `
 		update klingwatch.signing_keys
@@ -48,7 +48,8 @@ func RetireKeys(ctx context.Context, q Querier, endpoint *int64, version string,
 	return err
 }
 
-// AddKey makes a secret the current key.
+// AddKey makes a secret, as it is stored, the current key of an endpoint (nil: the
+// deployment) and version.
 func AddKey(ctx context.Context, q Querier, endpoint *int64, version, secret string) error {
 	_, err := q.Exec(ctx, `
 		insert into klingwatch.signing_keys (endpoint, version, secret)
@@ -74,8 +75,8 @@ func SigningKeys(ctx context.Context, q Querier) ([]SigningKey, error) {
 		order by k.endpoint nulls first, k.version, k.expires_at is not null, k.created_at desc`)
 }
 
-// signingKeys are the keys that sign now: secrets by owner (an endpoint, or 0 for
-// the deployment) and version, the current one first.
+// signingKeys is a query of a with clause: the keys that sign now by owner (an endpoint,
+// or 0 for the deployment) and version, the current one first.
 const signingKeys = ` keys as (
 			select coalesce(endpoint, 0) as owner,
 			       version,
@@ -85,8 +86,8 @@ const signingKeys = ` keys as (
 			group by 1, 2
 		)`
 
-// SigningSecrets returns what signs the webhooks of an endpoint (nil: callbacks),
-// as stored, in the order of a delivery.
+// SigningSecrets returns the keys that sign the webhooks of an endpoint (nil:
+// callbacks) now, as stored, in the order of DeliveryTarget.Secrets.
 func SigningSecrets(ctx context.Context, q Querier, endpoint *int64) (secrets []string, err error) {
 	err = q.QueryRow(ctx, `
 		with`+signingKeys+`
@@ -96,7 +97,7 @@ func SigningSecrets(ctx context.Context, q Querier, endpoint *int64) (secrets []
 	return secrets, err
 }
 
-// StoreKey replaces the stored form of a key, unless it has changed meanwhile.
+// StoreKey replaces the stored form of a key, unless somebody has replaced it since.
 func StoreKey(ctx context.Context, q Querier, id int64, before, after string) error {
 	_, err := q.Exec(ctx, `update klingwatch.signing_keys set secret = @after where id = @id and secret = @before`,
 		pgx.StrictNamedArgs{"id": id, "before": before, "after": after})

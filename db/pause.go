@@ -7,21 +7,21 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// PauseStale is when a pause that nobody probes is over: its credential is not
-// in use any more. It is some times the distance of probes, a minute.
+// PauseStale is how long after its last planned probe a pause is over: its credential
+// is not in use any more. It is several times the distance of probes, a minute.
 const PauseStale = 5 * time.Minute
 
-// Pause is a row of klingwatch.polling_pauses.
+// Pause is a credential that the relay refuses, a row of klingwatch.polling_pauses.
 type Pause struct {
-	Credential string    `json:"credential"`
-	Reason     string    `json:"reason"`
+	Credential string    `json:"credential"` // fingerprint of the key
+	Reason     string    `json:"reason"`     // what the relay answered
 	PausedAt   time.Time `json:"paused_at"`
-	ProbeAt    time.Time `json:"probe_at"`
+	ProbeAt    time.Time `json:"probe_at"` // when one process may ask again
 }
 
-// PausePolling writes that the relay refuses a credential. It returns true for
-// the first to say so; probeIn is the distance to the first probe. A pause that
-// nobody has probed for longer than stale is over and begins anew.
+// PausePolling writes that the relay refuses a credential, with a first probe after
+// probeIn. It returns true for the first caller to report that. A pause that nobody
+// has probed for longer than stale is over: it begins anew.
 func PausePolling(ctx context.Context, q Querier, credential, reason string, probeIn, stale time.Duration) (first bool, err error) {
 	tag, err := q.Exec(ctx, `
 		insert into klingwatch.polling_pauses as p (credential, reason, probe_at)
@@ -35,8 +35,8 @@ func PausePolling(ctx context.Context, q Querier, credential, reason string, pro
 	return tag.RowsAffected() > 0, err
 }
 
-// ClaimProbe lets one caller of the deployment ask with a paused credential
-// when a probe is due, and plans the next one after distance.
+// ClaimProbe returns true to one caller of all processes when the probe of a paused
+// credential is due, and plans the next one after distance.
 func ClaimProbe(ctx context.Context, q Querier, credential string, distance time.Duration) (claimed bool, err error) {
 	tag, err := q.Exec(ctx, `
 		update klingwatch.polling_pauses
@@ -46,30 +46,30 @@ func ClaimProbe(ctx context.Context, q Querier, credential string, distance time
 	return tag.RowsAffected() > 0, err
 }
 
-// ReturnProbe makes a probe that was claimed and not made due at once.
+// ReturnProbe makes the probe of a credential due now: it was claimed, but not made.
 func ReturnProbe(ctx context.Context, q Querier, credential string) error {
 	_, err := q.Exec(ctx, `update klingwatch.polling_pauses set probe_at = now() where credential = @credential`,
 		pgx.StrictNamedArgs{"credential": credential})
 	return err
 }
 
-// PrunePauses deletes the pauses that nobody has probed for longer than a time:
-// their credential was replaced.
+// PrunePauses deletes the pauses that nobody has probed for longer than stale: their
+// credential was replaced.
 func PrunePauses(ctx context.Context, q Querier, stale time.Duration) error {
 	_, err := q.Exec(ctx, `delete from klingwatch.polling_pauses where probe_at < now() - @stale::interval`,
 		pgx.StrictNamedArgs{"stale": stale})
 	return err
 }
 
-// ResumePolling forgets a pause.
+// ResumePolling deletes the pause of a credential: the relay accepts it again.
 func ResumePolling(ctx context.Context, q Querier, credential string) error {
 	_, err := q.Exec(ctx, `delete from klingwatch.polling_pauses where credential = @credential`,
 		pgx.StrictNamedArgs{"credential": credential})
 	return err
 }
 
-// Pauses returns the pauses in force. A credential that nobody has probed for
-// longer than stale is not in use any more.
+// Pauses returns the pauses in force, oldest first: those that somebody has probed
+// within stale, or is about to.
 func Pauses(ctx context.Context, q Querier, stale time.Duration) ([]Pause, error) {
 	return all[Pause](ctx, q, `
 		select credential,

@@ -7,8 +7,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// redeliver is the part of an update that makes a delivery begin anew; one of a
-// disabled endpoint waits until that is enabled.
+// redeliver is the part of an update that begins the schedule of a delivery anew. One
+// of a disabled endpoint waits until that is enabled.
 const redeliver = `
 			state = 'pending',
 			tries_before = attempts,
@@ -20,8 +20,8 @@ const redeliver = `
 			next_attempt_at = case when exists (select from klingwatch.webhook_endpoints w where w.id = d.endpoint and w.disabled_at is not null)
 			                  then null else now() end`
 
-// Redeliver makes a delivery in whatever state due now, with all its attempts
-// before it, and its job. It returns ErrNotFound for an unknown id.
+// Redeliver makes a delivery due now, with a job, whatever its state is and however
+// many attempts it has used up. It returns ErrNotFound for an unknown id.
 func Redeliver(ctx context.Context, q Querier, id int64) (DeliveryState, error) {
 	return one[DeliveryState](ctx, q, `
 		with again as (
@@ -38,35 +38,36 @@ func Redeliver(ctx context.Context, q Querier, id int64) (DeliveryState, error) 
 		pgx.StrictNamedArgs{"id": id})
 }
 
-// DeliveryState is what Redeliver brought about.
+// DeliveryState is what Redeliver made of a delivery.
 type DeliveryState struct {
 	URL      string
-	Endpoint *int64
-	Waits    bool // its endpoint is disabled
-	Jobs     int64
+	Endpoint *int64 // nil: the task's callback_url
+	Waits    bool   // its endpoint is disabled
+	Jobs     int64  // 1: it was given a job; 0: it had one
 }
 
-// Redelivery is a row of klingwatch.redeliveries: many deliveries made again,
-// some per second, by a job.
+// Redelivery is a bulk redelivery, a row of klingwatch.redeliveries: a job makes many
+// deliveries due again, some per second.
 type Redelivery struct {
 	ID          int64      `json:"id"`
-	Endpoint    *int64     `json:"endpoint"` // nil: all
-	Since       time.Time  `json:"since"`
-	Until       time.Time  `json:"until"`
+	Endpoint    *int64     `json:"endpoint"` // nil: all, callbacks included
+	Since       time.Time  `json:"since"`    // deliveries created then or later
+	Until       time.Time  `json:"until"`    // and before
 	States      []string   `json:"states"`
 	PerSecond   int        `json:"per_second"`
-	Matched     int64      `json:"matched"`
-	Redelivered int64      `json:"redelivered"`
+	Matched     int64      `json:"matched"`     // chosen when it began
+	Redelivered int64      `json:"redelivered"` // made due so far
 	CreatedAt   time.Time  `json:"created_at"`
 	FinishedAt  *time.Time `json:"finished_at"` // nil while under way
 }
 
-// NewRedelivery chooses deliveries by receiver, time and state.
+// NewRedelivery is a bulk redelivery about to begin. It chooses deliveries by
+// receiver, time and state.
 type NewRedelivery struct {
-	Endpoint  *int64     // nil: all
+	Endpoint  *int64     // nil: all, callbacks included
 	Since     time.Time  // created then or later
 	Until     *time.Time // created before; nil: before now
-	States    []string   // delivered, exhausted, canceled
+	States    []string   // of delivered, exhausted and canceled
 	PerSecond int        // 1 to 500
 }
 
@@ -82,7 +83,8 @@ const redeliveryColumns = `
 		       created_at,
 		       finished_at`
 
-// AddRedelivery begins a bulk redelivery.
+// AddRedelivery begins a bulk redelivery; its job comes with it. RefusedValue holds
+// for the error where a state or PerSecond is not allowed.
 func AddRedelivery(ctx context.Context, q Querier, r NewRedelivery) (Redelivery, error) {
 	return one[Redelivery](ctx, q, `
 		insert into klingwatch.redeliveries (endpoint, since, until, states, per_second, last, matched)
@@ -96,7 +98,8 @@ func AddRedelivery(ctx context.Context, q Querier, r NewRedelivery) (Redelivery,
 		pgx.StrictNamedArgs{"endpoint": r.Endpoint, "since": r.Since, "until": r.Until, "states": r.States, "per_second": r.PerSecond})
 }
 
-// ListRedeliveries returns the newest bulk redeliveries first; id 0 chooses all.
+// ListRedeliveries returns the newest bulk redeliveries first, or the one with an id;
+// 0 chooses all.
 func ListRedeliveries(ctx context.Context, q Querier, id int64, limit int) ([]Redelivery, error) {
 	return all[Redelivery](ctx, q, `
 		select`+redeliveryColumns+`
@@ -118,8 +121,9 @@ type RedeliveryStep struct {
 	Last      int64
 }
 
-// LockRedelivery reads a bulk redelivery that is under way, for RedeliverSome in
-// the same transaction. It returns ErrNotFound when it has finished or is gone.
+// LockRedelivery reads a bulk redelivery that is under way, and locks it for
+// RedeliverSome in the same transaction. It returns ErrNotFound for one that has
+// finished or is not there.
 func LockRedelivery(ctx context.Context, q Querier, id int64) (RedeliveryStep, error) {
 	return one[RedeliveryStep](ctx, q, `
 		select endpoint,
@@ -135,8 +139,8 @@ func LockRedelivery(ctx context.Context, q Querier, id int64) (RedeliveryStep, e
 		pgx.StrictNamedArgs{"id": id})
 }
 
-// RedeliverSome makes the next deliveries of a bulk redelivery due, as many as
-// it may in a second, with its progress; done when there are no more.
+// RedeliverSome makes the next deliveries of a bulk redelivery due, as many as it may
+// in a second, and writes its progress. It returns true when there are no more.
 func RedeliverSome(ctx context.Context, q Querier, id int64, s RedeliveryStep) (done bool, err error) {
 	err = q.QueryRow(ctx, `
 		with chosen as (
@@ -170,7 +174,7 @@ func RedeliverSome(ctx context.Context, q Querier, id int64, s RedeliveryStep) (
 }
 
 // StopRedelivery ends a bulk redelivery; what is due already goes out. It returns
-// ErrNotFound when it has finished or is gone.
+// ErrNotFound for one that has finished or is not there.
 func StopRedelivery(ctx context.Context, q Querier, id int64) error {
 	return existing(q.Exec(ctx, `update klingwatch.redeliveries set finished_at = now() where id = @id and finished_at is null`,
 		pgx.StrictNamedArgs{"id": id}))

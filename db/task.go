@@ -3,18 +3,40 @@ package db
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// NewTask is what a backend app inserts.
+// The statuses of a task.
+const (
+	Pending    = "pending"    // the relay has not answered yet
+	Submitted  = "submitted"  // at the provider, waiting
+	Processing = "processing" // at the provider, being worked on
+	Succeeded  = "succeeded"  // terminal: the provider said so
+	Failed     = "failed"     // terminal: the provider said so
+	Expired    = "expired"    // terminal: we stopped looking
+	NotFound   = "not_found"  // terminal: the relay does not know the task
+	Canceled   = "canceled"   // terminal: the user stopped tracking
+)
+
+// Statuses are all statuses, in the order of a task's life.
+var Statuses = []string{Pending, Submitted, Processing, Succeeded, Failed, Expired, NotFound, Canceled}
+
+// Terminal reports whether a status ends a task.
+func Terminal(status string) bool {
+	return slices.Index(Statuses, status) > slices.Index(Statuses, Processing)
+}
+
+// NewTask is a task about to be inserted. TaskID, Action and Action2 together make
+// it one and the same.
 type NewTask struct {
 	TaskID      string          `json:"task_id"`
-	Action      string          `json:"action"`
-	Action2     string          `json:"action2"`
-	ExternalID  *string         `json:"external_id"`
-	CallbackURL *string         `json:"callback_url"`
+	Action      string          `json:"action"`             // like videos
+	Action2     string          `json:"action2"`            // like text2video, or avatar/image2video
+	ExternalID  *string         `json:"external_id"`        // the app's own reference; nil: none
+	CallbackURL *string         `json:"callback_url"`       // gets the terminal event; nil: none
 	Metadata    json.RawMessage `json:"metadata,omitempty"` // a JSON object; nil: {}
 	DeadlineIn  *time.Duration  `json:"-"`                  // from now; nil: the deployment's KLINGWATCH_TASK_DEADLINE
 }
@@ -27,7 +49,10 @@ type Tracked struct {
 	Action2 string
 }
 
-// InsertTasks inserts the tasks that are not tracked yet and returns those.
+// InsertTasks inserts the tasks that are not tracked yet, with their jobs, and
+// returns those, in no particular order. It waits for another transaction that
+// inserts one of them. Where the database refuses a value, RefusedValue holds for
+// the error and none is inserted.
 func InsertTasks(ctx context.Context, q Querier, tasks []NewTask) ([]Tracked, error) {
 	type row struct {
 		NewTask
@@ -64,9 +89,9 @@ func InsertTasks(ctx context.Context, q Querier, tasks []NewTask) ([]Tracked, er
 		pgx.StrictNamedArgs{"tasks": input})
 }
 
-// FindTracked returns those of the tasks that are tracked. After InsertTasks it
-// must be a statement of its own: one that another transaction inserted at the
-// same moment is seen only by a later statement.
+// FindTracked returns those of the tasks that are tracked, in no particular order.
+// It is no part of InsertTasks: only a later statement sees a task that another
+// transaction inserted while InsertTasks ran.
 func FindTracked(ctx context.Context, q Querier, tasks []NewTask) ([]Tracked, error) {
 	input, err := json.Marshal(tasks)
 	if err != nil {
@@ -82,103 +107,115 @@ func FindTracked(ctx context.Context, q Querier, tasks []NewTask) ([]Tracked, er
 		pgx.StrictNamedArgs{"tasks": input})
 }
 
-// PollTarget is what a poll needs to know of its task.
-type PollTarget struct {
-	ID             int64
-	Version        int // of the row; a change that was decided on it is made only while it holds
-	TaskID         string
-	Action         string
-	Action2        string
-	Status         string
-	UpstreamStatus string // "" before the first recorded reply
-	LastError      string // "" when the last recorded poll was answered
-	Polls          int
-	Age            time.Duration // since the insertion, by the database's clock
-	Left           time.Duration // until the deadline; negative when it has passed
-	Ended          time.Duration // since it became terminal; 0 while it is open
+// Task is a row of klingwatch.tasks as people read it.
+type Task struct {
+	ID                int64           `json:"id"`
+	TaskID            string          `json:"task_id"`
+	Action            string          `json:"action"`
+	Action2           string          `json:"action2"`
+	ExternalID        *string         `json:"external_id"`
+	CallbackURL       *string         `json:"callback_url"`
+	Metadata          json.RawMessage `json:"metadata"`
+	Status            string          `json:"status"`
+	UpstreamStatus    *string         `json:"upstream_status"`
+	StatusMessage     string          `json:"status_message"`
+	ErrorCode         *string         `json:"error_code"`
+	RequestID         *string         `json:"request_id"`
+	Result            json.RawMessage `json:"result"`
+	UnitDeduction     *json.Number    `json:"unit_deduction"`
+	Polls             int             `json:"polls"`
+	LastError         *string         `json:"last_error"`
+	LastPolledAt      *time.Time      `json:"last_polled_at"`
+	NextPollAt        *time.Time      `json:"next_poll_at"` // nil: none is planned, or one is under way
+	CreatedAt         time.Time       `json:"created_at"`
+	SubmittedAt       *time.Time      `json:"submitted_at"`
+	ProcessingAt      *time.Time      `json:"processing_at"`
+	UpstreamCreatedAt *time.Time      `json:"upstream_created_at"`
+	UpstreamUpdatedAt *time.Time      `json:"upstream_updated_at"`
+	DeadlineAt        *time.Time      `json:"deadline_at"`
+	FinishedAt        *time.Time      `json:"finished_at"`
 }
 
-// PollTargets reads tasks for polling; deadline applies to tasks that have none
-// of their own. Rows that were deleted are left out.
-func PollTargets(ctx context.Context, q Querier, ids []int64, deadline time.Duration) ([]PollTarget, error) {
-	return all[PollTarget](ctx, q, `
+// taskColumns are the columns of Task. A poll that changes nothing is not written
+// to tasks. The job of a task that sleeps until its next poll knows of it; the
+// others are in the memory of the process that polls.
+const taskColumns = `
+		       t.id,
+		       t.task_id,
+		       t.action,
+		       t.action2,
+		       t.external_id,
+		       t.callback_url,
+		       t.metadata,
+		       t.status,
+		       t.upstream_status,
+		       t.status_message,
+		       t.error_code,
+		       t.request_id,
+		       t.result,
+		       t.unit_deduction::text as unit_deduction,
+		       greatest(t.polls, (j.metadata->'klingwatch'->>'polls')::int) as polls,
+		       t.last_error,
+		       t.last_polled_at,
+		       case when j.state <> 'running' then j.scheduled_at end as next_poll_at,
+		       t.created_at,
+		       t.submitted_at,
+		       t.processing_at,
+		       t.upstream_created_at,
+		       t.upstream_updated_at,
+		       t.deadline_at,
+		       t.finished_at
+		from klingwatch.tasks t
+		left join klingwatch.live_jobs j on j.key = klingwatch.job_key('poll', t.id) and t.status in ('pending', 'submitted', 'processing', 'expired')`
+
+// TaskFilter chooses tasks for ListTasks. Empty fields choose all.
+type TaskFilter struct {
+	Status string
+	Action string // action, or action/action2
+	Limit  int    // how many at most
+}
+
+// ListTasks returns the newest tasks first.
+func ListTasks(ctx context.Context, q Querier, f TaskFilter) ([]Task, error) {
+	return all[Task](ctx, q, `
+		select`+taskColumns+`
+		where (@status = '' or t.status = @status)
+		  and (@action = '' or t.action = @action or t.action || '/' || t.action2 = @action)
+		order by t.id desc
+		limit @limit`,
+		pgx.StrictNamedArgs{"status": f.Status, "action": f.Action, "limit": f.Limit})
+}
+
+// FindTasks returns the tasks with our id or the provider's id, oldest first. There
+// may be several: one id of the provider's can be tracked under several paths.
+func FindTasks(ctx context.Context, q Querier, id string) ([]Task, error) {
+	return all[Task](ctx, q, `
+		select`+taskColumns+`
+		where t.task_id = @id or t.id = case when @id ~ '^[0-9]{1,18}$' then @id::bigint end
+		order by t.id`,
+		pgx.StrictNamedArgs{"id": id})
+}
+
+// TaskStatus is what a waiting caller watches.
+type TaskStatus struct {
+	ID            int64
+	TaskID        string
+	Status        string
+	StatusMessage string
+}
+
+// StatusesOf returns the statuses of tasks by our ids, in their order. Ids that do
+// not exist are left out.
+func StatusesOf(ctx context.Context, q Querier, ids []int64) ([]TaskStatus, error) {
+	return all[TaskStatus](ctx, q, `
 		select id,
-		       version,
 		       task_id,
-		       action,
-		       action2,
 		       status,
-		       coalesce(upstream_status, '') as upstream_status,
-		       coalesce(last_error, '') as last_error,
-		       polls,
-		       clock_timestamp() - created_at as age,
-		       -- a Go duration holds 292 years, a deadline may be further away
-		       make_interval(secs => least(1e9, greatest(-1e9, extract(epoch from
-		           coalesce(deadline_at, created_at + @deadline::interval)) - extract(epoch from clock_timestamp()))::float8)) as left,
-		       coalesce(clock_timestamp() - finished_at, '0') as ended
+		       status_message
 		from klingwatch.tasks
-		where id = any (@ids)`,
-		pgx.StrictNamedArgs{"ids": ids, "deadline": deadline})
-}
-
-// GetPollTarget reads one task for polling. It returns ErrNotFound for a task
-// that was deleted.
-func GetPollTarget(ctx context.Context, q Querier, id int64, deadline time.Duration) (PollTarget, error) {
-	found, err := PollTargets(ctx, q, []int64{id}, deadline)
-	if err != nil {
-		return PollTarget{}, err
-	}
-	if len(found) == 0 {
-		return PollTarget{}, ErrNotFound
-	}
-	return found[0], nil
-}
-
-// Trouble says why a poll brought no news of a task; Error "" says that it was
-// answered again.
-type Trouble struct {
-	Task    int64  `json:"task"`
-	Version int    `json:"version"` // that the poll was made on
-	Error   string `json:"error"`
-	Polls   int    `json:"polls"`
-}
-
-// RecordTroubles writes why polls of tasks brought no news, by compare-and-set,
-// and returns the tasks for which it did.
-func RecordTroubles(ctx context.Context, q Querier, troubles []Trouble) (recorded []int64, err error) {
-	input, err := json.Marshal(troubles)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := q.Query(ctx, `
-		update klingwatch.tasks t
-		set last_error = nullif(n.error, ''),
-		    polls = greatest(t.polls, n.polls),
-		    last_polled_at = now(),
-		    version = t.version + 1
-		from jsonb_to_recordset(@troubles::jsonb) as n(task bigint, version int, error text, polls int)
-		where t.id = n.task and t.version = n.version
-		returning t.id`,
-		pgx.StrictNamedArgs{"troubles": input})
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowTo[int64])
-}
-
-// changedTopic is notified with the id of a task that a person changed.
-const changedTopic = "klingwatch.tasks"
-
-// ListenForChanges makes the connection hear of tasks that a person changed.
-func ListenForChanges(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.Exec(ctx, `listen "`+changedTopic+`"`)
-	return err
-}
-
-// NotifyChange tells the processes that watch a task to read it again.
-func NotifyChange(ctx context.Context, q Querier, id int64) error {
-	_, err := q.Exec(ctx, `select pg_notify(@topic, @id::bigint::text)`, pgx.StrictNamedArgs{"topic": changedTopic, "id": id})
-	return err
+		where id = any (@ids)
+		order by id`,
+		pgx.StrictNamedArgs{"ids": ids})
 }
 
 // ReopenTask makes a terminal task pending again, with a new deadline from now,
@@ -205,4 +242,41 @@ func ReopenTask(ctx context.Context, q Querier, id int64, deadline time.Duration
 		select exists (select from reopened) from given`,
 		pgx.StrictNamedArgs{"id": id, "deadline": deadline}).Scan(&reopened)
 	return reopened, err
+}
+
+// PruneTasks deletes tasks that ended longer ago than older, at most limit of them,
+// with their outputs, events and deliveries. It returns how many; fewer than limit
+// means that none are left.
+//
+// Their days stay in the reports: a day loses tasks only when every task of that
+// day and of the days before has ended and is summarized, and it is not summarized
+// again. A task that somebody has locked, or with a webhook under way, stays; a
+// webhook that waits for a disabled endpoint is deleted with its task.
+func PruneTasks(ctx context.Context, q Querier, older time.Duration, limit int) (pruned int, err error) {
+	err = q.QueryRow(ctx, `
+		with living as (
+			select least((select summarized_until from klingwatch.report_state),
+			             (select klingwatch.utc_day(min(created_at)) from klingwatch.tasks where finished_at is null),
+			             (select klingwatch.utc_day(min(created_at)) from klingwatch.tasks where late_checks_until is not null and late_checks_until > now())) as day
+		), old as (
+			select t.id, t.created_at
+			from klingwatch.tasks t
+			where t.finished_at < now() - @older::interval
+			  and t.created_at < now() - @older::interval
+			  and t.created_at < klingwatch.utc_midnight((select day from living))
+			  and not exists (select from klingwatch.events e
+			                  join klingwatch.deliveries d on d.event = e.id
+			                  where e.task = t.id and d.state = 'pending' and d.next_attempt_at is not null)
+			limit @limit
+			for update of t skip locked
+		), frozen as (
+			update klingwatch.report_state
+			set frozen_until = greatest(frozen_until, (select klingwatch.utc_day(max(created_at)) + 1 from old))
+			where exists (select from old)
+		), gone as (
+			delete from klingwatch.tasks where id in (select id from old)
+		)
+		select count(*) from old`,
+		pgx.StrictNamedArgs{"older": older, "limit": limit}).Scan(&pruned)
+	return pruned, err
 }

@@ -1,0 +1,128 @@
+package db
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Ping returns nil where the database answers and has our tables.
+func Ping(ctx context.Context, q Querier) error {
+	_, err := q.Exec(ctx, `select from klingwatch.tasks limit 0`)
+	return err
+}
+
+// Clock returns the database's time now, also in the middle of a transaction.
+func Clock(ctx context.Context, q Querier) (now time.Time, err error) {
+	err = q.QueryRow(ctx, `select clock_timestamp()`).Scan(&now)
+	return now, err
+}
+
+// Server is what an operator must know of a Postgres to run on it.
+type Server struct {
+	Database      string
+	Size          int64  // of the database, bytes
+	Version       string // like 17.2
+	Major         int    // like 17
+	Standby       bool   // read-only copy of another server
+	Autovacuum    bool
+	Fsync         bool
+	DataDirectory string // "" where the role may not see it
+	Connections   int    // that ordinary roles can have at once
+	Others        int    // of them, in use by other programs than klingwatch
+	SeesAll       bool   // the role sees what the sessions of other roles do
+}
+
+// DescribeServer returns what the server is and how it is set up.
+func DescribeServer(ctx context.Context, q Querier) (Server, error) {
+	return one[Server](ctx, q, `
+		with setting as (
+			select name, setting from pg_settings
+		)
+		select current_database()::text as database,
+		       pg_database_size(current_database()) as size,
+		       split_part(current_setting('server_version'), ' ', 1) as version,
+		       current_setting('server_version_num')::int / 10000 as major,
+		       pg_is_in_recovery() as standby,
+		       current_setting('autovacuum')::boolean and current_setting('track_counts')::boolean as autovacuum,
+		       current_setting('fsync')::boolean as fsync,
+		       coalesce((select setting from setting where name = 'data_directory'), '') as data_directory,
+		       (select sum(case when name = 'max_connections' then setting::int else -setting::int end)::int
+		        from setting
+		        where name in ('max_connections', 'superuser_reserved_connections', 'reserved_connections')) as connections,
+		       (select count(*)::int
+		        from pg_stat_activity
+		        where backend_type = 'client backend' and application_name not like 'klingwatch%') as others,
+		       pg_has_role(current_user, 'pg_read_all_stats', 'usage') as sees_all`)
+}
+
+// TableHealth is how well vacuum keeps up with a table.
+type TableHealth struct {
+	Name     string
+	Size     int64          // with its indexes, bytes
+	Live     int64          // rows, estimated
+	Dead     int64          // row versions that vacuum has not removed yet, estimated
+	Vacuumed *time.Duration // how long ago; nil: never
+}
+
+// BusyTables returns the health of the tables that are written all the time, the
+// queue first.
+func BusyTables(ctx context.Context, q Querier) ([]TableHealth, error) {
+	return all[TableHealth](ctx, q, `
+		select relname::text as name,
+		       pg_total_relation_size(relid) as size,
+		       n_live_tup as live,
+		       n_dead_tup as dead,
+		       clock_timestamp() - greatest(last_autovacuum, last_vacuum) as vacuumed
+		from pg_stat_user_tables
+		where schemaname = 'klingwatch' and relname = any (@tables)
+		order by array_position(@tables::text[], relname::text)`,
+		pgx.StrictNamedArgs{"tables": []string{jobsTable, "tasks", "events", "deliveries"}})
+}
+
+// Snapshot is something that keeps vacuum from removing dead rows.
+type Snapshot struct {
+	Holder       string         // what holds it, for people to read
+	Held         *time.Duration // for how long; nil: unknown
+	Transactions int64          // that have begun since
+}
+
+// OldestSnapshot returns the one that holds vacuum back most. It returns ErrNotFound
+// where there is none. A role that does not see the sessions of other roles misses
+// theirs.
+func OldestSnapshot(ctx context.Context, q Querier) (Snapshot, error) {
+	return one[Snapshot](ctx, q, `
+		with snapshot as (
+			select format('session %s of %s (%s), %s', pid, usename, coalesce(nullif(application_name, ''), 'no name'), coalesce(state, backend_type)) as holder,
+			       clock_timestamp() - xact_start as held,
+			       greatest(age(backend_xmin), age(backend_xid)) as transactions
+			from pg_stat_activity
+			-- a walsender speaks for a standby, whatever the database
+			where pid <> pg_backend_pid() and (datname = current_database() or backend_type = 'walsender') and backend_type <> 'autovacuum worker'
+			union all
+			select format('prepared transaction %s of %s', gid, owner), clock_timestamp() - prepared, age(transaction)
+			from pg_prepared_xacts
+			where database = current_database()
+			union all
+			select format('replication slot %s', slot_name), null, age(xmin)
+			from pg_replication_slots
+		)
+		select holder,
+		       held,
+		       transactions::bigint as transactions
+		from snapshot
+		where transactions is not null
+		order by snapshot.transactions desc, held desc nulls last
+		limit 1`)
+}
+
+// MissingRoles returns those of klingwatch_producer and klingwatch_reader that the
+// server lacks.
+func MissingRoles(ctx context.Context, q Querier) (missing []string, err error) {
+	err = q.QueryRow(ctx, `
+		select coalesce(array_agg(name), '{}')
+		from unnest(array['klingwatch_producer', 'klingwatch_reader']) as name
+		where not exists (select from pg_roles where rolname = name)`).Scan(&missing)
+	return missing, err
+}
