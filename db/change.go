@@ -22,6 +22,8 @@ type PollTarget struct {
 	Age            time.Duration // since the insertion, by the database's clock
 	Left           time.Duration // until the deadline; negative when it has passed
 	Ended          time.Duration // since it became terminal; 0 while it is open
+	EndedBy        string        // "" while it is open
+	LateChecks     bool          // it has ended, but not by the provider's word, and is asked again
 }
 
 // PollTargets reads tasks for polling, in no particular order. deadline is the age
@@ -42,7 +44,9 @@ func PollTargets(ctx context.Context, q Querier, ids []int64, deadline time.Dura
 		       -- a Go duration holds 292 years, a deadline may be further away
 		       make_interval(secs => least(1e9, greatest(-1e9, extract(epoch from
 		           coalesce(deadline_at, created_at + @deadline::interval)) - extract(epoch from clock_timestamp()))::float8)) as left,
-		       coalesce(clock_timestamp() - finished_at, '0') as ended
+		       coalesce(clock_timestamp() - finished_at, '0') as ended,
+		       coalesce(ended_by, klingwatch.ender_of(status), '') as ended_by,
+		       coalesce(late_checks_until > clock_timestamp(), false) as late_checks
 		from klingwatch.tasks
 		where id = any (@ids)`,
 		pgx.StrictNamedArgs{"ids": ids, "deadline": deadline})
@@ -113,6 +117,7 @@ type Change struct {
 	Polled            bool            `json:"polled"`     // false for a change that no poll brought: expired, canceled
 	Deadline          time.Duration   `json:"-"`          // the age at which a task expires that has no deadline of its own
 	DeadlineSeconds   float64         `json:"deadline"`   // set by ApplyChanges
+	EndedBy           *string         `json:"ended_by"`   // nil: it is open
 	LateChecks        time.Duration   `json:"-"`          // how long the relay is asked again about an expired task; 0: not at all
 	LateSeconds       float64         `json:"late"`       // set by ApplyChanges
 }
@@ -162,12 +167,13 @@ func ApplyChanges(ctx context.Context, q Querier, changes []Change) ([]Changed, 
 		    submitted_at = case when c.status = 'submitted' then coalesce(t.submitted_at, now()) else t.submitted_at end,
 		    processing_at = case when c.status = 'processing' then coalesce(t.processing_at, now()) else t.processing_at end,
 		    deadline_at = coalesce(t.deadline_at, t.created_at + make_interval(secs => c.deadline)),
-		    finished_at = case when c.status not in ('pending', 'submitted', 'processing') then now() end,
+		    ended_by = c.ended_by,
+		    finished_at = case when c.status not in ('pending', 'submitted', 'processing') then case when t.status = c.status then t.finished_at else now() end end,
 		    late_checks_until = case when c.late > 0 then now() + make_interval(secs => c.late) end
 		from jsonb_to_recordset(@changes::jsonb) as c(
 		     task bigint, version int, status text, status_message text, upstream_status text, error_code text,
 		     request_id text, result jsonb, unit_deduction numeric, polls int, upstream_created_at timestamptz,
-		     upstream_updated_at timestamptz, last_error text, polled bool, deadline float8, late float8)
+		     upstream_updated_at timestamptz, last_error text, polled bool, deadline float8, ended_by text, late float8)
 		where t.id = c.task and t.version = c.version
 		returning t.id as task,
 		          t.task_id,

@@ -18,6 +18,7 @@ type Output struct {
 	DurationSeconds *json.Number `json:"duration_seconds"`
 	WatermarkURL    *string      `json:"watermark_url"`
 	ExpiresAt       *time.Time   `json:"expires_at"` // when the provider deletes it; nil: unknown
+	NeedsKey        bool         `json:"needs_key"`  // it answers only with the relay\'s key
 }
 
 // RemoveOutputs deletes the outputs that earlier verdicts gave to tasks.
@@ -36,11 +37,11 @@ func AddOutputs(ctx context.Context, q Querier, outputs []Output) error {
 		return err
 	}
 	_, err = q.Exec(ctx, `
-		insert into klingwatch.outputs (task, kind, position, url, upstream_id, duration_seconds, watermark_url, expires_at)
-		select task, kind, position, url, upstream_id, duration_seconds, watermark_url, expires_at
+		insert into klingwatch.outputs (task, kind, position, url, upstream_id, duration_seconds, watermark_url, expires_at, needs_key)
+		select task, kind, position, url, upstream_id, duration_seconds, watermark_url, expires_at, coalesce(needs_key, false)
 		from jsonb_to_recordset(@outputs::jsonb) as o(
 		     task bigint, kind text, position int, url text, upstream_id text, duration_seconds numeric,
-		     watermark_url text, expires_at timestamptz)`,
+		     watermark_url text, expires_at timestamptz, needs_key boolean)`,
 		pgx.StrictNamedArgs{"outputs": input})
 	return err
 }
@@ -55,7 +56,8 @@ func OutputsOfTask(ctx context.Context, q Querier, task int64) ([]Output, error)
 		       upstream_id,
 		       duration_seconds::text as duration_seconds,
 		       watermark_url,
-		       expires_at
+		       expires_at,
+		       needs_key
 		from klingwatch.outputs
 		where task = @task
 		order by kind, position`,

@@ -21,6 +21,14 @@ const (
 	Canceled   = "canceled"   // terminal: the user stopped tracking
 )
 
+// Who ends a task: tasks.ended_by.
+const (
+	ByProvider   = "provider"   // its own word
+	ByRelay      = "relay"      // its time-out or trouble: the provider may still finish
+	ByKlingwatch = "klingwatch" // expired, not_found
+	ByPerson     = "person"     // canceled
+)
+
 // Statuses are all statuses, in the order of a task's life.
 var Statuses = []string{Pending, Submitted, Processing, Succeeded, Failed, Expired, NotFound, Canceled}
 
@@ -232,6 +240,7 @@ func ReopenTask(ctx context.Context, q Querier, id int64, deadline time.Duration
 			    finished_at = null,
 			    late_checks_until = null,
 			    retried_at = now(),
+			    ended_by = null,
 			    version = version + 1,
 			    deadline_at = now() + @deadline::interval
 			where id = @id and status in ('succeeded', 'failed', 'expired', 'not_found')

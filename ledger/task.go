@@ -18,7 +18,8 @@ import (
 type Change struct {
 	db.Change
 	Outputs     []db.Output
-	Traceparent string // of what caused it, W3C Trace Context; "": it is not traced
+	TaskResult  json.RawMessage // of a task that succeeded and makes no file; nil: none
+	Traceparent string          // of what caused it, W3C Trace Context; "": it is not traced
 }
 
 // Apply writes changes with everything that follows from them (outputs, events,
@@ -97,6 +98,9 @@ func addConsequences(ctx context.Context, tx pgx.Tx, changed []db.Changed, byTas
 	return db.AddEvents(ctx, tx, events)
 }
 
+// defaultRelay is the relay that the settings name.
+const defaultRelay = "default"
+
 // newEvent makes the event that tells of a change. All its times are UTC.
 func newEvent(row db.Changed, c Change) (db.NewEvent, error) {
 	event := webhook.Event{Type: "task." + c.Status, Timestamp: row.ChangedAt.UTC(), Data: webhook.Task{
@@ -109,14 +113,17 @@ func newEvent(row db.Changed, c Change) (db.NewEvent, error) {
 		ExternalID:    row.ExternalID,
 		Metadata:      row.Metadata,
 		Sequence:      row.Sequence,
+		EndedBy:       c.EndedBy,
+		Relay:         defaultRelay,
 		Outputs:       make([]webhook.Output, len(c.Outputs)),
+		Result:        c.TaskResult,
 		CreatedAt:     row.CreatedAt.UTC(),
 		FinishedAt:    utc(row.FinishedAt),
 	}}
 	for i, o := range c.Outputs {
 		event.Data.Outputs[i] = webhook.Output{
-			Kind: o.Kind, Position: o.Position, URL: o.URL, DurationSeconds: o.DurationSeconds,
-			WatermarkURL: o.WatermarkURL, ExpiresAt: utc(o.ExpiresAt),
+			Kind: o.Kind, Position: o.Position, URL: o.URL, UpstreamID: o.UpstreamID, DurationSeconds: o.DurationSeconds,
+			WatermarkURL: o.WatermarkURL, ExpiresAt: utc(o.ExpiresAt), NeedsKey: o.NeedsKey,
 		}
 	}
 	payload, err := json.Marshal(event)
@@ -154,20 +161,21 @@ const cancelAttempts = 10
 
 // Cancel stops tracking a task, with its event, whatever poll is under way, and
 // tells the process that polls it. deadline is that of tasks that have none of
-// their own. It returns db.ErrNotFound or ErrEnded; an expired task can be
-// canceled, which ends its late checks.
+// their own. It returns db.ErrNotFound or ErrEnded; a task that has ended
+// but is still asked about late can be canceled, which ends that.
 func Cancel(ctx context.Context, pool *pgxpool.Pool, id int64, deadline time.Duration) error {
+	person := db.ByPerson
 	for range cancelAttempts {
 		task, err := db.GetPollTarget(ctx, pool, id, deadline)
 		if err != nil {
 			return err
 		}
-		if db.Terminal(task.Status) && task.Status != db.Expired {
+		if db.Terminal(task.Status) && !task.LateChecks {
 			return fmt.Errorf("%w: %s", ErrEnded, task.Status)
 		}
 		change := Change{Change: db.Change{
 			Task: id, Version: task.Version, From: task.Status, Status: db.Canceled, StatusMessage: "tracking was stopped by a person",
-			Polls: task.Polls, Deadline: deadline,
+			EndedBy: &person, Polls: task.Polls, Deadline: deadline,
 		}}
 		var applied map[int64]bool
 		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {

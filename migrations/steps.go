@@ -24,7 +24,7 @@ var files embed.FS
 
 // step is one SQL file. One whose first line is noTransaction runs statement by
 // statement, as "create index concurrently" demands; a statement ends with a
-// semicolon at the end of a line.
+// semicolon, and an empty line stands between two.
 type step struct {
 	Migration
 	sql string
@@ -120,7 +120,7 @@ func (s step) applyAlone(ctx context.Context, conn *pgx.Conn, statements string)
 	if err != nil {
 		return err
 	}
-	for statement := range strings.SplitSeq(statements, ";\n") {
+	for statement := range strings.SplitSeq(statements, ";\n\n") {
 		if strings.TrimSpace(statement) != "" {
 			commands = append(commands, statement)
 		}

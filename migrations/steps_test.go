@@ -116,7 +116,7 @@ func TestAStepWithoutATransactionBuildsIndexesConcurrentlyAndStandsASecondRun(t 
 	migrator, app := connect(t)
 	ctx := t.Context()
 	const sql = "-- no transaction\n" +
-		"create index concurrently if not exists tasks_app on klingwatch.tasks (request_id);\n" +
+		"create index concurrently if not exists tasks_app on klingwatch.tasks (request_id);\n\n" +
 		"create unique index concurrently if not exists tasks_once on klingwatch.tasks (external_id);\n"
 	if _, err := app.Exec(ctx, `insert into klingwatch.tasks (task_id, action, action2, external_id)
 		values ('a', 'videos', 'text2video', 'same'), ('b', 'videos', 'text2video', 'same')`); err != nil {

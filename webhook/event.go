@@ -44,30 +44,36 @@ type Event struct {
 	Data      Task      `json:"data"`
 }
 
-// Task is the state of a task at the time of the event.
+// Task is the state of a task at the time of the event. Every field is always
+// there; event.schema.json beside this file describes the whole body.
 type Task struct {
 	ID            int64           `json:"id"`      // klingwatch.tasks.id
 	TaskID        string          `json:"task_id"` // the provider's id
+	Relay         string          `json:"relay"`   // the relay that it was asked at
 	Action        string          `json:"action"`
 	Action2       string          `json:"action2"`
 	Status        string          `json:"status"`
+	EndedBy       *string         `json:"ended_by"`       // provider, relay, klingwatch or person; null unless terminal
 	StatusMessage string          `json:"status_message"` // why; "" when there is nothing to say
 	ExternalID    *string         `json:"external_id"`    // the caller's reference, null where none was given
 	Metadata      json.RawMessage `json:"metadata"`       // the caller's JSON object
 	Sequence      int             `json:"sequence"`       // of events of this task, from 1; a higher one replaces a lower one
 	Outputs       []Output        `json:"outputs"`        // empty unless succeeded
+	Result        json.RawMessage `json:"result"`         // of a task that makes no file (an element, a voice); null else
 	CreatedAt     time.Time       `json:"created_at"`     // insertion of the task
 	FinishedAt    *time.Time      `json:"finished_at"`    // null unless terminal
 }
 
 // Output is one file of a succeeded task.
 type Output struct {
-	Kind            string       `json:"kind"`                    // image, video, audio
-	Position        int          `json:"position"`                // from 0 within the kind
-	URL             string       `json:"url"`                     // at the provider, until expires_at
-	DurationSeconds *json.Number `json:"duration_seconds"`        // null where the provider gave none
-	WatermarkURL    *string      `json:"watermark_url,omitempty"` // the same file with a watermark
-	ExpiresAt       *time.Time   `json:"expires_at"`              // when the provider deletes the file; null where unknown
+	Kind            string       `json:"kind"`             // image, video, audio
+	Position        int          `json:"position"`         // from 0 within the kind
+	URL             string       `json:"url"`              // at the provider, until expires_at
+	UpstreamID      *string      `json:"upstream_id"`      // the provider's id of the file, which video-extend and lip-sync ask for; null where it gave none
+	DurationSeconds *json.Number `json:"duration_seconds"` // null where the provider gave none
+	WatermarkURL    *string      `json:"watermark_url"`    // the same file with a watermark; null where there is none
+	ExpiresAt       *time.Time   `json:"expires_at"`       // when the file is gone; null where unknown
+	NeedsKey        bool         `json:"needs_key"`        // true for a link that answers only with the relay's key
 }
 
 // EndpointEvent is the body of a webhook about a receiver.

@@ -63,7 +63,7 @@ func (p *pollWorker) Work(ctx context.Context, job *river.Job[pollArgs]) error {
 	if err != nil {
 		return err
 	}
-	if !found || db.Terminal(task.Status) && (task.Status != db.Expired || task.Ended > poll.LateChecks) {
+	if !found || db.Terminal(task.Status) && !task.LateChecks {
 		return nil
 	}
 	w := p.poller.Watch(task, recall(job.Metadata))

@@ -8,7 +8,8 @@ const (
 	maxBackoff = 2 * time.Minute
 	// maxDoublings keeps the doubling of the wait from overflowing.
 	maxDoublings = 10
-	// quickAgain is the wait after a success without a URL.
+	// quickAgain is the first wait for a file that is missing of a success; it
+	// doubles.
 	quickAgain = time.Second
 	// jitter spreads waits by this part, so that tasks inserted together are not
 	// asked together for ever.
@@ -27,8 +28,8 @@ func pace(v verdict, usual, interval, left time.Duration, random float64) time.D
 		wait = time.Duration(float64(backoff(v.memory.Trouble, interval)) * spread)
 	case v.outcome == notFound:
 		wait = time.Duration(float64(interval) * spread)
-	case v.memory.WithoutURL > 0:
-		wait = time.Duration(float64(min(interval, quickAgain)) * spread)
+	case v.memory.WithoutFile > 0:
+		wait = time.Duration(float64(backoff(v.memory.WithoutFile, min(interval, quickAgain))) * spread)
 	}
 	wait = max(wait, v.retryAfter)
 	return max(min(wait, left), 0) // the deadline is kept to the moment

@@ -240,7 +240,7 @@ func (p *Poller) written(r *pollResult, applied bool, err error) {
 
 // take brings what is known of the row up to date with what was written.
 func (w *Watched) take(r *pollResult) {
-	w.task.Status, w.task.Polls = r.verdict.status, r.verdict.memory.Polls
+	w.task.Status, w.task.EndedBy, w.task.Polls = r.verdict.status, r.verdict.endedBy, r.verdict.memory.Polls
 	if r.change != nil || r.trouble != nil {
 		w.task.Version++
 		w.task.LastError = r.verdict.trouble
@@ -256,7 +256,7 @@ func (p *Poller) next(w *Watched, v verdict) (wait time.Duration, again bool) {
 	now := time.Now()
 	task := w.now(now)
 	switch {
-	case v.status == db.Expired:
+	case v.checkedLate():
 		if wait, again = latePace(task.Ended, rand.Float64()); !again {
 			return 0, false
 		}

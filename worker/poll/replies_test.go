@@ -89,7 +89,7 @@ minute old and an hour from its deadline.
 | reply | HTTP | understood as | outcome | the task becomes | asked again |
 |---|---|---|---|---|---|
 `, gateFailures, DefaultProbeDistance.Seconds(), forbiddenTasks,
-		notFoundAnswers, DefaultNotFoundGrace.Minutes(), knownFactor*DefaultNotFoundGrace.Minutes(), urlAnswers)
+		notFoundAnswers, DefaultNotFoundGrace.Minutes(), knownFactor*DefaultNotFoundGrace.Minutes(), fileAnswers)
 	task := target(func(p *db.PollTarget) { p.Status = db.Pending; p.UpstreamStatus = "" })
 	for _, row := range readReplies(t) {
 		reply, err := answerOf(t, row)

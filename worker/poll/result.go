@@ -27,8 +27,11 @@ func (l *Lane) newResult(watched *Watched, v verdict, reply *klingapi.Reply, now
 	r := &pollResult{watched: watched, verdict: v, reply: reply, task: task}
 	newWord := reply != nil && reply.Record.Word != task.UpstreamStatus && !v.late
 	switch {
-	case v.status != task.Status || newWord:
+	case v.status != task.Status || v.endedBy != task.EndedBy || newWord:
 		r.change = &ledger.Change{Change: changeOf(task, v, reply, l.TaskDeadline), Outputs: outputsOf(task.ID, v, reply)}
+		if v.status == db.Succeeded && reply != nil {
+			r.change.TaskResult = reply.Record.Result
+		}
 	case troubleClass(v.trouble) != troubleClass(task.LastError):
 		r.trouble = &db.Trouble{Task: task.ID, Version: task.Version, Error: v.trouble, Polls: v.memory.Polls}
 	}
@@ -56,9 +59,10 @@ func changeOf(task db.PollTarget, v verdict, reply *klingapi.Reply, deadline tim
 		Polls:         v.memory.Polls,
 		LastError:     nonEmpty(v.trouble),
 		Polled:        v.asked,
+		EndedBy:       nonEmpty(v.endedBy),
 		Deadline:      deadline,
 	}
-	if v.status == db.Expired {
+	if v.checkedLate() {
 		c.LateChecks = LateChecks
 	}
 	if reply == nil {
@@ -85,9 +89,13 @@ func outputsOf(task int64, v verdict, reply *klingapi.Reply) []db.Output {
 	if finishedAt.IsZero() {
 		finishedAt = time.Now().UTC()
 	}
-	expires := finishedAt.Add(klingapi.OutputLifetime)
+	cleared := finishedAt.Add(klingapi.OutputLifetime)
 	outputs := make([]db.Output, len(reply.Record.Outputs))
 	for i, o := range reply.Record.Outputs {
+		expires := cleared
+		if !o.ExpiresAt.IsZero() && o.ExpiresAt.Before(cleared) {
+			expires = o.ExpiresAt
+		}
 		outputs[i] = db.Output{
 			Task:            task,
 			Kind:            string(o.Kind),
@@ -97,6 +105,7 @@ func outputsOf(task int64, v verdict, reply *klingapi.Reply) []db.Output {
 			DurationSeconds: (*json.Number)(nonEmpty(o.DurationSeconds)),
 			WatermarkURL:    nonEmpty(o.WatermarkURL),
 			ExpiresAt:       &expires,
+			NeedsKey:        o.NeedsKey,
 		}
 	}
 	return outputs

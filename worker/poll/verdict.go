@@ -3,6 +3,7 @@ package poll
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
@@ -35,18 +36,23 @@ const (
 	// it is the relay that lost something, perhaps for the length of a repair.
 	knownFactor = 15
 
-	// urlAnswers is how often a success without a URL is asked again: relays
-	// may copy the file to their own storage after the upstream finished.
-	urlAnswers = 3
+	// fileAnswers is how often a success is asked again of which a file is missing:
+	// relays may copy it to their own storage after the upstream finished.
+	fileAnswers = 4
+	// confirmAfter is the distance at which a failure must be repeated that may have
+	// been one of the request.
+	confirmAfter = time.Minute
 )
 
 // Memory is what a task's job remembers between polls that write nothing.
 type Memory struct {
-	Polls       int           `json:"polls"`                   // questions so far
+	Polls       int           `json:"polls"`                   // requests so far
 	Trouble     int           `json:"trouble,omitempty"`       // answers in a row that said nothing about the task
 	NotFound    int           `json:"not_found,omitempty"`     // "not found" in a row
 	NotFoundAge time.Duration `json:"not_found_age,omitempty"` // the task's age at the first of them
-	WithoutURL  int           `json:"without_url,omitempty"`   // successes without a URL
+	WithoutFile int           `json:"without_file,omitempty"`  // successes in a row of which a file was missing
+	Doubt       string        `json:"doubt,omitempty"`         // the failure that must be repeated, "" for none
+	DoubtAge    time.Duration `json:"doubt_age,omitempty"`     // the task's age when it was first told
 	Next        time.Time     `json:"next,omitzero"`           // when the next poll is due, while the job sleeps
 }
 
@@ -54,10 +60,11 @@ type Memory struct {
 type verdict struct {
 	outcome    pollOutcome
 	status     string        // the task's status now
+	endedBy    string        // who ended it; "" while it is open
 	message    string        // why, for the consumer
 	trouble    string        // what went wrong, for the operator; "" when answered
 	asked      bool          // the relay was; else the task expired without a poll
-	late       bool          // the task was expired already
+	late       bool          // the task has ended already, but not by the provider's word
 	unknown    bool          // the status word is not in the table
 	retryAfter time.Duration // what the relay asked for, 0 where it did not
 	memory     Memory
@@ -68,11 +75,11 @@ type verdict struct {
 // not ended by its deadline is expired.
 func judge(task db.PollTarget, m Memory, grace time.Duration, reply *klingapi.Reply, err error) verdict {
 	m.Polls = max(m.Polls, task.Polls) + 1
-	v := verdict{status: task.Status, memory: m, asked: true, late: task.Status == db.Expired}
+	v := verdict{status: task.Status, endedBy: task.EndedBy, memory: m, asked: true, late: db.Terminal(task.Status)}
 	if err != nil {
 		v.judgeError(task, grace, err)
 	} else {
-		v.judgeRecord(reply.Record, task.Left > 0)
+		v.judgeRecord(task, reply.Record)
 	}
 	if !db.Terminal(v.status) && task.Left <= 0 {
 		v.expire()
@@ -89,38 +96,91 @@ func expireUnasked(task db.PollTarget, m Memory) verdict {
 	return v
 }
 
-// judgeRecord goes by the provider's word; patient says that there is time to
-// wait for a URL.
-func (v *verdict) judgeRecord(record klingapi.Record, patient bool) {
-	withoutURL := v.memory.WithoutURL
-	v.memory = Memory{Polls: v.memory.Polls}
+// judgeRecord goes by the provider's word.
+func (v *verdict) judgeRecord(task db.PollTarget, record klingapi.Record) {
+	before := v.memory
+	v.memory = Memory{Polls: before.Polls}
 	v.outcome = unchanged
 	switch record.Status {
 	case klingapi.Failed:
-		v.outcome, v.status, v.message = finished, db.Failed, record.Message
+		v.judgeFailure(task, before, record)
+	case klingapi.Stopped:
+		v.end(db.Expired, db.ByRelay, joined("the relay stopped looking", record.Message))
 	case klingapi.Succeeded:
-		if len(record.Outputs) == 0 && withoutURL < urlAnswers && patient {
-			v.memory.WithoutURL = withoutURL + 1
-			v.trouble = "succeeded without a URL so far"
-			return
-		}
-		v.outcome, v.status = finished, db.Succeeded
-		if len(record.Outputs) == 0 {
-			v.message = "the provider reports success but gave no output URL"
-		}
+		v.judgeSuccess(task, before, record)
 	case klingapi.Processing:
 		v.advance(db.Processing)
 	case klingapi.Submitted:
 		v.advance(db.Submitted)
 	default:
-		v.unknown = true
+		v.unknown = !record.Bare
+		if record.Bare {
+			v.memory.WithoutFile = before.WithoutFile + 1
+			v.trouble = joined("the relay reports success, but that may be about the request: it names no file", record.Message)
+		}
 		v.advance(db.Submitted) // the relay knows the task, whatever the word means
 	}
 }
 
-// advance moves forward only: a relay that says submitted after processing
-// changes nothing.
-// An expired task is only interested in its end.
+// judgeFailure ends a task, unless the answer may be about the request: then an
+// equal one must follow after a while, with nothing else in between.
+func (v *verdict) judgeFailure(task db.PollTarget, before Memory, record klingapi.Record) {
+	if record.Unsure {
+		doubt := record.Word + ": " + record.Message
+		v.memory.Doubt, v.memory.DoubtAge = doubt, task.Age
+		if before.Doubt == doubt {
+			v.memory.DoubtAge = before.DoubtAge
+		}
+		if task.Age-v.memory.DoubtAge < confirmAfter {
+			v.trouble = joined("a failure that may be one of the request; it counts when it is repeated after "+confirmAfter.String(), record.Message)
+			return
+		}
+	}
+	if record.ByRelay {
+		v.end(db.Failed, db.ByRelay, record.Message)
+		return
+	}
+	v.end(db.Failed, db.ByProvider, record.Message)
+}
+
+// judgeSuccess ends a task, unless a file is missing that may come.
+func (v *verdict) judgeSuccess(task db.PollTarget, before Memory, record klingapi.Record) {
+	needKey := len(record.Outputs) > 0 && !slices.ContainsFunc(record.Outputs, func(o klingapi.Output) bool { return !o.NeedsKey })
+	missing := len(record.Outputs) == 0 && record.Result == nil && record.TooLarge == 0 || record.Incomplete || needKey
+	if missing && before.WithoutFile < fileAnswers && (task.Left > 0 || v.late) {
+		v.memory.WithoutFile = before.WithoutFile + 1
+		v.trouble = joined("succeeded, but a file is still missing", record.Message)
+		return
+	}
+	message := record.Message
+	switch {
+	case record.TooLarge > 0:
+		message = joined(fmt.Sprintf("%d files came inside the answer and are larger than %d kB: they were left out", record.TooLarge, klingapi.MaxInline>>10), message)
+	case len(record.Outputs) == 0 && record.Result == nil && message == "":
+		message = "the provider reports success but gave no output URL"
+	}
+	v.end(db.Succeeded, db.ByProvider, message)
+}
+
+// joined appends what was said to what it means.
+func joined(meaning, said string) string {
+	if said == "" {
+		return meaning
+	}
+	return meaning + ": " + said
+}
+
+// end ends a task. One that has ended already is only interested in the provider's
+// own word.
+func (v *verdict) end(status, by, message string) {
+	if v.late && by != db.ByProvider {
+		return
+	}
+	v.outcome, v.status, v.endedBy, v.message = finished, status, by, message
+}
+
+// advance moves forward only: a relay that says submitted after processing changes
+// nothing, and nothing but an end is of interest to a task that has ended.
 func (v *verdict) advance(status string) {
 	if v.late {
 		return
@@ -139,6 +199,7 @@ func (v *verdict) judgeError(task db.PollTarget, grace time.Duration, err error)
 	}
 	v.trouble, v.retryAfter = apiErr.Error(), apiErr.RetryAfter
 	v.outcome = outcomeOf[apiErr.Kind]
+	v.memory.Doubt, v.memory.DoubtAge = "", 0 // something else came in between
 	if v.outcome != notFound {
 		v.memory.Trouble++
 		v.memory.NotFound = 0 // no longer in a row
@@ -153,9 +214,15 @@ func (v *verdict) judgeError(task db.PollTarget, grace time.Duration, err error)
 	}
 	v.memory.NotFound++
 	if !v.late && v.memory.NotFound >= notFoundAnswers && task.Age-v.memory.NotFoundAge >= grace {
-		v.status = db.NotFound
+		v.status, v.endedBy = db.NotFound, db.ByKlingwatch
 		v.message = fmt.Sprintf("the relay does not know this task (%d answers in a row): %s", v.memory.NotFound, apiErr.Message)
 	}
+}
+
+// checkedLate reports whether a task that ended so is asked again: the provider has
+// not said the last word.
+func (v verdict) checkedLate() bool {
+	return v.status == db.Expired || v.status == db.NotFound || v.status == db.Failed && v.endedBy == db.ByRelay
 }
 
 // outcomeOf says which outcome a kind of error is.
@@ -176,5 +243,5 @@ func (v *verdict) expire() {
 	if v.trouble != "" {
 		v.message += "; last answer: " + v.trouble
 	}
-	v.status = db.Expired
+	v.status, v.endedBy = db.Expired, db.ByKlingwatch
 }

@@ -112,12 +112,12 @@ func TestNotFoundNeedsTimeAndSeveralAnswersInARow(t *testing.T) {
 func TestSuccessWithoutAURLIsAskedAgainAndThenBelieved(t *testing.T) {
 	t.Parallel()
 	var m Memory
-	for i := range urlAnswers {
+	for i := range fileAnswers {
 		v := judge(target(), m, time.Minute, said("succeed"), nil)
-		if v.status != db.Processing {
-			t.Fatalf("answer %d: %s", i+1, v.status)
+		if v.status != db.Processing || !strings.Contains(v.trouble, "a file is still missing") {
+			t.Fatalf("answer %d: %s, %s", i+1, v.status, v.trouble)
 		}
-		if wait := pace(v, time.Minute, time.Minute, time.Hour, 0.5); wait > quickAgain {
+		if wait := pace(v, time.Minute, time.Minute, time.Hour, 0.5); wait != quickAgain<<i {
 			t.Errorf("answer %d: asked again after %s", i+1, wait)
 		}
 		m = v.memory
@@ -160,7 +160,7 @@ func TestOnlyAKnownWordSucceedsOrFails(t *testing.T) {
 		})
 		m := Memory{
 			Polls: rapid.IntRange(0, 1e6).Draw(t, "polls"), Trouble: rapid.IntRange(0, 1e6).Draw(t, "trouble"),
-			NotFound: rapid.IntRange(0, 10).Draw(t, "notFound"), WithoutURL: rapid.IntRange(0, 10).Draw(t, "withoutURL"),
+			NotFound: rapid.IntRange(0, 10).Draw(t, "notFound"), WithoutFile: rapid.IntRange(0, 10).Draw(t, "withoutFile"),
 		}
 		var (
 			reply *klingapi.Reply
@@ -222,5 +222,146 @@ func TestAnExpiryWithoutARequestIsNoPoll(t *testing.T) {
 	}
 	if c := changeOf(task, judge(task, Memory{}, time.Minute, nil, trouble(klingapi.Unreachable)), nil, time.Hour); !c.Polled {
 		t.Error("a request that failed is not recorded as a poll")
+	}
+}
+
+// replied makes a reply of a record.
+func replied(r klingapi.Record) *klingapi.Reply {
+	r.Status = klingapi.ParseStatus(r.Word)
+	if r.Bare {
+		r.Status = ""
+	}
+	return &klingapi.Reply{HTTPStatus: 200, Record: r}
+}
+
+func TestWhatASuccessWithoutAllItsFilesMeans(t *testing.T) {
+	t.Parallel()
+	file := klingapi.Output{Kind: klingapi.Image, URL: "https://cdn.example/0.png"}
+	proxied := klingapi.Output{Kind: klingapi.Video, URL: "https://relay.example/v1/videos/t/content", NeedsKey: true}
+	for _, c := range []struct {
+		name    string
+		record  klingapi.Record
+		waits   bool   // asked again before it is believed
+		message string // at last
+	}{
+		{"a file", klingapi.Record{Outputs: []klingapi.Output{file}}, false, ""},
+		{"a file and what was said", klingapi.Record{Outputs: []klingapi.Output{file}, Message: "audio was muted"}, false, "audio was muted"},
+		{"one of two files", klingapi.Record{Outputs: []klingapi.Output{file}, Incomplete: true}, true, ""},
+		{"the relay's own link", klingapi.Record{Outputs: []klingapi.Output{proxied}}, true, ""},
+		{"an element", klingapi.Record{Result: []byte(`{"element_id":1}`)}, false, ""},
+		{"nothing", klingapi.Record{}, true, "the provider reports success but gave no output URL"},
+		{"nothing, with the provider's words", klingapi.Record{Message: "moderated"}, true, "moderated"},
+		{"a file that is too large", klingapi.Record{TooLarge: 1}, false, "1 files came inside the answer and are larger than 64 kB: they were left out"},
+	} {
+		c.record.Word = "succeed"
+		v := judge(target(), Memory{}, time.Minute, replied(c.record), nil)
+		if waits := v.status != db.Succeeded; waits != c.waits {
+			t.Errorf("%s: %s at once", c.name, v.status)
+		}
+		v = judge(target(), Memory{WithoutFile: fileAnswers}, time.Minute, replied(c.record), nil)
+		if v.status != db.Succeeded || v.message != c.message || v.endedBy != db.ByProvider {
+			t.Errorf("%s: at last %s by %s, %q", c.name, v.status, v.endedBy, v.message)
+		}
+	}
+}
+
+// A bare word of success may be about the request: it ends nothing, is not asked
+// about at full rate, and is in the message of the expiry.
+func TestABareWordOfSuccessSlowsDownAndIsToldAtTheEnd(t *testing.T) {
+	t.Parallel()
+	var m Memory
+	var last time.Duration
+	for range 8 {
+		v := judge(target(), m, time.Minute, replied(klingapi.Record{Word: "success", Bare: true}), nil)
+		if db.Terminal(v.status) || !strings.Contains(v.trouble, "reports success") || v.unknown {
+			t.Fatalf("%+v", v)
+		}
+		last, m = pace(v, 5*time.Second, 5*time.Second, time.Hour, 0.5), v.memory
+	}
+	if last < time.Minute {
+		t.Errorf("asked again after %s for ever", last)
+	}
+	late := target(func(p *db.PollTarget) { p.Left = -time.Second })
+	v := judge(late, m, time.Minute, replied(klingapi.Record{Word: "success", Bare: true}), nil)
+	if v.status != db.Expired || v.endedBy != db.ByKlingwatch || !strings.Contains(v.message, "reports success") {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestAnUnsureFailureNeedsAnEqualOneAMinuteLater(t *testing.T) {
+	t.Parallel()
+	doubtful := replied(klingapi.Record{Word: "error", Message: "rate limit", Unsure: true})
+	at := func(age time.Duration, m Memory, reply *klingapi.Reply, err error) verdict {
+		return judge(target(func(p *db.PollTarget) { p.Age = age }), m, time.Minute, reply, err)
+	}
+	first := at(time.Hour, Memory{}, doubtful, nil)
+	if db.Terminal(first.status) || first.trouble == "" {
+		t.Fatalf("%+v", first)
+	}
+	soon := at(time.Hour+confirmAfter-time.Second, first.memory, doubtful, nil)
+	if db.Terminal(soon.status) {
+		t.Error("believed too soon")
+	}
+	if v := at(time.Hour+confirmAfter, soon.memory, doubtful, nil); v.status != db.Failed || v.message != "rate limit" {
+		t.Errorf("repeated after a minute: %+v", v)
+	}
+	between := map[string]verdict{
+		"a good answer":    at(time.Hour+time.Second, first.memory, said("processing"), nil),
+		"another failure":  at(time.Hour+time.Second, first.memory, replied(klingapi.Record{Word: "error", Message: "other", Unsure: true}), nil),
+		"no answer at all": at(time.Hour+time.Second, first.memory, nil, trouble(klingapi.Unreachable)),
+	}
+	for name, v := range between {
+		if v := at(time.Hour+confirmAfter, v.memory, doubtful, nil); db.Terminal(v.status) {
+			t.Errorf("%s in between: %s", name, v.status)
+		}
+	}
+}
+
+func TestWhoEndedATask(t *testing.T) {
+	t.Parallel()
+	gone := Memory{NotFound: notFoundAnswers}
+	for _, c := range []struct {
+		name       string
+		v          verdict
+		status, by string
+		late       bool
+	}{
+		{"the provider", judge(target(), Memory{}, time.Minute, said("failed"), nil), db.Failed, db.ByProvider, false},
+		{"the relay's time-out", judge(target(), Memory{}, time.Minute, replied(klingapi.Record{Word: "FAILURE", ByRelay: true}), nil), db.Failed, db.ByRelay, true},
+		{"the relay stopped looking", judge(target(), Memory{}, time.Minute, replied(klingapi.Record{Word: "timeout", ByRelay: true}), nil), db.Expired, db.ByRelay, true},
+		{"not found", judge(target(func(p *db.PollTarget) { p.UpstreamStatus, p.Age = "", time.Hour }), gone, time.Minute, nil, trouble(klingapi.NotFound)), db.NotFound, db.ByKlingwatch, true},
+		{"the deadline", judge(target(func(p *db.PollTarget) { p.Left = 0 }), Memory{}, time.Minute, said("processing"), nil), db.Expired, db.ByKlingwatch, true},
+		{"nobody yet", judge(target(), Memory{}, time.Minute, said("processing"), nil), db.Processing, "", false},
+	} {
+		if c.v.status != c.status || c.v.endedBy != c.by || c.v.checkedLate() != c.late {
+			t.Errorf("%s: %s by %q, asked again late %v", c.name, c.v.status, c.v.endedBy, c.v.checkedLate())
+		}
+	}
+}
+
+// What has ended without the provider's word is only interested in that.
+func TestALateCheckTakesTheProvidersWordOnly(t *testing.T) {
+	t.Parallel()
+	for _, ended := range []db.PollTarget{
+		{Status: db.Expired, EndedBy: db.ByKlingwatch}, {Status: db.Expired, EndedBy: db.ByRelay},
+		{Status: db.NotFound, EndedBy: db.ByKlingwatch}, {Status: db.Failed, EndedBy: db.ByRelay},
+	} {
+		ended.UpstreamStatus, ended.Ended, ended.LateChecks, ended.Age = "processing", time.Hour, true, 25*time.Hour
+		for name, v := range map[string]verdict{
+			"processing":        judge(ended, Memory{}, time.Minute, said("processing"), nil),
+			"not found":         judge(ended, Memory{NotFound: 99}, time.Minute, nil, trouble(klingapi.NotFound)),
+			"the relay's again": judge(ended, Memory{}, time.Minute, replied(klingapi.Record{Word: "FAILURE", ByRelay: true}), nil),
+			"stopped again":     judge(ended, Memory{}, time.Minute, replied(klingapi.Record{Word: "expired", ByRelay: true}), nil),
+		} {
+			if v.status != ended.Status || v.endedBy != ended.EndedBy {
+				t.Errorf("%s by %s, then %s: %s by %s", ended.Status, ended.EndedBy, name, v.status, v.endedBy)
+			}
+		}
+		for word, want := range map[string]string{"succeed": db.Succeeded, "failed": db.Failed} {
+			v := judge(ended, Memory{}, time.Minute, said(word, "u"), nil)
+			if v.status != want || v.endedBy != db.ByProvider || v.checkedLate() {
+				t.Errorf("%s, then %s: %s by %s", ended.Status, word, v.status, v.endedBy)
+			}
+		}
 	}
 }
