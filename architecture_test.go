@@ -36,7 +36,7 @@ var arrows = map[string][]string{
 	"worker/deliver":    {"worker/batch", "ledger", "db", "webhook", "keyring", "metrics", "outbound", "tracing"},
 	"worker/batch":      {},
 	"web":               {"db", "metrics", "webhook"},
-	"operate":           {"ledger", "db", "schedule", "webhook", "keyring"},
+	"operate":           {"ledger", "db", "schedule", "klingapi", "webhook", "keyring"},
 	"ledger":            {"db", "webhook", "keyring"},
 	"schedule":          {"db"},
 	"klingapi/klingsim": {"klingapi"},

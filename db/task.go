@@ -289,3 +289,26 @@ func PruneTasks(ctx context.Context, q Querier, older time.Duration, limit int) 
 		pgx.StrictNamedArgs{"older": older, "limit": limit}).Scan(&pruned)
 	return pruned, err
 }
+
+// TroubledPath is a path with open tasks that are all in one kind of trouble.
+type TroubledPath struct {
+	Action  string
+	Action2 string
+	Tasks   int
+	Error   string // last_error of one of them
+}
+
+// TroubledPaths returns the paths of open tasks whose last_error is of a kind (the
+// word before its first colon), those with most tasks first.
+func TroubledPaths(ctx context.Context, q Querier, kind string) ([]TroubledPath, error) {
+	return all[TroubledPath](ctx, q, `
+		select action,
+		       action2,
+		       count(*) as tasks,
+		       max(last_error) as error
+		from klingwatch.tasks
+		where finished_at is null and split_part(last_error, ':', 1) = @kind
+		group by action, action2
+		order by tasks desc, action, action2`,
+		pgx.StrictNamedArgs{"kind": kind})
+}

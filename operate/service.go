@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/klingapi"
 )
 
 // Processes counts the processes that work on the database now.
@@ -16,6 +17,16 @@ func Processes(ctx context.Context, pool *pgxpool.Pool) (int, error) {
 		return 0, fmt.Errorf("looking for a working service: %w", err)
 	}
 	return n, nil
+}
+
+// UnservedPaths returns the paths of open tasks whose last answer was not a relay's:
+// the address, the prefix or the path is wrong.
+func UnservedPaths(ctx context.Context, pool *pgxpool.Pool) ([]db.TroubledPath, error) {
+	paths, err := db.TroubledPaths(ctx, pool, string(klingapi.Misconfigured))
+	if err != nil {
+		return nil, fmt.Errorf("looking for paths that are not served: %w", err)
+	}
+	return paths, nil
 }
 
 // Paused returns the pause of a credential, named by its fingerprint, or for ""

@@ -92,6 +92,10 @@ func TuneGC() {
 // Working reports whether River is running, for readiness.
 func (w *Worker) Working() bool { return w.working.Load() }
 
+// UnservedPaths lists the paths whose answers are not a relay's, with what they
+// answer.
+func (w *Worker) UnservedPaths() []string { return w.lane.UnservedPaths() }
+
 // Credential names the credential that the relay is asked with, without showing
 // it.
 func (w *Worker) Credential() string { return w.cfg.Relay.Credential() }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -162,6 +163,12 @@ func readiness(d *database, w *worker.Worker, draining *atomic.Bool) []web.Check
 				err = errors.New(reason)
 			}
 			return web.Advisory(err)
+		}},
+		{Name: "paths", Ask: func(context.Context) error {
+			if unserved := w.UnservedPaths(); len(unserved) > 0 {
+				return web.Advisory(fmt.Errorf("the relay does not serve %s; check KLING_BASE_URL, KLING_PATH_PREFIX and the path", strings.Join(unserved, ", ")))
+			}
+			return nil
 		}},
 	}
 }

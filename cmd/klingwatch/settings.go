@@ -37,7 +37,7 @@ type settings struct {
 	PollInterval      time.Duration `envconfig:"KLINGWATCH_POLL_INTERVAL" default:"5s" desc:"wait between two polls of one task; jittered, and adapted once enough tasks of its kind have ended"`
 	PollRate          float64       `envconfig:"KLINGWATCH_POLL_RATE" default:"50" desc:"most requests per second to the relay; all processes of the deployment share it"`
 	PollTimeout       time.Duration `envconfig:"KLINGWATCH_POLL_TIMEOUT" default:"15s" desc:"time limit of one request to the relay, body included"`
-	TaskDeadline      time.Duration `envconfig:"KLINGWATCH_TASK_DEADLINE" default:"24h" desc:"age at which an unfinished task becomes expired"`
+	TaskDeadline      time.Duration `envconfig:"KLINGWATCH_TASK_DEADLINE" default:"26h" desc:"age at which an unfinished task becomes expired; longer than the 24 hours after which relays give up"`
 	WebhookTimeout    time.Duration `envconfig:"KLINGWATCH_WEBHOOK_TIMEOUT" default:"20s" desc:"time limit of one webhook request, body included; at most 5m"`
 	AllowNetworks     string        `envconfig:"KLINGWATCH_WEBHOOK_ALLOW_NETWORKS" desc:"CIDRs of private networks that webhooks may reach, comma separated"`
 	EncryptionKey     string        `envconfig:"KLINGWATCH_ENCRYPTION_KEY" desc:"encrypts the stored signing secrets: base64 of 32 random bytes; old keys may follow after commas and only decrypt"`

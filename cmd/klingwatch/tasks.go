@@ -163,6 +163,9 @@ func (l listCommand) Run(ctx context.Context, c *console) error {
 		if err := c.hintPaused(ctx, d); err != nil {
 			return err
 		}
+		if err := c.hintUnserved(ctx, d); err != nil {
+			return err
+		}
 		if l.JSON {
 			return printLines(c.out, tasks)
 		}
@@ -230,6 +233,15 @@ func (c *console) hintPaused(ctx context.Context, d *database) error {
 	reason, err := d.paused(ctx, "")
 	if err == nil && reason != "" {
 		fmt.Fprintln(c.err, reason)
+	}
+	return err
+}
+
+// hintUnserved names the paths whose answers are not a relay's.
+func (c *console) hintUnserved(ctx context.Context, d *database) error {
+	paths, err := operate.UnservedPaths(ctx, d.Pool)
+	for _, p := range paths {
+		fmt.Fprintf(c.err, "%d open tasks of %s/%s get no answer of a relay: %s; check KLING_BASE_URL, KLING_PATH_PREFIX and the path\n", p.Tasks, p.Action, p.Action2, clean(cut(p.Error, 120)))
 	}
 	return err
 }

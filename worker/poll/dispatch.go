@@ -62,6 +62,12 @@ func (p *Poller) dispatch(ctx context.Context, t ticket) {
 		p.gate.cancel(t)
 		return
 	}
+	onPath, wait := p.paths.admit(pathOf(w.task), time.Now())
+	if wait > 0 {
+		p.gate.cancel(t)
+		p.putOff(w, wait)
+		return
+	}
 	// only now, with a task in hand: a probe that is claimed and not made is a minute lost
 	probe, admitted, err := p.claimProbe(ctx)
 	if err != nil && ctx.Err() == nil {
@@ -69,13 +75,14 @@ func (p *Poller) dispatch(ctx context.Context, t ticket) {
 	}
 	if err != nil || !admitted {
 		p.gate.cancel(t)
+		p.paths.cancel(pathOf(w.task), onPath)
 		p.putBack(w)
 		if err != nil {
 			sleep(ctx, heldLook) // the database is in trouble: what was asked could not be written
 		}
 		return
 	}
-	w.ticket, w.probe = t, probe
+	w.ticket, w.onPath, w.probe = t, onPath, probe
 	p.hand(w)
 }
 
@@ -175,9 +182,15 @@ func (p *Poller) takeDue(probe bool) *Watched {
 }
 
 // putBack undoes takeDue.
-func (p *Poller) putBack(w *Watched) {
+func (p *Poller) putBack(w *Watched) { p.putOff(w, 0) }
+
+// putOff undoes takeDue and lets the task wait for a while longer.
+func (p *Poller) putOff(w *Watched, wait time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if wait > 0 {
+		w.due = time.Now().Add(wait)
+	}
 	switch {
 	case p.resident[w.task.ID] != w: // its job was cut off meanwhile
 	case p.draining || w.stale:

@@ -25,6 +25,7 @@
 //	dispatch.go  when a task is due and may be asked about, to the pool of goroutines
 //	deadline.go  deadlines are kept also where the relay cannot be asked in time
 //	gate.go      all polling slows down while the relay is in trouble
+//	paths.go     a path that the relay does not serve is asked rarely
 //	pause.go     polling stops while the credential is refused
 //	verdict.go   judge: what a reply means for a task; a pure function
 //	pace.go      pace: when to ask again; a pure function

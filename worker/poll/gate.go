@@ -26,6 +26,8 @@ const (
 // wait one request goes through as a probe; its answer opens the gate or
 // doubles the wait. Time is passed in.
 type gate struct {
+	isTrouble func(error) bool // nil: relayInTrouble
+
 	mu       sync.Mutex
 	failing  []failure // tasks in trouble since the last good answer, while open
 	closings int       // in a row; 0: open
@@ -66,7 +68,11 @@ func (g *gate) report(t ticket, task int64, err error, now time.Time) (turned bo
 	if t.probe {
 		g.probing = false
 	}
-	if !relayInTrouble(err) {
+	trouble := relayInTrouble
+	if g.isTrouble != nil {
+		trouble = g.isTrouble
+	}
+	if !trouble(err) {
 		turned = g.closings > 0
 		g.failing, g.closings = g.failing[:0], 0
 		return turned
@@ -95,6 +101,13 @@ func retryAfterOf(err error) time.Duration {
 		return apiErr.RetryAfter
 	}
 	return 0
+}
+
+// closed reports whether requests are held back.
+func (g *gate) closed() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.closings > 0
 }
 
 // cancel gives a ticket back that was not used.

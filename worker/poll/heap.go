@@ -15,6 +15,7 @@ type Watched struct {
 	due    time.Time // of the next poll
 	expiry time.Time // when it expires if it could not be asked about by then
 	ticket ticket    // of the request on its way
+	onPath ticket    // likewise, of its path
 	probe  bool      // it probes a refused credential
 	stale  bool      // somebody changed the task: read it again before the next poll
 	done   chan Departure

@@ -41,6 +41,7 @@ type Lane struct {
 	limiter   *rate.Limiter
 	gate      gate
 	pause     pause
+	paths     paths
 	schedules schedules
 	words     wordLog
 }

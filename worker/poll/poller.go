@@ -186,6 +186,7 @@ func (p *Poller) ask(w *Watched) {
 	now := time.Now()
 	if p.asking.Err() != nil {
 		p.gate.cancel(w.ticket)
+		p.paths.cancel(pathOf(w.task), w.onPath)
 		p.returnProbe(w)
 		p.Abandon(w)
 		return
@@ -193,6 +194,9 @@ func (p *Poller) ask(w *Watched) {
 	p.Metrics.PollSeconds.Observe(now.Sub(begun).Seconds())
 	if p.gate.report(w.ticket, w.task.ID, err, now) {
 		p.logGate(err)
+	}
+	if p.paths.report(pathOf(w.task), w.onPath, w.task.ID, err, now) {
+		p.logPath(pathOf(w.task), err)
 	}
 	if failed := p.notePauses(p.asking, w.task.ID, credential, w.probe, err); failed != nil {
 		p.Log.Warn("pausing or resuming polling", "error", failed.Error())
