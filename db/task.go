@@ -127,6 +127,7 @@ type Task struct {
 	Status            string          `json:"status"`
 	UpstreamStatus    *string         `json:"upstream_status"`
 	StatusMessage     string          `json:"status_message"`
+	EndedBy           *string         `json:"ended_by"` // nil while it is open
 	ErrorCode         *string         `json:"error_code"`
 	RequestID         *string         `json:"request_id"`
 	Result            json.RawMessage `json:"result"`
@@ -158,6 +159,7 @@ const taskColumns = `
 		       t.status,
 		       t.upstream_status,
 		       t.status_message,
+		       t.ended_by,
 		       t.error_code,
 		       t.request_id,
 		       t.result,

@@ -19,6 +19,7 @@ import (
 	"github.com/klingwatch/klingwatch/klingapi"
 	"github.com/klingwatch/klingwatch/klingapi/klingsim"
 	"github.com/klingwatch/klingwatch/ledger"
+	"github.com/klingwatch/klingwatch/webhook"
 )
 
 // A relay goes through everything that relays go through, with 200 tasks on
@@ -206,35 +207,65 @@ func expire(t *testing.T, pool *pgxpool.Pool, taskID, callback string) (id int64
 	return id
 }
 
-func TestALateVerdictReplacesExpired(t *testing.T) {
+// What klingwatch or the relay ended, the provider may still finish: the late verdict
+// replaces it, with a second event.
+func TestALateVerdictReplacesAnEndThatWasNotTheProviders(t *testing.T) {
 	t.Parallel()
-	pool := dbtest.New(t)
-	var done atomic.Bool
-	relay := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if done.Load() {
-			_, _ = fmt.Fprint(w, `{"code":0,"data":{"task_id":"t","task_status":"succeed","task_result":{"videos":[{"url":"https://cdn.example/o.mp4"}]}}}`)
-			return
-		}
-		_, _ = fmt.Fprint(w, `{"code":0,"data":{"task_id":"t","task_status":"processing"}}`)
-	}))
-	defer relay.Close()
-	consumer := newConsumer(t, deploymentSecret(t, pool))
-	startWorker(t, config(t, pool, relay.URL))
-	id := expire(t, pool, "t", consumer.URL)
-	await(t, "a late check is planned in about 5 minutes", func() bool {
-		return number(t, pool, `select count(*) from klingwatch.river_job where kind = 'poll' and state = 'scheduled' and scheduled_at between now() + interval '4 min' and now() + interval '6 min'`) == 1
-	})
-	done.Store(true)
-	if _, err := pool.Exec(t.Context(), `select klingwatch.give_jobs('poll', array[$1]::bigint[])`, id); err != nil { // the time has come
-		t.Fatal(err)
-	}
-	await(t, "both events arrive", func() bool { return len(consumer.received()) == 2 })
-	sequences := map[string]int{}
-	for _, events := range consumer.received() {
-		sequences[events[0].Data.Status] = events[0].Data.Sequence
-	}
-	if statusOf(t, pool, id).Status != db.Succeeded || sequences[db.Succeeded] <= sequences[db.Expired] {
-		t.Errorf("%s, sequences %v", statusOf(t, pool, id).Status, sequences)
+	for _, c := range []struct {
+		name, answer string // until the provider has finished
+		httpStatus   int
+		status, by   string // of the first end
+		deadline     time.Duration
+	}{
+		{"expired", `{"code":0,"data":{"task_id":"t","task_status":"processing"}}`, 200, db.Expired, db.ByKlingwatch, 200 * time.Millisecond},
+		{"not found", `{"code":1201,"message":"Task not found by id/external id: t"}`, 400, db.NotFound, db.ByKlingwatch, time.Hour},
+		{"stopped by the relay", `{"code":"success","data":{"task_id":"t","status":"timeout","progress":50}}`, 200, db.Expired, db.ByRelay, time.Hour},
+		{"failed by the relay", `{"code":"success","data":{"task_id":"t","status":"FAILURE","fail_reason":"timed out","data":{"code":0,"data":{"task_status":"processing"}}}}`, 200, db.Failed, db.ByRelay, time.Hour},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			pool := dbtest.New(t)
+			var done atomic.Bool
+			relay := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if done.Load() {
+					_, _ = fmt.Fprint(w, `{"code":0,"data":{"task_id":"t","task_status":"succeed","task_result":{"videos":[{"id":"v1","url":"https://cdn.example/o.mp4"}]}}}`)
+					return
+				}
+				w.WriteHeader(c.httpStatus)
+				_, _ = fmt.Fprint(w, c.answer)
+			}))
+			defer relay.Close()
+			consumer := newConsumer(t, deploymentSecret(t, pool))
+			startWorker(t, config(t, pool, relay.URL))
+			tracked, err := ledger.Track(t.Context(), pool, []db.NewTask{{TaskID: "t", Action: "videos", Action2: "text2video", CallbackURL: &consumer.URL, DeadlineIn: &c.deadline}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			id := tracked[0].ID
+			await(t, "it ends", func() bool { return statusOf(t, pool, id).Status == c.status })
+			if n := number(t, pool, `select count(*) from klingwatch.tasks where ended_by = $1 and late_checks_until > now() + interval '2 days'`, c.by); n != 1 {
+				t.Error("wrong ended_by, or no late checks")
+			}
+			await(t, "a late check is planned in about 5 minutes", func() bool {
+				return number(t, pool, `select count(*) from klingwatch.river_job where kind = 'poll' and state = 'scheduled' and scheduled_at between now() + interval '4 min' and now() + interval '6 min'`) == 1
+			})
+			done.Store(true)
+			if _, err := pool.Exec(t.Context(), `select klingwatch.give_jobs('poll', array[$1]::bigint[])`, id); err != nil { // the time has come
+				t.Fatal(err)
+			}
+			await(t, "both events arrive", func() bool { return len(consumer.received()) == 2 })
+			ends := map[string]webhook.Task{}
+			for _, events := range consumer.received() {
+				ends[events[0].Data.Status] = events[0].Data
+			}
+			first, last := ends[c.status], ends[db.Succeeded]
+			if last.Sequence <= first.Sequence || *first.EndedBy != c.by || *last.EndedBy != db.ByProvider || *last.Outputs[0].UpstreamID != "v1" {
+				t.Errorf("first %+v, last %+v", first, last)
+			}
+			if n := number(t, pool, `select count(*) from klingwatch.tasks where status = 'succeeded' and ended_by = 'provider' and late_checks_until is null`); n != 1 {
+				t.Error("the row does not say so")
+			}
+		})
 	}
 }
 

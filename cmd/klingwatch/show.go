@@ -58,6 +58,7 @@ func (c *console) printTask(t operate.TaskView) {
 		{"task", fmt.Sprintf("%d  %s/%s  %s", t.ID, t.Action, t.Action2, t.TaskID)},
 		{"status", t.Status},
 		{"why", t.StatusMessage},
+		{"ended by", deref(t.EndedBy)},
 		{"provider says", deref(t.UpstreamStatus)},
 		{"external id", deref(t.ExternalID)},
 		{"callback", deref(t.CallbackURL)},
@@ -80,6 +81,9 @@ func (c *console) printTask(t operate.TaskView) {
 	}
 	for _, o := range t.Outputs {
 		fmt.Fprintf(c.out, "\n%s %d\n  %s\n", o.Kind, o.Position, clean(o.URL))
+		if o.NeedsKey {
+			fmt.Fprintln(c.out, "  the relay's own link: it answers only with the relay's key")
+		}
 		if o.ExpiresAt != nil {
 			fmt.Fprintf(c.out, "  until %s\n", when(o.ExpiresAt))
 		}
