@@ -50,6 +50,9 @@ var arrows = map[string][]string{
 	"outbound":          {},
 	"tracing":           {"outbound"},
 	"webhook":           {"outbound"},
+
+	// the parts of klingbench: measurements stand on bench, bench on the processes
+	"cmd/klingbench/figures": {},
 }
 
 // Folders that are not part of the program.

@@ -11,20 +11,15 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/embeddedpg"
 	"github.com/klingwatch/klingwatch/migrations"
 )
 
-// output is common to all sub-commands.
-type output struct {
-	JSON  bool `name:"json" help:"Print all figures as one JSON document on stdout; the table goes to stderr."`
-	Quick bool `help:"Small and short, to see that it works: too small to be compared with the targets."`
-}
-
 // options are common to those that need a server.
 type options struct {
-	output
+	figures.Output
 	Fsync          string `enum:"on,off" default:"on" help:"Setting of Postgres: ${enum}."`
 	PostgresBinDir string `placeholder:"DIR" help:"Directory of initdb and postgres; default: they are searched for."`
 }
@@ -53,7 +48,7 @@ type bench struct {
 	server   *embeddedpg.Server
 	admin    *pgxpool.Pool // on the server's first database, which stays empty
 	relay    *relay
-	progress *progress
+	progress *figures.Progress
 
 	postgresVersion string
 	postmaster      int // process id
@@ -61,9 +56,9 @@ type bench struct {
 
 // run sets everything up, measures, and takes everything down again; measure
 // returns the figures.
-func (o options) run(ctx context.Context, c *console, command string, measure func(context.Context, *bench) ([]figure, error)) (err error) {
-	b := &bench{options: o, progress: newProgress(c.err)}
-	defer b.progress.end()
+func (o options) run(ctx context.Context, c *figures.Console, command string, measure func(context.Context, *bench) ([]figures.Figure, error)) (err error) {
+	b := &bench{options: o, progress: figures.NewProgress(c.Err)}
+	defer b.progress.End()
 	// Everything is thrown away, so a signal need not wait for good order; what is
 	// left after the children is ended by close.
 	ctx, cancel := context.WithCancel(ctx)
@@ -73,18 +68,18 @@ func (o options) run(ctx context.Context, c *console, command string, measure fu
 		return err
 	}
 	begun := time.Now()
-	figures, err := measure(ctx, b)
-	b.progress.end()
+	measured, err := measure(ctx, b)
+	b.progress.End()
 	if err != nil {
 		return err
 	}
-	d := newDocument(ctx, o.output, command, begun, figures)
+	d := figures.NewDocument(ctx, o.Output, command, begun, measured)
 	d.Machine.Postgres, d.Postgres = b.postgresVersion, o.serverSettings()
-	return c.print(o.output, d)
+	return c.Print(o.Output, d)
 }
 
 func (b *bench) open(ctx context.Context) (err error) {
-	b.progress.say("starting Postgres")
+	b.progress.Say("starting Postgres")
 	if b.dir, err = os.MkdirTemp("", "klingbench-"); err == nil {
 		err = os.Chmod(b.dir, 0o755) // the server's user enters it
 	}
@@ -92,7 +87,7 @@ func (b *bench) open(ctx context.Context) (err error) {
 		return fmt.Errorf("making a directory for the measurement: %w", err)
 	}
 	b.server, err = embeddedpg.Start(ctx, embeddedpg.Config{
-		DataDir: filepath.Join(b.dir, "postgres"), BinDir: b.PostgresBinDir, Parameters: b.serverSettings(), Notify: b.progress.say,
+		DataDir: filepath.Join(b.dir, "postgres"), BinDir: b.PostgresBinDir, Parameters: b.serverSettings(), Notify: b.progress.Say,
 	})
 	if err != nil {
 		return err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 )
 
 // crashCommand measures taking over after kill -9.
@@ -14,7 +16,7 @@ type crashCommand struct {
 }
 
 // Run measures.
-func (cmd crashCommand) Run(ctx context.Context, c *console) error {
+func (cmd crashCommand) Run(ctx context.Context, c *figures.Console) error {
 	p := crashPlan{runs: 3, tasks: cmd.Tasks}
 	if cmd.Quick {
 		p.runs = 1
@@ -46,26 +48,26 @@ func (p crashPlan) rate() float64 { return crashSpare * float64(p.tasks) / crash
 
 // measure kills in two situations: nobody else is there and the killed one is
 // started again at once, and another instance is there already.
-func (p crashPlan) measure(ctx context.Context, b *bench) ([]figure, error) {
-	s := newSeries(worst)
+func (p crashPlan) measure(ctx context.Context, b *bench) ([]figures.Figure, error) {
+	s := figures.NewSeries(figures.Worst)
 	for run := range p.runs {
 		for _, other := range []bool{false, true} {
 			who, limit := "restarted", 3.0
 			if other {
 				who, limit = "other", 15.0
 			}
-			b.progress.sayf("run %d of %d: kill -9, the %s instance takes over", run+1, p.runs, who)
+			b.progress.Sayf("run %d of %d: kill -9, the %s instance takes over", run+1, p.runs, who)
 			t, err := p.kill(ctx, b, other)
 			if err != nil {
 				return nil, err
 			}
-			tasks := number(float64(p.tasks))
-			s.add(who+"_takeover", "kill -9 until all "+tasks+" are asked again by the "+who+" instance, worst run", "s", t.duration.Seconds(), atMost(limit))
-			s.add(who+"_held", "jobs held by the killed instance, most", "jobs", float64(t.held), nil)
-			s.add(who+"_peak_per_second", "most polls in a second", "polls", float64(t.peak), atMost(1.1*p.rate()))
+			tasks := figures.Number(float64(p.tasks))
+			s.Add(who+"_takeover", "kill -9 until all "+tasks+" are asked again by the "+who+" instance, worst run", "s", t.duration.Seconds(), figures.AtMost(limit))
+			s.Add(who+"_held", "jobs held by the killed instance, most", "jobs", float64(t.held), nil)
+			s.Add(who+"_peak_per_second", "most polls in a second", "polls", float64(t.peak), figures.AtMost(1.1*p.rate()))
 		}
 	}
-	return s.result(), nil
+	return s.Result(), nil
 }
 
 // takeover is what was seen of one.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 )
 
 // flight is a time with a fixed number of tasks in flight, none of which ends,
@@ -28,7 +30,7 @@ type flown struct {
 
 // memoryPerTask in KiB.
 func (f flown) memoryPerTask() float64 {
-	return ratio(float64(f.after.Collected-f.before.Collected)/1024, float64(f.tasks))
+	return figures.Ratio(float64(f.after.Collected-f.before.Collected)/1024, float64(f.tasks))
 }
 
 const (
@@ -56,7 +58,7 @@ func (b *bench) fly(ctx context.Context, f flight) (seen flown, err error) {
 			if err := b.takeOff(ctx, c, d, f, plan, &seen); err != nil {
 				return err
 			}
-			b.progress.sayf("%d tasks in flight: measuring for %s", f.tasks, f.window)
+			b.progress.Sayf("%d tasks in flight: measuring for %s", f.tasks, f.window)
 			before, err := b.usage(ctx, c)
 			if err != nil {
 				return err
@@ -88,7 +90,7 @@ func (b *bench) takeOff(ctx context.Context, c *child, d *database, f flight, pl
 	if err := c.call(ctx, "Memory", none(true), &seen.before); err != nil {
 		return err
 	}
-	b.progress.sayf("inserting %d tasks over %s", f.tasks, f.interval)
+	b.progress.Sayf("inserting %d tasks over %s", f.tasks, f.interval)
 	if err := insertSpread(ctx, d, f.tasks, f.interval); err != nil {
 		return err
 	}

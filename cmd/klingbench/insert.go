@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"time"
+
+	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 )
 
 // insertCommand measures the way in and the way out.
@@ -17,7 +19,7 @@ type insertCommand struct {
 }
 
 // Run measures.
-func (cmd insertCommand) Run(ctx context.Context, c *console) error {
+func (cmd insertCommand) Run(ctx context.Context, c *figures.Console) error {
 	return cmd.options.run(ctx, c, "insert", cmd.plan().measure)
 }
 
@@ -52,29 +54,29 @@ const (
 	hookPatience = 10 * time.Second
 )
 
-func (p insertPlan) measure(ctx context.Context, b *bench) ([]figure, error) {
-	once := newSeries(median)
+func (p insertPlan) measure(ctx context.Context, b *bench) ([]figures.Figure, error) {
+	once := figures.NewSeries(figures.Median)
 	if err := p.measureSingles(ctx, b, once); err != nil {
 		return nil, err
 	}
-	bulk := newSeries(median)
+	bulk := figures.NewSeries(figures.Median)
 	for run := range p.runs {
-		b.progress.sayf("run %d of %d: inserting %d rows in bulk", run+1, p.runs, p.rows)
+		b.progress.Sayf("run %d of %d: inserting %d rows in bulk", run+1, p.runs, p.rows)
 		if err := p.measureBulk(ctx, b, bulk); err != nil {
 			return nil, err
 		}
 	}
-	b.progress.say("inserting single rows")
-	rows := newSeries(median)
+	b.progress.Say("inserting single rows")
+	rows := figures.NewSeries(figures.Median)
 	if err := p.measureRate(ctx, b, rows); err != nil {
 		return nil, err
 	}
-	return append(append(once.result(), bulk.result()...), rows.result()...), nil
+	return append(append(once.Result(), bulk.Result()...), rows.Result()...), nil
 }
 
 // measureSingles inserts tasks one by one into an idle system. Each ends with
 // its first poll and has a callback.
-func (p insertPlan) measureSingles(ctx context.Context, b *bench, s *series) error {
+func (p insertPlan) measureSingles(ctx context.Context, b *bench, s *figures.Series) error {
 	return b.withDatabase(ctx, func(d *database) error {
 		if err := b.relay.plan(ctx, StubPlan{Tasks: p.singles, Polls: 1}); err != nil {
 			return err
@@ -86,7 +88,7 @@ func (p insertPlan) measureSingles(ctx context.Context, b *bench, s *series) err
 			if err := pause(ctx, settle); err != nil {
 				return err
 			}
-			b.progress.sayf("inserting %d single tasks", p.singles)
+			b.progress.Sayf("inserting %d single tasks", p.singles)
 			committed := make([]time.Time, p.singles+1) // by number, from 1
 			for n := 1; n <= p.singles; n++ {
 				var err error
@@ -131,23 +133,23 @@ func (p insertPlan) hooks(ctx context.Context, b *bench) (seen []moments, err er
 	}
 }
 
-func (p insertPlan) addSingles(s *series, committed []time.Time, seen []moments) {
+func (p insertPlan) addSingles(s *figures.Series, committed []time.Time, seen []moments) {
 	var polled, told []float64
 	for n := 1; n <= p.singles; n++ {
-		polled = append(polled, milliseconds(time.Duration(seen[n].First-committed[n].UnixNano())))
-		told = append(told, milliseconds(time.Duration(seen[n].Hook-seen[n].Ended)))
+		polled = append(polled, figures.Milliseconds(time.Duration(seen[n].First-committed[n].UnixNano())))
+		told = append(told, figures.Milliseconds(time.Duration(seen[n].Hook-seen[n].Ended)))
 	}
-	s.add("insert_to_poll_p50", "insert (commit) to first poll, p50", "ms", percentile(polled, 0.50), atMost(100))
-	s.add("insert_to_poll_p99", "insert (commit) to first poll, p99", "ms", percentile(polled, 0.99), atMost(300))
-	s.add("insert_to_poll_max", "insert (commit) to first poll, the latest", "ms", percentile(polled, 1), nil)
-	s.add("reply_to_webhook_p50", "terminal reply to webhook, p50", "ms", percentile(told, 0.50), atMost(100))
-	s.add("reply_to_webhook_p99", "terminal reply to webhook, p99", "ms", percentile(told, 0.99), nil)
-	s.add("reply_to_webhook_max", "terminal reply to webhook, the latest", "ms", percentile(told, 1), nil)
+	s.Add("insert_to_poll_p50", "insert (commit) to first poll, p50", "ms", figures.Percentile(polled, 0.50), figures.AtMost(100))
+	s.Add("insert_to_poll_p99", "insert (commit) to first poll, p99", "ms", figures.Percentile(polled, 0.99), figures.AtMost(300))
+	s.Add("insert_to_poll_max", "insert (commit) to first poll, the latest", "ms", figures.Percentile(polled, 1), nil)
+	s.Add("reply_to_webhook_p50", "terminal reply to webhook, p50", "ms", figures.Percentile(told, 0.50), figures.AtMost(100))
+	s.Add("reply_to_webhook_p99", "terminal reply to webhook, p99", "ms", figures.Percentile(told, 0.99), nil)
+	s.Add("reply_to_webhook_max", "terminal reply to webhook, the latest", "ms", figures.Percentile(told, 1), nil)
 }
 
 // measureBulk compares COPY into tasks with COPY into its two poorer copies.
 // No worker runs.
-func (p insertPlan) measureBulk(ctx context.Context, b *bench, s *series) error {
+func (p insertPlan) measureBulk(ctx context.Context, b *bench, s *figures.Series) error {
 	return b.withDatabase(ctx, func(d *database) error {
 		if err := createBareTables(ctx, d.Pool); err != nil {
 			return fmt.Errorf("making tables to compare with: %w", err)
@@ -166,17 +168,17 @@ func (p insertPlan) measureBulk(ctx context.Context, b *bench, s *series) error 
 			}
 			rate[table] = float64(p.rows) / time.Since(begun).Seconds()
 		}
-		s.add("bare_copy_rows_per_second", "COPY into a bare table without checks and indexes", "rows/s", rate["bare"], nil)
-		s.add("untriggered_copy_rows_per_second", "COPY into tasks without its trigger", "rows/s", rate["untriggered"], nil)
-		s.add("copy_rows_per_second", "COPY into tasks, jobs included", "rows/s", rate["tasks"], nil)
-		s.add("copy_part_of_bare", "COPY: tasks : bare table", "", ratio(rate["tasks"], rate["bare"]), atLeast(0.08))
-		s.add("copy_part_of_untriggered", "COPY: tasks : tasks without its trigger", "", ratio(rate["tasks"], rate["untriggered"]), nil)
+		s.Add("bare_copy_rows_per_second", "COPY into a bare table without checks and indexes", "rows/s", rate["bare"], nil)
+		s.Add("untriggered_copy_rows_per_second", "COPY into tasks without its trigger", "rows/s", rate["untriggered"], nil)
+		s.Add("copy_rows_per_second", "COPY into tasks, jobs included", "rows/s", rate["tasks"], nil)
+		s.Add("copy_part_of_bare", "COPY: tasks : bare table", "", figures.Ratio(rate["tasks"], rate["bare"]), figures.AtLeast(0.08))
+		s.Add("copy_part_of_untriggered", "COPY: tasks : tasks without its trigger", "", figures.Ratio(rate["tasks"], rate["untriggered"]), nil)
 		return nil
 	})
 }
 
 // measureRate inserts single rows one after the other on one connection.
-func (p insertPlan) measureRate(ctx context.Context, b *bench, s *series) error {
+func (p insertPlan) measureRate(ctx context.Context, b *bench, s *figures.Series) error {
 	return b.withDatabase(ctx, func(d *database) error {
 		conn, err := d.Acquire(ctx)
 		if err != nil {
@@ -190,7 +192,7 @@ func (p insertPlan) measureRate(ctx context.Context, b *bench, s *series) error 
 				return err
 			}
 		}
-		s.add("single_inserts_per_second", "single-row inserts, one connection", "rows/s", float64(rows)/time.Since(begun).Seconds(), nil)
+		s.Add("single_inserts_per_second", "single-row inserts, one connection", "rows/s", float64(rows)/time.Since(begun).Seconds(), nil)
 		return nil
 	})
 }

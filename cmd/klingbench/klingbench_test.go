@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 )
 
 // TestMain makes this test binary be a child of klingbench when it is started
@@ -68,7 +70,7 @@ func checkFigures(t *testing.T, names []string, command string, args ...string) 
 	if code := run(append([]string{command, "--quick", "--json", "--fsync=off"}, args...), &out, &errOut); code != exitOK {
 		t.Fatalf("exit code %d: %s", code, &errOut)
 	}
-	var d document
+	var d figures.Document
 	if err := json.Unmarshal(out.Bytes(), &d); err != nil {
 		t.Fatalf("%s in %q", err, &out)
 	}
@@ -76,7 +78,7 @@ func checkFigures(t *testing.T, names []string, command string, args ...string) 
 		t.Errorf("the head of the document is incomplete: %+v", d)
 	}
 	for _, name := range names {
-		i := slices.IndexFunc(d.Figures, func(f figure) bool { return f.Name == name })
+		i := slices.IndexFunc(d.Figures, func(f figures.Figure) bool { return f.Name == name })
 		switch {
 		case i < 0:
 			t.Errorf("there is no figure %s", name)
@@ -95,7 +97,7 @@ func TestScheduleTellsEverySpread(t *testing.T) {
 	if code := run([]string{"schedule", "--quick", "--json"}, &out, &errOut); code != exitOK {
 		t.Fatalf("exit code %d: %s", code, &errOut)
 	}
-	var d document
+	var d figures.Document
 	if err := json.Unmarshal(out.Bytes(), &d); err != nil {
 		t.Fatalf("%s in %q", err, &out)
 	}
@@ -142,31 +144,6 @@ func TestLatencyCountsFromTheCommitsReturnUnlessTheWebhookWasQuicker(t *testing.
 	for arrived, want := range map[time.Duration]time.Duration{9 * ms: 4 * ms, 3 * ms: 3 * ms} {
 		if got := c.latency(begun.Add(arrived).UnixNano()); got != want {
 			t.Errorf("an arrival %s after the commit was sent counts as %s, want %s", arrived, got, want)
-		}
-	}
-}
-
-func TestPercentilesLieBetweenValues(t *testing.T) {
-	t.Parallel()
-	values := []float64{4, 1, 3, 2}
-	for _, test := range []struct{ p, want float64 }{{0, 1}, {0.5, 2.5}, {1, 4}} {
-		if got := percentile(values, test.p); got != test.want {
-			t.Errorf("percentile %v is %v, want %v", test.p, got, test.want)
-		}
-	}
-	if percentile(nil, 0.5) != 0 {
-		t.Error("nothing has a percentile")
-	}
-}
-
-func TestNumbersShowThreeDigits(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		v    float64
-		want string
-	}{{0, "0"}, {50_000, "50000"}, {123.4, "123"}, {1.25, "1.25"}, {0.6, "0.6"}, {0.06329, "0.0633"}, {99.96, "100"}} {
-		if got := number(test.v); got != test.want {
-			t.Errorf("%v is shown as %s, want %s", test.v, got, test.want)
 		}
 	}
 }

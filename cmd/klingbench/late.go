@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 )
 
 // lateCommand measures how exactly polls keep their time.
@@ -16,7 +18,7 @@ type lateCommand struct {
 }
 
 // Run measures.
-func (cmd lateCommand) Run(ctx context.Context, c *console) error {
+func (cmd lateCommand) Run(ctx context.Context, c *figures.Console) error {
 	return cmd.options.run(ctx, c, "late", cmd.plan().measureLateness)
 }
 
@@ -39,7 +41,7 @@ func (cmd lateCommand) plan() flight {
 }
 
 // measureLateness flies and compares when polls were due with when they arrived.
-func (f flight) measureLateness(ctx context.Context, b *bench) ([]figure, error) {
+func (f flight) measureLateness(ctx context.Context, b *bench) ([]figures.Figure, error) {
 	seen, err := b.fly(ctx, f)
 	if err != nil {
 		return nil, err
@@ -48,20 +50,20 @@ func (f flight) measureLateness(ctx context.Context, b *bench) ([]figure, error)
 	if err != nil {
 		return nil, err
 	}
-	s := newSeries(median)
-	s.add("polls_per_second", number(float64(f.tasks))+" in flight", "polls/s", seen.rate(), nil)
-	s.add("late_p50", "lateness at the relay, p50", "ms", percentile(late.arrived, 0.50), atMost(2))
-	s.add("late_p99", "lateness at the relay, p99", "ms", percentile(late.arrived, 0.99), atMost(20))
-	s.add("late_max", "lateness at the relay, the latest", "ms", percentile(late.arrived, 1), nil)
-	s.add("begun_late_p50", "lateness at the start of the request, p50", "ms", percentile(late.begun, 0.50), nil)
-	s.add("begun_late_p99", "lateness at the start of the request, p99", "ms", percentile(late.begun, 0.99), nil)
-	s.add("peak_per_second", "most polls in a second", "polls", float64(seen.peak), atMost(1.1*f.rate))
-	s.add("cpu_per_poll", "CPU per poll: client", "us", seen.cpuPerRequest(seen.client), nil)
-	s.add("postgres_cpu_per_poll", "CPU per poll: Postgres", "us", seen.cpuPerRequest(seen.postgres), nil)
-	s.add("others", "CPU of other work meanwhile", "%", seen.others(), nil)
-	s.add("wal_per_poll", "WAL per poll", "B", seen.walPerRequest(), nil)
-	s.add("memory_per_task", "memory per task", "KiB", seen.memoryPerTask(), nil)
-	return s.result(), nil
+	s := figures.NewSeries(figures.Median)
+	s.Add("polls_per_second", figures.Number(float64(f.tasks))+" in flight", "polls/s", seen.rate(), nil)
+	s.Add("late_p50", "lateness at the relay, p50", "ms", figures.Percentile(late.arrived, 0.50), figures.AtMost(2))
+	s.Add("late_p99", "lateness at the relay, p99", "ms", figures.Percentile(late.arrived, 0.99), figures.AtMost(20))
+	s.Add("late_max", "lateness at the relay, the latest", "ms", figures.Percentile(late.arrived, 1), nil)
+	s.Add("begun_late_p50", "lateness at the start of the request, p50", "ms", figures.Percentile(late.begun, 0.50), nil)
+	s.Add("begun_late_p99", "lateness at the start of the request, p99", "ms", figures.Percentile(late.begun, 0.99), nil)
+	s.Add("peak_per_second", "most polls in a second", "polls", float64(seen.peak), figures.AtMost(1.1*f.rate))
+	s.Add("cpu_per_poll", "CPU per poll: client", "us", seen.cpuPerRequest(seen.client), nil)
+	s.Add("postgres_cpu_per_poll", "CPU per poll: Postgres", "us", seen.cpuPerRequest(seen.postgres), nil)
+	s.Add("others", "CPU of other work meanwhile", "%", seen.others(), nil)
+	s.Add("wal_per_poll", "WAL per poll", "B", seen.walPerRequest(), nil)
+	s.Add("memory_per_task", "memory per task", "KiB", seen.memoryPerTask(), nil)
+	return s.Result(), nil
 }
 
 // lateness of the polls that were due in the window, in milliseconds.
@@ -91,8 +93,8 @@ func (f flown) lateness() (lateness, error) {
 			return late, fmt.Errorf("task %d was asked without a note of it", p.Task)
 		}
 		if p.Due >= from && p.Due < to {
-			late.begun = append(late.begun, milliseconds(time.Duration(p.Begun-p.Due)))
-			late.arrived = append(late.arrived, milliseconds(time.Duration(at-p.Due)))
+			late.begun = append(late.begun, figures.Milliseconds(time.Duration(p.Begun-p.Due)))
+			late.arrived = append(late.arrived, figures.Milliseconds(time.Duration(at-p.Due)))
 		}
 	}
 	if len(late.arrived) == 0 {

@@ -32,7 +32,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
-	"golang.org/x/term"
+
+	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 )
 
 func main() {
@@ -59,15 +60,6 @@ type commands struct {
 	Child    childCommand    `cmd:"" hidden:"" help:"A process of a measurement."`
 }
 
-// console is where a command writes.
-type console struct{ out, err io.Writer }
-
-// terminal tells whether w is a person's terminal.
-func terminal(w any) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
-}
-
 func run(args []string, out, errOut io.Writer) int {
 	// The first signal ends everything in good order, a second one at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -81,7 +73,7 @@ func run(args []string, out, errOut io.Writer) int {
 		kong.Writers(out, errOut),
 		kong.Exit(func(code int) { exit = code }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(&console{out, errOut}),
+		kong.Bind(&figures.Console{Out: out, Err: errOut}),
 	)
 	if err != nil {
 		return fail(errOut, err)

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"time"
+
+	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 )
 
 // pollCommand measures throughput and cost.
@@ -15,7 +17,7 @@ type pollCommand struct {
 }
 
 // Run measures.
-func (cmd pollCommand) Run(ctx context.Context, c *console) error {
+func (cmd pollCommand) Run(ctx context.Context, c *figures.Console) error {
 	return cmd.options.run(ctx, c, "poll", cmd.plan().measure)
 }
 
@@ -55,68 +57,68 @@ func (cmd pollCommand) plan() pollPlan {
 
 // measure runs everything. The contenders take turns, so that a machine that
 // is slower for a while is slower for all of them.
-func (p pollPlan) measure(ctx context.Context, b *bench) ([]figure, error) {
-	saturated := newSeries(median)
+func (p pollPlan) measure(ctx context.Context, b *bench) ([]figures.Figure, error) {
+	saturated := figures.NewSeries(figures.Median)
 	for run := range p.runs {
 		if err := p.compare(ctx, b, run+1, saturated); err != nil {
 			return nil, err
 		}
 	}
-	flying := newSeries(median)
+	flying := figures.NewSeries(figures.Median)
 	if err := p.compareFlights(ctx, b, flying); err != nil {
 		return nil, err
 	}
-	return append(saturated.result(), flying.result()...), nil
+	return append(saturated.Result(), flying.Result()...), nil
 }
 
 // compare measures the three contenders once.
-func (p pollPlan) compare(ctx context.Context, b *bench, run int, s *series) error {
-	b.progress.sayf("run %d of %d: the HTTP client alone", run, p.runs)
+func (p pollPlan) compare(ctx context.Context, b *bench, run int, s *figures.Series) error {
+	b.progress.Sayf("run %d of %d: the HTTP client alone", run, p.runs)
 	limit, err := b.measureLimit(ctx, p.tasks, p.goroutines, p.limitTime)
 	if err != nil {
 		return err
 	}
-	b.progress.sayf("run %d of %d: naive River, %d tasks, %d polls each", run, p.runs, p.tasks, p.polls)
+	b.progress.Sayf("run %d of %d: naive River, %d tasks, %d polls each", run, p.runs, p.tasks, p.polls)
 	naive, err := b.saturate(ctx, "naive", p.tasks, p.polls)
 	if err != nil {
 		return err
 	}
-	b.progress.sayf("run %d of %d: klingwatch, %d tasks, %d polls each", run, p.runs, p.tasks, p.polls)
+	b.progress.Sayf("run %d of %d: klingwatch, %d tasks, %d polls each", run, p.runs, p.tasks, p.polls)
 	ours, err := b.saturate(ctx, "worker", p.tasks, p.polls)
 	if err != nil {
 		return err
 	}
-	b.progress.sayf("run %d of %d: klingwatch, %d tasks, %d polls each", run, p.runs, p.tasks, p.morePolls)
+	b.progress.Sayf("run %d of %d: klingwatch, %d tasks, %d polls each", run, p.runs, p.tasks, p.morePolls)
 	longer, err := b.saturate(ctx, "worker", p.tasks, p.morePolls)
 	if err != nil {
 		return err
 	}
 
-	s.add("http_polls_per_second", "HTTP limit", "polls/s", limit.rate(), nil)
-	s.add("naive_polls_per_second", "naive River", "polls/s", naive.rate(), nil)
-	s.add("polls_per_second", "klingwatch", "polls/s", ours.rate(), nil)
-	s.add("part_of_http_limit", "klingwatch : HTTP limit", "", ratio(ours.rate(), limit.rate()), atLeast(0.60))
-	s.add("times_naive", "klingwatch : naive River", "", ratio(ours.rate(), naive.rate()), atLeast(1.7))
-	s.add("wal_per_poll", "WAL per poll, "+number(float64(p.polls))+" polls per task", "B", ours.walPerRequest(), atMost(600))
-	s.add("wal_per_poll_longer", "WAL per poll, "+number(float64(p.morePolls))+" polls per task", "B", longer.walPerRequest(), atMost(200))
-	s.add("naive_wal_per_poll", "WAL per poll, naive River", "B", naive.walPerRequest(), nil)
-	s.addCPU("http", "HTTP limit", limit)
-	s.addCPU("naive", "naive River", naive)
-	s.addCPU("klingwatch", "klingwatch", ours)
+	s.Add("http_polls_per_second", "HTTP limit", "polls/s", limit.rate(), nil)
+	s.Add("naive_polls_per_second", "naive River", "polls/s", naive.rate(), nil)
+	s.Add("polls_per_second", "klingwatch", "polls/s", ours.rate(), nil)
+	s.Add("part_of_http_limit", "klingwatch : HTTP limit", "", figures.Ratio(ours.rate(), limit.rate()), figures.AtLeast(0.60))
+	s.Add("times_naive", "klingwatch : naive River", "", figures.Ratio(ours.rate(), naive.rate()), figures.AtLeast(1.7))
+	s.Add("wal_per_poll", "WAL per poll, "+figures.Number(float64(p.polls))+" polls per task", "B", ours.walPerRequest(), figures.AtMost(600))
+	s.Add("wal_per_poll_longer", "WAL per poll, "+figures.Number(float64(p.morePolls))+" polls per task", "B", longer.walPerRequest(), figures.AtMost(200))
+	s.Add("naive_wal_per_poll", "WAL per poll, naive River", "B", naive.walPerRequest(), nil)
+	addCPU(s, "http", "HTTP limit", limit)
+	addCPU(s, "naive", "naive River", naive)
+	addCPU(s, "klingwatch", "klingwatch", ours)
 	return nil
 }
 
 // addCPU adds what a poll costs: by itself, whatever the stub costs.
-func (s *series) addCPU(name, label string, u usage) {
-	s.add(name+"_cpu_per_poll", "CPU per poll, "+label+": client", "us", u.cpuPerRequest(u.client), nil)
-	s.add(name+"_postgres_cpu_per_poll", "CPU per poll, "+label+": Postgres", "us", u.cpuPerRequest(u.postgres), nil)
-	s.add(name+"_relay_cpu_per_poll", "CPU per poll, "+label+": stub of the relay", "us", u.cpuPerRequest(u.server), nil)
-	s.add(name+"_others", "CPU of other work meanwhile, "+label, "%", u.others(), nil)
+func addCPU(s *figures.Series, name, label string, u usage) {
+	s.Add(name+"_cpu_per_poll", "CPU per poll, "+label+": client", "us", u.cpuPerRequest(u.client), nil)
+	s.Add(name+"_postgres_cpu_per_poll", "CPU per poll, "+label+": Postgres", "us", u.cpuPerRequest(u.postgres), nil)
+	s.Add(name+"_relay_cpu_per_poll", "CPU per poll, "+label+": stub of the relay", "us", u.cpuPerRequest(u.server), nil)
+	s.Add(name+"_others", "CPU of other work meanwhile, "+label, "%", u.others(), nil)
 }
 
 // compareFlights measures CPU per poll with few and with many tasks in flight,
 // at the same number of polls per second, and memory per task.
-func (p pollPlan) compareFlights(ctx context.Context, b *bench, s *series) error {
+func (p pollPlan) compareFlights(ctx context.Context, b *bench, s *figures.Series) error {
 	var perPoll [2]float64
 	for i, tasks := range []int{p.few, p.many} {
 		interval := time.Duration(float64(tasks) / p.rate * float64(time.Second))
@@ -125,20 +127,20 @@ func (p pollPlan) compareFlights(ctx context.Context, b *bench, s *series) error
 			return err
 		}
 		perPoll[i] = f.cpuPerRequest(f.client + f.postgres)
-		name, label := [2]string{"few", "many"}[i], number(float64(tasks))+" in flight"
-		s.add(name+"_polls_per_second", "klingwatch, "+label, "polls/s", f.rate(), nil)
-		s.add(name+"_cpu_per_poll", "CPU per poll, "+label+": client", "us", f.cpuPerRequest(f.client), nil)
-		s.add(name+"_postgres_cpu_per_poll", "CPU per poll, "+label+": Postgres", "us", f.cpuPerRequest(f.postgres), nil)
-		s.add(name+"_wal_per_poll", "WAL per poll, "+label, "B", f.walPerRequest(), nil)
+		name, label := [2]string{"few", "many"}[i], figures.Number(float64(tasks))+" in flight"
+		s.Add(name+"_polls_per_second", "klingwatch, "+label, "polls/s", f.rate(), nil)
+		s.Add(name+"_cpu_per_poll", "CPU per poll, "+label+": client", "us", f.cpuPerRequest(f.client), nil)
+		s.Add(name+"_postgres_cpu_per_poll", "CPU per poll, "+label+": Postgres", "us", f.cpuPerRequest(f.postgres), nil)
+		s.Add(name+"_wal_per_poll", "WAL per poll, "+label, "B", f.walPerRequest(), nil)
 	}
-	s.add("cpu_many_to_few", "CPU per poll, "+number(float64(p.many))+" : "+number(float64(p.few))+" in flight", "", ratio(perPoll[1], perPoll[0]), atMost(1.25))
+	s.Add("cpu_many_to_few", "CPU per poll, "+figures.Number(float64(p.many))+" : "+figures.Number(float64(p.few))+" in flight", "", figures.Ratio(perPoll[1], perPoll[0]), figures.AtMost(1.25))
 
 	f, err := b.fly(ctx, p.memory)
 	if err != nil {
 		return err
 	}
-	s.add("memory_per_task", "memory per task, "+number(float64(p.memory.tasks))+" in flight", "KiB", f.memoryPerTask(), atMost(16))
-	s.add("memory_idle", "memory of the idle process", "MiB", float64(f.before.Collected)/(1<<20), nil)
-	s.add("memory_full", "memory with these tasks, before a collection", "MiB", float64(f.after.Used)/(1<<20), nil)
+	s.Add("memory_per_task", "memory per task, "+figures.Number(float64(p.memory.tasks))+" in flight", "KiB", f.memoryPerTask(), figures.AtMost(16))
+	s.Add("memory_idle", "memory of the idle process", "MiB", float64(f.before.Collected)/(1<<20), nil)
+	s.Add("memory_full", "memory with these tasks, before a collection", "MiB", float64(f.after.Used)/(1<<20), nil)
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 )
 
 // reportCommand measures the report views on many tasks.
@@ -17,7 +19,7 @@ type reportCommand struct {
 }
 
 // Run measures.
-func (cmd reportCommand) Run(ctx context.Context, c *console) error {
+func (cmd reportCommand) Run(ctx context.Context, c *figures.Console) error {
 	if cmd.Tasks == 0 {
 		cmd.Tasks = 1_000_000
 		if cmd.Quick {
@@ -41,39 +43,39 @@ var reportQueries = []struct{ name, label, sql string }{
 // reportTarget bounds each query, in milliseconds.
 const reportTarget = 200
 
-func (cmd reportCommand) measure(ctx context.Context, b *bench) ([]figure, error) {
-	s := newSeries(median)
+func (cmd reportCommand) measure(ctx context.Context, b *bench) ([]figures.Figure, error) {
+	s := figures.NewSeries(figures.Median)
 	err := b.withDatabase(ctx, func(d *database) error {
-		b.progress.sayf("writing %d tasks over %d days", cmd.Tasks, cmd.Days)
+		b.progress.Sayf("writing %d tasks over %d days", cmd.Tasks, cmd.Days)
 		if err := insertHistory(ctx, d.Pool, cmd.Tasks, cmd.Days); err != nil {
 			return err
 		}
-		b.progress.say("summarizing the past days")
+		b.progress.Say("summarizing the past days")
 		begun := time.Now()
 		if err := d.refreshReports(ctx); err != nil {
 			return err
 		}
-		s.add("summarize", fmt.Sprintf("summarizing %d days at once", cmd.Days-1), "ms", milliseconds(time.Since(begun)), nil)
+		s.Add("summarize", fmt.Sprintf("summarizing %d days at once", cmd.Days-1), "ms", figures.Milliseconds(time.Since(begun)), nil)
 		for range cmd.Runs {
 			begun := time.Now()
 			if err := d.refreshReports(ctx); err != nil {
 				return err
 			}
-			s.add("refresh", "the refresh of every minute", "ms", milliseconds(time.Since(begun)), nil)
+			s.Add("refresh", "the refresh of every minute", "ms", figures.Milliseconds(time.Since(begun)), nil)
 			for _, q := range reportQueries {
-				b.progress.sayf("asking %s", q.name)
+				b.progress.Sayf("asking %s", q.name)
 				begun := time.Now()
 				rows, err := countRows(ctx, d.Pool, q.sql)
 				if err != nil {
 					return fmt.Errorf("%s: %w", q.name, err)
 				}
-				s.add(q.name, q.label, "ms", milliseconds(time.Since(begun)), atMost(reportTarget))
-				s.add(q.name+"_rows", "  rows", "", float64(rows), nil)
+				s.Add(q.name, q.label, "ms", figures.Milliseconds(time.Since(begun)), figures.AtMost(reportTarget))
+				s.Add(q.name+"_rows", "  rows", "", float64(rows), nil)
 			}
 		}
 		return nil
 	})
-	return s.result(), err
+	return s.Result(), err
 }
 
 func (d *database) refreshReports(ctx context.Context) error {

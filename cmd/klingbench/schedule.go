@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"time"
+
+	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 )
 
 // scheduleCommand compares the learned schedule with the fixed interval by
 // simulation; it needs no server.
 type scheduleCommand struct {
-	output
+	figures.Output
 	Median   time.Duration `default:"2m" help:"Median of the tasks' durations."`
 	Interval time.Duration `default:"5s" help:"The fixed interval."`
 	Tasks    int           `placeholder:"N" help:"Tasks to learn from, and as many to ask about; default: 4000, with --quick 1000."`
@@ -20,7 +22,7 @@ type scheduleCommand struct {
 var spreads = []float64{0.1, 0.2, 0.3, 0.5, 1}
 
 // Run simulates.
-func (cmd scheduleCommand) Run(ctx context.Context, c *console) error {
+func (cmd scheduleCommand) Run(ctx context.Context, c *figures.Console) error {
 	begun := time.Now()
 	tasks, runs := 4_000, 5
 	if cmd.Quick {
@@ -32,28 +34,28 @@ func (cmd scheduleCommand) Run(ctx context.Context, c *console) error {
 	if cmd.Runs > 0 {
 		runs = cmd.Runs
 	}
-	s := newSeries(median)
+	s := figures.NewSeries(figures.Median)
 	for _, spread := range spreads {
 		for run := range runs {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			s.addSimulation(spread, simulateSchedule(cmd.Median, spread, cmd.Interval, tasks, uint64(run)+1))
+			addSimulation(s, spread, simulateSchedule(cmd.Median, spread, cmd.Interval, tasks, uint64(run)+1))
 		}
 	}
-	return c.print(cmd.output, newDocument(ctx, cmd.output, "schedule", begun, s.result()))
+	return c.Print(cmd.Output, figures.NewDocument(ctx, cmd.Output, "schedule", begun, s.Result()))
 }
 
 // addSimulation adds the figures of one simulation. Both schedules are meant to
 // need the same number of polls; what is left of a difference is taken out by
 // giving the fixed interval as many polls as the learned schedule needed, which
 // shortens or lengthens its delay by that factor.
-func (s *series) addSimulation(spread float64, sim simulation) {
-	name, label := "_spread_"+number(spread), ", durations' log sd "+number(spread)
-	more := ratio(sim.learnedPolls, sim.fixedPolls)
-	s.add("delay"+name, "delay, learned : fixed"+label, "", more*ratio(sim.learnedDelay.Seconds(), sim.fixedDelay.Seconds()), atMost(0.5))
-	s.add("fixed_delay"+name, "  delay, fixed interval", "s", sim.fixedDelay.Seconds(), nil)
-	s.add("learned_delay"+name, "  delay, learned", "s", sim.learnedDelay.Seconds(), nil)
-	s.add("fixed_polls"+name, "  polls per task, fixed interval", "polls", sim.fixedPolls, nil)
-	s.add("learned_polls"+name, "  polls per task, learned", "polls", sim.learnedPolls, nil)
+func addSimulation(s *figures.Series, spread float64, sim simulation) {
+	name, label := "_spread_"+figures.Number(spread), ", durations' log sd "+figures.Number(spread)
+	more := figures.Ratio(sim.learnedPolls, sim.fixedPolls)
+	s.Add("delay"+name, "delay, learned : fixed"+label, "", more*figures.Ratio(sim.learnedDelay.Seconds(), sim.fixedDelay.Seconds()), figures.AtMost(0.5))
+	s.Add("fixed_delay"+name, "  delay, fixed interval", "s", sim.fixedDelay.Seconds(), nil)
+	s.Add("learned_delay"+name, "  delay, learned", "s", sim.learnedDelay.Seconds(), nil)
+	s.Add("fixed_polls"+name, "  polls per task, fixed interval", "polls", sim.fixedPolls, nil)
+	s.Add("learned_polls"+name, "  polls per task, learned", "polls", sim.learnedPolls, nil)
 }

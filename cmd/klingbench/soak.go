@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 )
 
 // soakCommand lets everything run at once for some minutes and looks whether the
@@ -16,7 +18,7 @@ type soakCommand struct {
 }
 
 // Run measures.
-func (cmd soakCommand) Run(ctx context.Context, c *console) error {
+func (cmd soakCommand) Run(ctx context.Context, c *figures.Console) error {
 	if cmd.Half == 0 {
 		cmd.Half = 3 * time.Minute
 		if cmd.Quick {
@@ -43,8 +45,8 @@ const (
 // soakTables are looked at, with their indexes.
 var soakTables = []string{"tasks", "outputs", "events", "deliveries", "delivery_attempts", "river_job", "daily_summaries"}
 
-func (cmd soakCommand) measure(ctx context.Context, b *bench) ([]figure, error) {
-	s := newSeries(median)
+func (cmd soakCommand) measure(ctx context.Context, b *bench) ([]figures.Figure, error) {
+	s := figures.NewSeries(figures.Median)
 	total := int(2*cmd.Half/soakStep+1) * max(cmd.Rate*int(soakStep)/int(time.Second), 1)
 	err := b.withDatabase(ctx, func(d *database) error {
 		if err := b.relay.plan(ctx, StubPlan{Tasks: total, Polls: soakPolls}); err != nil {
@@ -59,12 +61,12 @@ func (cmd soakCommand) measure(ctx context.Context, b *bench) ([]figure, error) 
 			return cmd.soak(ctx, b, d, s)
 		})
 	})
-	return s.result(), err
+	return s.Result(), err
 }
 
 // soak inserts and reads beside the worker, and looks at the sizes in the middle
 // and at the end.
-func (cmd soakCommand) soak(ctx context.Context, b *bench, d *database, s *series) error {
+func (cmd soakCommand) soak(ctx context.Context, b *bench, d *database, s *figures.Series) error {
 	busy, stop := context.WithCancel(ctx)
 	defer stop()
 	var wg sync.WaitGroup
@@ -82,7 +84,7 @@ func (cmd soakCommand) soak(ctx context.Context, b *bench, d *database, s *serie
 	}
 	var sizes [2]map[string]int64
 	for i, part := range []string{"first", "second"} {
-		b.progress.sayf("%s half of %s: %d tasks per second, a reader, retention", part, cmd.Half, cmd.Rate)
+		b.progress.Sayf("%s half of %s: %d tasks per second, a reader, retention", part, cmd.Half, cmd.Rate)
 		if err := pause(busy, cmd.Half); err != nil {
 			break
 		}
@@ -105,11 +107,11 @@ func (cmd soakCommand) soak(ctx context.Context, b *bench, d *database, s *serie
 	if err != nil {
 		return err
 	}
-	s.add("tasks_ended", "tasks that ended", "", float64(counts.Ended), nil)
+	s.Add("tasks_ended", "tasks that ended", "", float64(counts.Ended), nil)
 	for _, table := range soakTables {
 		middle, end := float64(sizes[0][table])/(1<<20), float64(sizes[1][table])/(1<<20)
-		s.add(table+"_size", fmt.Sprintf("%s after %s", table, 2*cmd.Half), "MiB", end, nil)
-		s.add(table+"_growth", "  end : middle", "", ratio(end, middle), atMost(1.25))
+		s.Add(table+"_size", fmt.Sprintf("%s after %s", table, 2*cmd.Half), "MiB", end, nil)
+		s.Add(table+"_growth", "  end : middle", "", figures.Ratio(end, middle), figures.AtMost(1.25))
 	}
 	return nil
 }

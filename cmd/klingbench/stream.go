@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 )
 
 // stream is a steady rate of tasks that end, each with a callback.
@@ -35,7 +37,7 @@ type streamed struct {
 	completed float64   // completions per second, for all receivers
 }
 
-func (s streamed) percentile(p float64) float64 { return percentile(s.latencies, p) }
+func (s streamed) percentile(p float64) float64 { return figures.Percentile(s.latencies, p) }
 
 // stream measures how long after its commit a task's end is known.
 func (b *bench) stream(ctx context.Context, s stream) (seen streamed, err error) {
@@ -131,7 +133,7 @@ func (s stream) join(ctx context.Context, r *receiverProcess, done []completion,
 		if !found {
 			return fmt.Errorf("the webhook of task %d did not arrive, but others more than once", i+1)
 		}
-		seen.latencies = append(seen.latencies, milliseconds(c.latency(at)))
+		seen.latencies = append(seen.latencies, figures.Milliseconds(c.latency(at)))
 	}
 	return nil
 }

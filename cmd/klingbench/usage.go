@@ -5,6 +5,8 @@ import (
 	"os"
 	"runtime"
 	"time"
+
+	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 )
 
 // usage is what was used up to a moment, or between two.
@@ -62,19 +64,19 @@ func (u usage) since(v usage) usage {
 }
 
 // rate is in requests per second.
-func (u usage) rate() float64 { return ratio(u.requests, u.elapsed.Seconds()) }
+func (u usage) rate() float64 { return figures.Ratio(u.requests, u.elapsed.Seconds()) }
 
 // others is the part of the machine's CPU that other work took meanwhile, in
 // percent: figures are of little worth when it is large.
 func (u usage) others() float64 {
 	theirs := u.machine - u.client - u.postgres - u.server - u.own
-	return max(0, 100*ratio(theirs.Seconds(), u.elapsed.Seconds()*float64(runtime.NumCPU())))
+	return max(0, 100*figures.Ratio(theirs.Seconds(), u.elapsed.Seconds()*float64(runtime.NumCPU())))
 }
 
 // cpuPerRequest of a part, in microseconds.
 func (u usage) cpuPerRequest(part time.Duration) float64 {
-	return ratio(microseconds(part), u.requests)
+	return figures.Ratio(figures.Microseconds(part), u.requests)
 }
 
 // walPerRequest is in bytes.
-func (u usage) walPerRequest() float64 { return ratio(u.wal, u.requests) }
+func (u usage) walPerRequest() float64 { return figures.Ratio(u.wal, u.requests) }

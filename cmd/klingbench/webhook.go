@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 )
 
 // webhookCommand measures the delivery of webhooks.
@@ -17,7 +19,7 @@ type webhookCommand struct {
 }
 
 // Run measures.
-func (cmd webhookCommand) Run(ctx context.Context, c *console) error {
+func (cmd webhookCommand) Run(ctx context.Context, c *figures.Console) error {
 	return cmd.options.run(ctx, c, "webhook", cmd.plan().measure)
 }
 
@@ -53,29 +55,29 @@ func (cmd webhookCommand) plan() webhookPlan {
 	return p
 }
 
-func (p webhookPlan) measure(ctx context.Context, b *bench) ([]figure, error) {
-	s := newSeries(median)
+func (p webhookPlan) measure(ctx context.Context, b *bench) ([]figures.Figure, error) {
+	s := figures.NewSeries(figures.Median)
 	for run := range p.runs {
 		for _, part := range []struct {
 			name    string
-			measure func(context.Context, *bench, *series) error
+			measure func(context.Context, *bench, *figures.Series) error
 		}{
 			{"from commit to receiver", p.measureStreams},
 			{"as many as possible", p.measureFlood},
 			{"receivers that drip", p.measureTrickle},
 		} {
-			b.progress.sayf("run %d of %d: %s", run+1, p.runs, part.name)
+			b.progress.Sayf("run %d of %d: %s", run+1, p.runs, part.name)
 			if err := part.measure(ctx, b, s); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return s.result(), nil
+	return s.Result(), nil
 }
 
 // measureStreams measures the delay of healthy receivers alone, and beside some
 // in trouble.
-func (p webhookPlan) measureStreams(ctx context.Context, b *bench, s *series) error {
+func (p webhookPlan) measureStreams(ctx context.Context, b *bench, s *figures.Series) error {
 	alone, err := b.stream(ctx, p.stream)
 	if err != nil {
 		return err
@@ -87,21 +89,21 @@ func (p webhookPlan) measureStreams(ctx context.Context, b *bench, s *series) er
 		return err
 	}
 	p99, others := alone.percentile(0.99), fmt.Sprintf("%d silent and 1 failing", p.silent)
-	s.add("completions_per_second", "completions, "+number(float64(p.stream.places))+" receivers", "/s", alone.completed, nil)
-	s.add("webhook_latency_p50", "commit to first byte at the receiver, p50", "ms", alone.percentile(0.50), atMost(30))
-	s.add("webhook_latency_p99", "commit to first byte at the receiver, p99", "ms", p99, atMost(150))
-	s.add("webhook_latency_max", "commit to first byte at the receiver, the latest", "ms", alone.percentile(1), nil)
-	s.add("webhook_latency_others", "CPU of other work meanwhile", "%", alone.others(), nil)
-	s.add("isolation_p50", "beside "+others+", p50", "ms", beside.percentile(0.50), nil)
-	s.add("isolation_p99", "beside "+others+", p99", "ms", beside.percentile(0.99), nil)
-	s.add("isolation", "p99 beside "+others+" : alone", "", ratio(beside.percentile(0.99), p99), atMost(1.5))
-	s.add("isolation_trouble", "requests to these", "", beside.requests-float64(len(beside.latencies)), nil)
-	s.add("isolation_others", "CPU of other work meanwhile", "%", beside.others(), nil)
+	s.Add("completions_per_second", "completions, "+figures.Number(float64(p.stream.places))+" receivers", "/s", alone.completed, nil)
+	s.Add("webhook_latency_p50", "commit to first byte at the receiver, p50", "ms", alone.percentile(0.50), figures.AtMost(30))
+	s.Add("webhook_latency_p99", "commit to first byte at the receiver, p99", "ms", p99, figures.AtMost(150))
+	s.Add("webhook_latency_max", "commit to first byte at the receiver, the latest", "ms", alone.percentile(1), nil)
+	s.Add("webhook_latency_others", "CPU of other work meanwhile", "%", alone.others(), nil)
+	s.Add("isolation_p50", "beside "+others+", p50", "ms", beside.percentile(0.50), nil)
+	s.Add("isolation_p99", "beside "+others+", p99", "ms", beside.percentile(0.99), nil)
+	s.Add("isolation", "p99 beside "+others+" : alone", "", figures.Ratio(beside.percentile(0.99), p99), figures.AtMost(1.5))
+	s.Add("isolation_trouble", "requests to these", "", beside.requests-float64(len(beside.latencies)), nil)
+	s.Add("isolation_others", "CPU of other work meanwhile", "%", beside.others(), nil)
 	return nil
 }
 
 // measureFlood compares klingwatch with its webhook client alone.
-func (p webhookPlan) measureFlood(ctx context.Context, b *bench, s *series) error {
+func (p webhookPlan) measureFlood(ctx context.Context, b *bench, s *figures.Series) error {
 	bare, err := b.measurePosts(ctx, p.flood.places, p.goroutines, p.limitTime)
 	if err != nil {
 		return err
@@ -110,35 +112,35 @@ func (p webhookPlan) measureFlood(ctx context.Context, b *bench, s *series) erro
 	if err != nil {
 		return err
 	}
-	s.add("bare_deliveries_per_second", "the webhook client alone", "/s", bare.rate(), nil)
-	s.add("deliveries_per_second", "klingwatch, "+number(float64(p.flood.deliveries))+" deliveries, attempts written", "/s", ours.rate(), nil)
-	s.add("part_of_bare", "klingwatch : webhook client alone", "", ratio(ours.rate(), bare.rate()), atLeast(0.25))
-	s.add("attempts_per_delivery", "  attempts per delivery", "", float64(ours.attempts)/ours.requests, atMost(1))
-	s.add("wal_per_delivery", "WAL per delivery", "B", ours.walPerRequest(), nil)
+	s.Add("bare_deliveries_per_second", "the webhook client alone", "/s", bare.rate(), nil)
+	s.Add("deliveries_per_second", "klingwatch, "+figures.Number(float64(p.flood.deliveries))+" deliveries, attempts written", "/s", ours.rate(), nil)
+	s.Add("part_of_bare", "klingwatch : webhook client alone", "", figures.Ratio(ours.rate(), bare.rate()), figures.AtLeast(0.25))
+	s.Add("attempts_per_delivery", "  attempts per delivery", "", float64(ours.attempts)/ours.requests, figures.AtMost(1))
+	s.Add("wal_per_delivery", "WAL per delivery", "B", ours.walPerRequest(), nil)
 	for _, c := range []struct {
 		name, label string
 		usage
 	}{{"bare", "webhook client alone", bare}, {"klingwatch", "klingwatch", ours.usage}} {
-		s.add(c.name+"_cpu_per_delivery", "CPU per delivery, "+c.label+": client", "us", c.cpuPerRequest(c.client), nil)
-		s.add(c.name+"_postgres_cpu_per_delivery", "CPU per delivery, "+c.label+": Postgres", "us", c.cpuPerRequest(c.postgres), nil)
-		s.add(c.name+"_receiver_cpu_per_delivery", "CPU per delivery, "+c.label+": receivers", "us", c.cpuPerRequest(c.server), nil)
-		s.add(c.name+"_delivery_others", "CPU of other work meanwhile, "+c.label, "%", c.others(), nil)
+		s.Add(c.name+"_cpu_per_delivery", "CPU per delivery, "+c.label+": client", "us", c.cpuPerRequest(c.client), nil)
+		s.Add(c.name+"_postgres_cpu_per_delivery", "CPU per delivery, "+c.label+": Postgres", "us", c.cpuPerRequest(c.postgres), nil)
+		s.Add(c.name+"_receiver_cpu_per_delivery", "CPU per delivery, "+c.label+": receivers", "us", c.cpuPerRequest(c.server), nil)
+		s.Add(c.name+"_delivery_others", "CPU of other work meanwhile, "+c.label, "%", c.others(), nil)
 	}
 	return nil
 }
 
 // measureTrickle measures the memory that slow receivers take.
-func (p webhookPlan) measureTrickle(ctx context.Context, b *bench, s *series) error {
+func (p webhookPlan) measureTrickle(ctx context.Context, b *bench, s *figures.Series) error {
 	seen, err := b.trickle(ctx, p.trickle)
 	if err != nil {
 		return err
 	}
 	const mib, kib = 1 << 20, 1 << 10
-	places := number(float64(p.trickle.places))
+	places := figures.Number(float64(p.trickle.places))
 	above := float64(seen.peak - seen.idle)
-	s.add("drip_idle", "memory of the idle process", "MiB", float64(seen.idle)/mib, nil)
-	s.add("drip_memory", "memory above it while "+places+" receivers drip, peak", "MiB", above/mib, nil)
-	s.add("drip_memory_per_receiver", "  per receiver", "KiB", ratio(above/kib, float64(p.trickle.places)), nil)
-	s.add("drip_in_flight", "  requests on their way, most", "", float64(seen.inFlight), nil)
+	s.Add("drip_idle", "memory of the idle process", "MiB", float64(seen.idle)/mib, nil)
+	s.Add("drip_memory", "memory above it while "+places+" receivers drip, peak", "MiB", above/mib, nil)
+	s.Add("drip_memory_per_receiver", "  per receiver", "KiB", figures.Ratio(above/kib, float64(p.trickle.places)), nil)
+	s.Add("drip_in_flight", "  requests on their way, most", "", float64(seen.inFlight), nil)
 	return nil
 }

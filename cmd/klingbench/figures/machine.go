@@ -1,4 +1,4 @@
-package main
+package figures
 
 import (
 	"context"
@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// machine is what the figures depend on.
-type machine struct {
+// Machine is what the figures depend on.
+type Machine struct {
 	Cores    int    `json:"cores"`
 	CPU      string `json:"cpu"`
 	Memory   string `json:"memory,omitempty"` // as in /proc/meminfo
@@ -20,14 +20,15 @@ type machine struct {
 	Postgres string `json:"postgres,omitempty"`
 }
 
-func describeMachine() machine {
-	return machine{
+func describeMachine() Machine {
+	return Machine{
 		Cores: runtime.NumCPU(), CPU: procValue("/proc/cpuinfo", "model name"), Memory: procValue("/proc/meminfo", "MemTotal"),
 		OS: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(),
 	}
 }
 
-// procValue finds "name : value" in a file of /proc.
+// procValue returns the value of a line "name : value" in a file of /proc, "" if
+// there is none.
 func procValue(file, name string) string {
 	text, _ := os.ReadFile(file)
 	for line := range strings.SplitSeq(string(text), "\n") {
@@ -38,8 +39,8 @@ func procValue(file, name string) string {
 	return ""
 }
 
-// commit is what was measured: as the toolchain recorded it, which go run does
-// not, else as git says; "" when neither knows.
+// commit returns the revision that was measured: the one that the toolchain
+// recorded (go run records none), else what git says; "" when neither knows.
 func commit(ctx context.Context) string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, setting := range info.Settings {
