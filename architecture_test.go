@@ -53,7 +53,7 @@ var arrows = map[string][]string{
 
 	// klingbench: measurements stand on bench, bench on the processes that it starts
 	"cmd/klingbench/polls":     {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures"},
-	"cmd/klingbench/webhooks":  {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "db", "webhook"},
+	"cmd/klingbench/webhooks":  {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "ledger", "db", "webhook"},
 	"cmd/klingbench/reports":   {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/figures", "db"},
 	"cmd/klingbench/schedules": {"cmd/klingbench/figures", "schedule"},
 	"cmd/klingbench/bench":     {"cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "db", "embeddedpg", "migrations"},

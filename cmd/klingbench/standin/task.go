@@ -14,9 +14,13 @@ const (
 	Action     = "videos"
 	Action2    = "text2video"
 	TaskPrefix = "bench-"
+)
 
-	outputURL      = "https://files.example/v1.mp4"
-	outputDuration = "5.041"
+// The one output of a task that has succeeded.
+const (
+	OutputURL      = "https://files.example/v1.mp4"
+	OutputDuration = "5.041" // seconds
+	OutputLifetime = 30 * 24 * time.Hour
 )
 
 // TaskID returns the id of the task with a number.
@@ -27,7 +31,7 @@ const (
 	replyHead = `{"code":0,"message":"SUCCEED","request_id":"bench","data":{"task_id":"` + TaskPrefix
 	replyBody = `","task_status":"processing","task_status_msg":"","created_at":1760000000000,"updated_at":1760000001000}}`
 	replyLast = `","task_status":"succeed","task_status_msg":"","created_at":1760000000000,"updated_at":1760000009000,` +
-		`"task_result":{"videos":[{"id":"v1","url":"` + outputURL + `","duration":"` + outputDuration + `"}]}}}`
+		`"task_result":{"videos":[{"id":"v1","url":"` + OutputURL + `","duration":"` + OutputDuration + `"}]}}}`
 )
 
 // Reply returns what the relay answers about the task with a number: succeed if
@@ -46,12 +50,12 @@ func Reply(number int, last bool) []byte {
 // deliveries whose task does not matter.
 func Payload() ([]byte, error) {
 	now := time.Now().UTC()
-	duration, expires := json.Number(outputDuration), now.Add(30*24*time.Hour)
+	duration, expires := json.Number(OutputDuration), now.Add(OutputLifetime)
 	return json.Marshal(webhook.Event{
 		Type: webhook.TaskSucceeded, Timestamp: now, Data: webhook.Task{
 			ID: 1, TaskID: TaskID(1), Action: Action, Action2: Action2, Status: "succeeded",
 			Metadata: json.RawMessage("{}"), Sequence: 1, CreatedAt: now, FinishedAt: &now,
-			Outputs: []webhook.Output{{Kind: "video", URL: outputURL, DurationSeconds: &duration, ExpiresAt: &expires}},
+			Outputs: []webhook.Output{{Kind: "video", URL: OutputURL, DurationSeconds: &duration, ExpiresAt: &expires}},
 		},
 	})
 }

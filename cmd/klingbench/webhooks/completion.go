@@ -13,22 +13,21 @@ import (
 	"github.com/klingwatch/klingwatch/cmd/klingbench/bench"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/standin"
 	"github.com/klingwatch/klingwatch/db"
-	"github.com/klingwatch/klingwatch/webhook"
+	"github.com/klingwatch/klingwatch/ledger"
 )
 
-// driverConnections are enough for completions to overlap: at 200/s three are
+// completerConnections are enough for completions to overlap: at 200/s three are
 // under way at 15 ms each.
-const driverConnections = 16
+const completerConnections = 16
 
-// completion is a task that has become terminal.
+// completion is the end of a task.
 type completion struct {
-	eventID               string    // the webhook-id
 	committing, committed time.Time // just before its commit was sent, and after it returned
 }
 
-// latency from the commit to an arrival, in unix nanoseconds. Postgres tells
-// listeners of a commit before its client hears of it: a webhook that was so
-// quick is counted from the sending of the commit.
+// latency from the commit to an arrival, in unix nanoseconds. Postgres notifies
+// the worker of a commit before it answers the client: a webhook that arrives
+// before that answer is counted from the sending of the commit.
 func (c completion) latency(arrived int64) time.Duration {
 	if since := time.Duration(arrived - c.committed.UnixNano()); since >= 0 {
 		return since
@@ -39,7 +38,7 @@ func (c completion) latency(arrived int64) time.Duration {
 // completeAll ends tasks 1 to n, evenly spaced and each on time however long the
 // earlier ones take; it returns them in this order.
 func completeAll(ctx context.Context, databaseURL string, n int, distance time.Duration) ([]completion, error) {
-	pool, err := db.Open(ctx, databaseURL, driverConnections)
+	pool, err := openTraced(ctx, databaseURL)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +53,7 @@ func completeAll(ctx context.Context, databaseURL string, n int, distance time.D
 		}
 		wg.Go(func() {
 			var err error
-			if done[i], err = complete(ctx, pool, int64(i)+1); err != nil {
+			if done[i], err = complete(ctx, pool, i+1); err != nil {
 				cancel(err)
 			}
 		})
@@ -63,66 +62,66 @@ func completeAll(ctx context.Context, databaseURL string, n int, distance time.D
 	return done, context.Cause(ctx)
 }
 
-// complete ends a task with the statements of the worker, but alone in its
-// transaction where the worker would write those of 20 ms together.
-func complete(ctx context.Context, pool *pgxpool.Pool, task int64) (c completion, err error) {
-	c.eventID = webhook.NewEventID()
-	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		done, err := db.ApplyChanges(ctx, tx, []db.Change{succeeded(task)})
-		if err != nil {
-			return err
-		}
-		if len(done) != 1 {
-			return fmt.Errorf("%d tasks changed", len(done))
-		}
-		if err := db.RemoveOutputs(ctx, tx, []int64{task}); err != nil {
-			return err
-		}
-		if err := db.AddOutputs(ctx, tx, []db.Output{outputOf(task)}); err != nil {
-			return err
-		}
-		payload, err := payloadOf(done[0])
-		if err != nil {
-			return err
-		}
-		event := db.NewEvent{EventID: c.eventID, Task: task, Sequence: done[0].Sequence, Type: webhook.TaskSucceeded, Payload: payload}
-		err = db.AddEvents(ctx, tx, []db.NewEvent{event})
-		c.committing = time.Now()
-		return err
-	})
+// complete ends a task as the worker does, but alone in its transaction where the
+// worker would write those of 20 ms together.
+func complete(ctx context.Context, pool *pgxpool.Pool, task int) (c completion, err error) {
+	applied, err := ledger.Apply(withCommit(ctx, &c.committing), pool, []ledger.Change{success(task)}, nil)
 	c.committed = time.Now()
-	if err != nil {
+	switch {
+	case err != nil:
 		return c, fmt.Errorf("ending task %d: %w", task, err)
+	case !applied[int64(task)]:
+		return c, fmt.Errorf("ending task %d: another session has changed it", task)
+	case c.committing.IsZero():
+		return c, fmt.Errorf("ending task %d: its commit was not traced", task)
 	}
 	return c, nil
 }
 
-// succeeded is the change that the last reply brings.
-func succeeded(task int64) db.Change {
-	return db.Change{
-		Task: task, From: db.Processing, Status: db.Succeeded, Polls: 6, Polled: true, Deadline: 24 * time.Hour,
-		Result: standin.Reply(int(task), true),
-	}
-}
-
-// outputOf a task is the one in its last reply.
-func outputOf(task int64) db.Output {
-	duration := json.Number("5.041")
-	expires := time.Now().Add(30 * 24 * time.Hour).UTC()
-	return db.Output{
-		Task: task, Kind: "video", URL: "https://files.example/v1.mp4", DurationSeconds: &duration, ExpiresAt: &expires,
-	}
-}
-
-// payloadOf is the body of the webhook that tells of a success, in the shape of
-// the worker's.
-func payloadOf(done db.Changed) ([]byte, error) {
-	output := outputOf(done.Task)
-	return json.Marshal(webhook.Event{
-		Type: webhook.TaskSucceeded, Timestamp: done.ChangedAt.UTC(), Data: webhook.Task{
-			ID: done.Task, TaskID: done.TaskID, Action: done.Action, Action2: done.Action2, Status: db.Succeeded,
-			Metadata: done.Metadata, Sequence: done.Sequence, CreatedAt: done.CreatedAt.UTC(), FinishedAt: done.FinishedAt,
-			Outputs: []webhook.Output{{Kind: output.Kind, URL: output.URL, DurationSeconds: output.DurationSeconds, ExpiresAt: output.ExpiresAt}},
+// success is the change that the last reply makes to a task as insertProcessing
+// leaves it.
+func success(task int) ledger.Change {
+	duration, expires := json.Number(standin.OutputDuration), time.Now().Add(standin.OutputLifetime).UTC()
+	return ledger.Change{
+		Change: db.Change{
+			Task: int64(task), From: db.Processing, Status: db.Succeeded, Polls: 6, Polled: true, Deadline: 24 * time.Hour,
+			Result: standin.Reply(task, true),
 		},
-	})
+		Outputs: []db.Output{{
+			Task: int64(task), Kind: "video", URL: standin.OutputURL, DurationSeconds: &duration, ExpiresAt: &expires,
+		}},
+	}
 }
+
+// openTraced opens a pool that notes when commits are sent; see withCommit.
+func openTraced(ctx context.Context, databaseURL string) (*pgxpool.Pool, error) {
+	untraced, err := db.Open(ctx, databaseURL, completerConnections)
+	if err != nil {
+		return nil, err
+	}
+	defer untraced.Close()
+	config := untraced.Config()
+	config.ConnConfig.Tracer = commitTracer{}
+	return pgxpool.NewWithConfig(ctx, config)
+}
+
+// withCommit makes the commit in ctx leave the moment before it is sent in at.
+func withCommit(ctx context.Context, at *time.Time) context.Context {
+	return context.WithValue(ctx, commitKey{}, at)
+}
+
+type (
+	commitKey    struct{}
+	commitTracer struct{}
+)
+
+// TraceQueryStart is called before a statement is sent.
+func (commitTracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	if at, ok := ctx.Value(commitKey{}).(*time.Time); ok && data.SQL == "commit" {
+		*at = time.Now()
+	}
+	return ctx
+}
+
+// TraceQueryEnd has nothing to do.
+func (commitTracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}

@@ -72,6 +72,24 @@ func insertDeliveries(ctx context.Context, pool *pgxpool.Pool, n int, urls []str
 	return nil
 }
 
+// eventIDs returns the webhook-id of the success of each task, by the task's id.
+func eventIDs(ctx context.Context, pool *pgxpool.Pool) (map[int]string, error) {
+	ids := map[int]string{}
+	rows, err := pool.Query(ctx, `select task, event_id from klingwatch.events where type = 'task.succeeded'`)
+	if err != nil {
+		return nil, fmt.Errorf("reading the events: %w", err)
+	}
+	var (
+		task int
+		id   string
+	)
+	_, err = pgx.ForEachRow(rows, []any{&task, &id}, func() error {
+		ids[task] = id
+		return nil
+	})
+	return ids, err
+}
+
 // anyPending reports whether a delivery has not ended.
 func anyPending(ctx context.Context, pool *pgxpool.Pool) (pending bool, err error) {
 	err = pool.QueryRow(ctx, `select exists (select from klingwatch.deliveries where state = 'pending')`).Scan(&pending)

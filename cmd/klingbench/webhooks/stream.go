@@ -109,12 +109,16 @@ func (s stream) run(ctx context.Context, b *bench.Bench, d *bench.Database, c *c
 	if err != nil {
 		return err
 	}
-	return s.join(ctx, r, done, seen)
+	return s.join(ctx, d, r, done, seen)
 }
 
 // join finds the first arrival of each webhook.
-func (s stream) join(ctx context.Context, r *standin.Receivers, done []completion, seen *streamed) error {
+func (s stream) join(ctx context.Context, d *bench.Database, r *standin.Receivers, done []completion, seen *streamed) error {
 	hits, err := r.Hits(ctx)
+	if err != nil {
+		return err
+	}
+	ids, err := eventIDs(ctx, d.Pool)
 	if err != nil {
 		return err
 	}
@@ -128,7 +132,7 @@ func (s stream) join(ctx context.Context, r *standin.Receivers, done []completio
 		if !s.healthy(i + 1) {
 			continue
 		}
-		at, found := arrived[c.eventID]
+		at, found := arrived[ids[i+1]]
 		if !found {
 			return fmt.Errorf("joining webhooks with their arrivals: that of task %d did not arrive, but others arrived more than once", i+1)
 		}
