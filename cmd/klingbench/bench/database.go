@@ -13,7 +13,7 @@ import (
 	"github.com/klingwatch/klingwatch/migrations"
 )
 
-// Database is a fresh one with klingwatch's schema.
+// Database is a fresh database with klingwatch's schema.
 type Database struct {
 	*pgxpool.Pool
 	URL string

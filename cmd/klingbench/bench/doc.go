@@ -1,6 +1,6 @@
-// Package bench is what every measurement stands on: a Postgres of its own with a
-// fresh database each time, the stub of the relay, further processes, and the
-// counters of what they use.
+// Package bench is what every measurement stands on: a Postgres of its own with
+// fresh databases, the stub of the relay, further processes, and the counters of
+// what they use.
 //
 //	options.Measure
 //	  starts Postgres and the relay

@@ -24,7 +24,7 @@ func (d *Database) CheckNumbers(ctx context.Context, n int) error {
 	return err
 }
 
-// Checkpoint gives every measurement the same distance to the next timed one.
+// Checkpoint gives every measurement the same time until the next automatic checkpoint.
 func (d *Database) Checkpoint(ctx context.Context) error {
 	if _, err := d.Exec(ctx, `checkpoint`); err != nil {
 		return fmt.Errorf("making a checkpoint: %w", err)

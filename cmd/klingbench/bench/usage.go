@@ -83,7 +83,7 @@ func (u Usage) since(before Usage) Usage {
 func (u Usage) Rate() float64 { return figures.Ratio(u.Requests, u.Elapsed.Seconds()) }
 
 // Others returns the part of the machine's CPU that other work took meanwhile, in
-// percent: figures are of little worth when it is large.
+// percent: when it is large, the figures say little.
 func (u Usage) Others() float64 {
 	theirs := u.Machine - u.Client - u.Server - u.Postgres - u.Own
 	return max(0, 100*figures.Ratio(theirs.Seconds(), u.Elapsed.Seconds()*float64(runtime.NumCPU())))

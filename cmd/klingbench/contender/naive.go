@@ -37,7 +37,7 @@ type naiveArgs struct {
 // Kind is also the name of the queue.
 func (naiveArgs) Kind() string { return "naive" }
 
-// naiveWorker is what one writes first: poll, and snooze until the next time.
+// naiveWorker polls a task and snoozes until its next poll.
 type naiveWorker struct {
 	river.WorkerDefaults[naiveArgs]
 	pool     *pgxpool.Pool

@@ -27,7 +27,7 @@ type Poll struct {
 	Due, Begun int64
 }
 
-// Service is a process that works off tasks, seen from the parent: WorkerRole or
+// Service is a process that processes tasks, seen from the parent: WorkerRole or
 // NaiveRole.
 type Service struct{ *process.Child }
 

@@ -18,8 +18,8 @@ func terminal(w any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// Progress is one line on a terminal that says what is going on. Anything else
-// than a terminal gets nothing.
+// Progress is one line on a terminal that says what is going on. Nothing is
+// written to anything but a terminal.
 type Progress struct {
 	w     io.Writer
 	mu    sync.Mutex
@@ -39,7 +39,7 @@ func (p *Progress) Say(message string) {
 	}
 }
 
-// Sayf replaces the line by a formatted one.
+// Sayf replaces the line with a formatted message.
 func (p *Progress) Sayf(format string, args ...any) { p.Say(fmt.Sprintf(format, args...)) }
 
 // End removes the line.

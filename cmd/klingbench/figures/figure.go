@@ -37,8 +37,8 @@ type Series struct {
 	summary func([]float64) float64 // of the runs
 }
 
-// NewSeries returns an empty series; summary makes one value of those of the
-// runs: Median or Worst.
+// NewSeries returns an empty series; summary makes one value of the values of
+// all runs: Median or Worst.
 func NewSeries(summary func([]float64) float64) *Series {
 	return &Series{figures: map[string]Figure{}, summary: summary}
 }

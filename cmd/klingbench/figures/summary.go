@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Median returns the middle one of the values, 0 if there are none.
+// Median returns the median of the values, 0 if there are none.
 func Median(values []float64) float64 { return Percentile(values, 0.5) }
 
 // Worst returns the largest of the values, of which there must be one.

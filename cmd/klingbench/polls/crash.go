@@ -72,7 +72,7 @@ func (p crashPlan) measure(ctx context.Context, b *bench.Bench) ([]figures.Figur
 	return s.Result(), nil
 }
 
-// takeover is what was seen of one.
+// takeover is what was measured of a takeover.
 type takeover struct {
 	duration time.Duration // from the kill to the last task's next poll
 	held     int           // jobs of the killed instance

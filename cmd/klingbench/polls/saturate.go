@@ -36,8 +36,8 @@ func measureLimit(ctx context.Context, b *bench.Bench, tasks, goroutines int, du
 	return used, err
 }
 
-// service is one that works off tasks: how they are prepared for it, and whether
-// one of them has not ended.
+// service is a service under test: its process, how tasks are prepared for it, and
+// whether any of them has not ended.
 type service struct {
 	label   string
 	role    process.Role
@@ -50,7 +50,7 @@ var (
 	klingwatch = service{"klingwatch", contender.WorkerRole, copyAllTasks, anyOpen}
 )
 
-// workload is tasks that a service works off; each ends with so many polls.
+// workload is a number of tasks for a service; each ends after some polls.
 type workload struct {
 	service      service
 	tasks, polls int
