@@ -117,7 +117,7 @@ func TestMetricsFollowTheRulesOfPrometheus(t *testing.T) {
 	}
 }
 
-func TestAPoolIsToldOfOnceItIsKnown(t *testing.T) {
+func TestThePoolIsServedOnceItIsKnown(t *testing.T) {
 	t.Parallel()
 	scrape := func(m *Metrics) string {
 		recorder := httptest.NewRecorder()
