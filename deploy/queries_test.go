@@ -97,7 +97,7 @@ func queryProblems(metrics map[string]metric, query string) (problems []string) 
 			complain("%s is a %s: counters and histograms need rate or increase, gauges must not have them", selector.Name, m.kind)
 		}
 		if m.shared && nearest(path) != parser.MAX {
-			complain("%s is the same in every process: take max of it", selector.Name)
+			complain("%s is the same in every process: use max", selector.Name)
 		}
 		return nil
 	})
@@ -164,7 +164,7 @@ func TestWrongQueriesAreFound(t *testing.T) {
 		`sum by (status) (rate(klingwatch_polls_total[5m]))`:                 "nothing has the label status",
 		`klingwatch_polls_total > 5`:                                         "counters and histograms need rate or increase",
 		`increase(klingwatch_polling_paused[5m])`:                            "counters and histograms need rate or increase",
-		`sum(klingwatch_open_tasks)`:                                         "take max of it",
+		`sum(klingwatch_open_tasks)`:                                         "use max",
 		`sum(`:                                                               "unclosed left parenthesis",
 	} {
 		got := strings.Join(queryProblems(metrics, query), "; ")

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-func TestStrangersPidInAStalePidFile(t *testing.T) {
+func TestAStrangersProcessInAStalePidFileIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	dir := newDataDir(t)
 	server := start(t, Config{DataDir: dir})
@@ -45,7 +45,7 @@ func TestStrangersPidInAStalePidFile(t *testing.T) {
 	}
 }
 
-func TestUnreadablePidFile(t *testing.T) {
+func TestAnUnreadablePidFileDoesNotStopAStart(t *testing.T) {
 	t.Parallel()
 	dir := newDataDir(t)
 	server := start(t, Config{DataDir: dir})
@@ -197,7 +197,7 @@ func TestErrorsOfSeveralStepsAreOneLine(t *testing.T) {
 	}
 }
 
-func TestLastLine(t *testing.T) {
+func TestTheLastLineOfALogIsTheOneWithTheFailure(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ log, want string }{
 		{"", ""},

@@ -128,7 +128,7 @@ func TestThePoolIsServedOnceItIsKnown(t *testing.T) {
 		return recorder.Body.String()
 	}
 	if text := scrape(New()); strings.Contains(text, "klingwatch_db_") {
-		t.Error("a pool is told of that nobody gave")
+		t.Error("metrics of a pool are served without a pool")
 	}
 	text := scrape(watching(t))
 	for _, want := range []string{
