@@ -192,8 +192,8 @@ func TestErrorsOfSeveralStepsAreOneLine(t *testing.T) {
 	if !errors.Is(err, full) || !errors.Is(err, broken) || err.Error() != "the disk is full; the file is broken" {
 		t.Errorf("joined: %q", err)
 	}
-	if join(nil, nil) != nil || join(nil, full) != full {
-		t.Error("one error or none is changed")
+	if alone := join(nil, full); join(nil, nil) != nil || alone.Error() != full.Error() {
+		t.Errorf("one error or none is changed: %q", alone)
 	}
 }
 
