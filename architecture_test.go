@@ -51,6 +51,17 @@ var arrows = map[string][]string{
 	"outbound":          {},
 	"tracing":           {"outbound"},
 	"webhook":           {"outbound"},
+
+	// klingbench: measurements stand on bench, bench on the processes that it starts
+	"cmd/klingbench/polls":     {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures"},
+	"cmd/klingbench/webhooks":  {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "ledger", "db", "webhook"},
+	"cmd/klingbench/reports":   {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/figures", "db"},
+	"cmd/klingbench/schedules": {"cmd/klingbench/figures", "schedule"},
+	"cmd/klingbench/bench":     {"cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "db", "embeddedpg", "migrations"},
+	"cmd/klingbench/contender": {"cmd/klingbench/standin", "cmd/klingbench/process", "worker", "db", "klingapi", "webhook", "metrics", "migrations"},
+	"cmd/klingbench/standin":   {"cmd/klingbench/process", "webhook"},
+	"cmd/klingbench/process":   {},
+	"cmd/klingbench/figures":   {},
 }
 
 // Folders that are not part of the program.
@@ -73,7 +84,7 @@ var forbiddenNames = []string{"internal", "pkg", "utils", "util", "models", "hel
 
 // Others' modules that belong to few folders.
 var guardedModules = map[string][]string{
-	"github.com/riverqueue": {"worker", "migrations", "cmd/klingbench"}, // the queue could be replaced there; klingbench measures it bare
+	"github.com/riverqueue": {"worker", "migrations", "cmd/klingbench/contender"}, // the queue could be replaced there; klingbench measures it bare
 	// with what they bring along, they would be most of go.mod
 	"github.com/compose-spec":          {"deploy"},
 	"github.com/prometheus/prometheus": {"deploy"},

@@ -129,7 +129,7 @@ func DeliveryTargets(ctx context.Context, q Querier, ids []int64) ([]DeliveryTar
 		       w.disabled_at is not null as disabled,
 		       coalesce(w.revision, 0) as revision,
 		       coalesce(w.thin, false) as thin,
-		       d.url,
+		       coalesce(w.url, d.url) as url, -- the endpoint may have moved while the event was being written
 		       e.event_id,
 		       e.type,
 		       e.task,
@@ -196,7 +196,10 @@ func RecordDeliveries(ctx context.Context, q Querier, outcomes []DeliveryOutcome
 			    delivered_at = case when o.applies and o.state = 'delivered' then now() - make_interval(secs => o.finished_ago) else d.delivered_at end,
 			    last_error = case when o.applies then o.error else d.last_error end,
 			    held_since = case when not o.applies then d.held_since when o.held then coalesce(d.held_since, now()) end,
-			    tries_before = case when o.applies then d.tries_before - o.skipped::int else d.tries_before end
+			    tries_before = case when o.applies then d.tries_before - o.skipped::int
+			                        -- a request that began before somebody sent it again uses up no step of the new schedule
+			                        when d.tries_since <> o.since then d.tries_before + o.sent::int
+			                        else d.tries_before end
 			from outcome o
 			where d.id = o.delivery
 			returning d.id, d.attempts

@@ -15,17 +15,24 @@ import (
 // ErrNotFound says that there is no such row.
 var ErrNotFound = errors.New("not found")
 
-// LostConnection reports whether an error is about reaching the database
-// (SQLSTATE classes 08 and 57P, network errors) and not about what was asked of
-// it.
+// LostConnection reports whether an error is about reaching the database (SQLSTATE
+// classes 08 and 57P, a session that the server has ended, network errors, a context
+// whose time has passed) and not about what was asked of it.
 func LostConnection(err error) bool {
 	if code := Code(err); code != "" {
-		return inClass(code, "08", "57P")
+		return inClass(code, "08", "57P") || code == idleInTransactionTimeout
+	}
+	if errors.Is(err, context.Canceled) { // by the caller
+		return false
 	}
 	var netErr net.Error
 	var connectErr *pgconn.ConnectError
 	return errors.As(err, &netErr) || errors.As(err, &connectErr) || errors.Is(err, io.ErrUnexpectedEOF) || pgconn.SafeToRetry(err)
 }
+
+// idleInTransactionTimeout is the SQLSTATE of a session that the server has ended
+// because its process stopped in the middle of a transaction: see idleInTransaction.
+const idleInTransactionTimeout = "25P03"
 
 // InEachOthersWay reports whether two transactions could not both go on
 // (deadlock, serialization failure; class 40): the same write may succeed at once.
@@ -67,14 +74,29 @@ func connectError(cfg *pgx.ConnConfig, err error) error {
 	case errors.As(err, &opErr):
 		return fmt.Errorf("connecting to %s: %s: is Postgres running there?", place, opErr.Err)
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("connecting to %s: no answer within %s", place, connectTimeout)
+		return fmt.Errorf("connecting to %s: no answer in time: is Postgres running there, and reachable?", place)
 	}
 	var dnsErr *net.DNSError
 	if errors.As(err, &dnsErr) {
 		return fmt.Errorf("connecting to %s: the host's name cannot be resolved", place)
 	}
-	if cause := errors.Unwrap(err); cause != nil { // without the driver's preface, which repeats the place
-		err = cause
+	return fmt.Errorf("connecting to %s: %w", place, lastCause(err))
+}
+
+// lastCause returns why the last of several tries to connect failed (with encryption,
+// then without), without the driver's prefaces, which repeat the place.
+func lastCause(err error) error {
+	connectErr, ok := errors.AsType[*pgconn.ConnectError](err)
+	if !ok {
+		return err
 	}
-	return fmt.Errorf("connecting to %s: %w", place, err)
+	last := errors.Unwrap(connectErr)
+	if tries, ok := last.(interface{ Unwrap() []error }); ok {
+		all := tries.Unwrap()
+		last = all[len(all)-1]
+	}
+	if cause := errors.Unwrap(last); cause != nil {
+		return cause
+	}
+	return last
 }

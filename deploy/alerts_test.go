@@ -26,7 +26,7 @@ func readAlerts(t *testing.T) *rulefmt.RuleGroups {
 	return groups
 }
 
-func TestAlerts(t *testing.T) {
+func TestAlertRulesAreCompleteAndUseMetricsThatExist(t *testing.T) {
 	t.Parallel()
 	metrics, names := readMetrics(t), map[string]bool{}
 	for _, group := range readAlerts(t).Groups {
@@ -43,7 +43,7 @@ func TestAlerts(t *testing.T) {
 				t.Errorf("%s: the severity is %q", rule.Alert, severity)
 			}
 			if severity == "page" && (rule.For == 0 || strings.Contains(rule.Expr, "klingwatch_webhook_")) {
-				t.Errorf("%s: a page is for what lasts, and never for a receiver's failure", rule.Alert)
+				t.Errorf("%s: page only for what lasts, and never for the failure of a receiver", rule.Alert)
 			}
 			if rule.Annotations["summary"] == "" || rule.Annotations["description"] == "" {
 				t.Errorf("%s: say what is wrong (summary) and what to do (description)", rule.Alert)
@@ -52,7 +52,7 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// situations are what each alert is for: what differs from a healthy deployment.
+// situations has for each alert what differs from a healthy deployment when it fires.
 var situations = map[string]history{
 	"KlingwatchDown":          {`klingwatch_build_info{version="v1.2.3"}`: gone},
 	"KlingwatchSweepStuck":    {"klingwatch_last_sweep_timestamp_seconds": "0+60x170 10200x10"},
@@ -83,18 +83,18 @@ var situations = map[string]history{
 // An alert that never fires is worse than none, and so is one that always does.
 func TestAlertsFireWhenTheyShould(t *testing.T) {
 	t.Parallel()
-	var known []string
+	var names []string
 	for _, group := range readAlerts(t).Groups {
 		for _, rule := range group.Rules {
-			known = append(known, rule.Alert)
+			names = append(names, rule.Alert)
 			t.Run(rule.Alert, func(t *testing.T) {
 				t.Parallel()
-				situation, told := situations[rule.Alert]
-				if !told {
-					t.Fatal("say in situations what it is for")
+				situation, known := situations[rule.Alert]
+				if !known {
+					t.Fatal("add to situations when it fires")
 				}
 				if result := ask(t, healthy(t), rule.Expr); len(result) != 0 {
-					t.Errorf("it fires while all is well: %v", result)
+					t.Errorf("it fires in a healthy deployment: %v", result)
 				}
 				sick := healthy(t)
 				maps.Copy(sick, situation)
@@ -105,14 +105,13 @@ func TestAlertsFireWhenTheyShould(t *testing.T) {
 		}
 	}
 	for name := range situations {
-		if !slices.Contains(known, name) {
-			t.Errorf("%s is no alert any more", name)
+		if !slices.Contains(names, name) {
+			t.Errorf("%s is not an alert", name)
 		}
 	}
 }
 
-// Trouble of receivers pages nobody, and a pause is one page, not three.
-func TestAlertsKeepQuiet(t *testing.T) {
+func TestReceiversPageNobodyAndAPauseIsOnePage(t *testing.T) {
 	t.Parallel()
 	groups := readAlerts(t).Groups
 	pages := func(h history) (names []string) {

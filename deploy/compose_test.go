@@ -14,14 +14,14 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 )
 
-// Settings that the worker of docker-compose.yml does not take, and why.
+// Settings that docker-compose.yml does not pass to the worker, and why.
 var notInCompose = map[string]string{
 	"KLINGWATCH_DATA_DIR":         "the container uses the Postgres beside it, not an embedded one",
 	"KLINGWATCH_POSTGRES_BIN_DIR": "the same",
 	"KLING_API_KEY_FILE":          "the file would have to be mounted; the key comes from .env",
 }
 
-func TestComposeProfiles(t *testing.T) {
+func TestComposeProfilesStartTheirServices(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		profiles []string
@@ -37,7 +37,7 @@ func TestComposeProfiles(t *testing.T) {
 	}
 }
 
-func TestComposeOrder(t *testing.T) {
+func TestComposeStartsServicesInOrder(t *testing.T) {
 	t.Parallel()
 	project := loadCompose(t, "sim")
 	for _, test := range []struct {
@@ -47,7 +47,7 @@ func TestComposeOrder(t *testing.T) {
 		{"migrate", "postgres", types.ServiceConditionHealthy, true},
 		{"worker", "postgres", types.ServiceConditionHealthy, true},
 		{"worker", "migrate", types.ServiceConditionCompletedSuccessfully, true},
-		{"worker", "sim", types.ServiceConditionStarted, false}, // it is there with its profile only
+		{"worker", "sim", types.ServiceConditionStarted, false}, // it exists only with its profile
 	} {
 		got, ok := project.Services[test.service].DependsOn[test.on]
 		if !ok || got.Condition != test.condition || got.Required != test.required {
@@ -94,7 +94,7 @@ func TestComposeRunsOnItsOwn(t *testing.T) {
 	}
 }
 
-func TestComposeSettings(t *testing.T) {
+func TestComposePassesEverySetting(t *testing.T) {
 	t.Parallel()
 	known := settingNames(t)
 	project := loadCompose(t, "sim")
@@ -110,9 +110,9 @@ func TestComposeSettings(t *testing.T) {
 	}
 	worker := project.Services["worker"].Environment
 	for _, setting := range known {
-		_, taken := worker[setting]
-		if _, excused := notInCompose[setting]; taken == excused {
-			t.Errorf("%s: pass it on in the environment of the worker, or say in notInCompose why not (not both)", setting)
+		_, passed := worker[setting]
+		if _, excused := notInCompose[setting]; passed == excused {
+			t.Errorf("%s: either pass it to the worker, or say in notInCompose why not", setting)
 		}
 	}
 	for name, want := range map[string]string{
@@ -126,12 +126,12 @@ func TestComposeSettings(t *testing.T) {
 	}
 }
 
-// One service that eats the machine would take the others with it.
-func TestComposeLimits(t *testing.T) {
+// A service without limits could use up the machine and stop the others.
+func TestComposeLimitsEveryService(t *testing.T) {
 	t.Parallel()
 	for name, service := range loadCompose(t, "sim").Services {
 		if service.Deploy == nil || service.Deploy.Resources.Limits == nil || service.Deploy.Resources.Limits.MemoryBytes < 256<<20 {
-			t.Errorf("%s: give it a limit of memory that suffices", name)
+			t.Errorf("%s: set a sufficient memory limit", name)
 			continue
 		}
 		if cpus := service.Deploy.Resources.Limits.NanoCPUs; cpus > 1 {
@@ -143,8 +143,9 @@ func TestComposeLimits(t *testing.T) {
 	}
 }
 
-// docker compose up --scale worker=2: nothing of a worker may be there only once.
-func TestComposeScales(t *testing.T) {
+// docker compose up --scale worker=2: a worker must have nothing that can exist only
+// once.
+func TestComposeScalesTheWorker(t *testing.T) {
 	t.Parallel()
 	worker := loadCompose(t).Services["worker"]
 	if worker.ContainerName != "" || len(worker.Ports) != 1 {
@@ -153,11 +154,11 @@ func TestComposeScales(t *testing.T) {
 	port := worker.Ports[0]
 	var first, last int
 	if n, err := fmt.Sscanf(port.Published, "%d-%d", &first, &last); n != 2 || last-first < 1 || port.Target != 8080 {
-		t.Errorf("the port %s (%v) of this machine is for one worker: publish a range", port.Published, err)
+		t.Errorf("the port %s (%v) of this machine is enough for only one worker: publish a range", port.Published, err)
 	}
 }
 
-// A secret that is missing must stop compose, not start with an empty one.
+// Compose must refuse a missing secret, not start with an empty one.
 func TestComposeRefusesWithoutSecrets(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"POSTGRES_PASSWORD", "KLING_BASE_URL"} {
@@ -168,11 +169,11 @@ func TestComposeRefusesWithoutSecrets(t *testing.T) {
 		}
 	}
 	if strings.Contains(read(t, "../.env.example"), "\nPOSTGRES_PASSWORD=") {
-		t.Error(".env.example must not hold a password that people keep")
+		t.Error(".env.example must not contain a password, which people would keep")
 	}
 }
 
-func TestExampleEnv(t *testing.T) {
+func TestExampleEnvExplainsEveryVariable(t *testing.T) {
 	t.Parallel()
 	var variables []string
 	for _, match := range regexp.MustCompile(`\$\{([A-Z_]+)`).FindAllStringSubmatch(read(t, "../docker-compose.yml"), -1) {
@@ -210,7 +211,7 @@ func tryCompose(env map[string]string, profiles ...string) (*types.Project, erro
 		ConfigFiles: []types.ConfigFile{{Filename: "../docker-compose.yml"}},
 		Environment: env,
 	}, loader.WithProfiles(profiles), func(o *loader.Options) {
-		o.SkipResolveEnvironment = true // keeps the names that have no value
+		o.SkipResolveEnvironment = true // keeps names without a value
 	})
 }
 

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// dashboard is what of a Grafana dashboard the tests look at.
+// dashboard is the part of a Grafana dashboard that the tests read.
 type dashboard struct {
 	UID, Title    string
 	SchemaVersion int
@@ -35,23 +35,23 @@ func readDashboard(t *testing.T) dashboard {
 // concrete replaces the variables of Grafana.
 var concrete = strings.NewReplacer("$__rate_interval", "5m", "$job", "klingwatch")
 
-func TestDashboard(t *testing.T) {
+func TestTheDashboardIsCompleteAndUsesMetricsThatExist(t *testing.T) {
 	t.Parallel()
 	metrics, d := readMetrics(t), readDashboard(t)
 	if d.UID == "" || d.Title == "" || d.SchemaVersion < 36 || len(d.Templating.List) != 2 || d.Templating.List[0].Type != "datasource" {
-		t.Errorf("importing needs uid, title, schemaVersion and the data source as a variable: %+v", d.Templating)
+		t.Errorf("an import needs uid, title, schemaVersion and the data source as a variable: %+v", d.Templating)
 	}
 	ids, taken, panels := map[int]bool{}, map[[2]int]string{}, 0
 	for _, p := range d.Panels {
 		if ids[p.ID] {
-			t.Errorf("%s: the id %d is another panel's", p.Title, p.ID)
+			t.Errorf("%s: another panel has the id %d too", p.Title, p.ID)
 		}
 		ids[p.ID] = true
 		for x := range p.GridPos.W {
 			for y := range p.GridPos.H {
 				cell := [2]int{p.GridPos.X + x, p.GridPos.Y + y}
 				if other := taken[cell]; other != "" || cell[0] >= 24 {
-					t.Fatalf("%s lies over %q or beyond the right edge", p.Title, other)
+					t.Fatalf("%s overlaps %q or the right edge", p.Title, other)
 				}
 				taken[cell] = p.Title
 			}
@@ -87,8 +87,7 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
-// Every query of the dashboard shows something of a deployment in which all is well.
-func TestDashboardShowsADeployment(t *testing.T) {
+func TestEveryQueryOfTheDashboardShowsSomethingOfAHealthyDeployment(t *testing.T) {
 	t.Parallel()
 	h := healthy(t)
 	h["process_cpu_seconds_total"] = growing

@@ -1,12 +1,12 @@
 // Package deploy_test checks that the files that deploy klingwatch fit its code:
 // the settings, metrics and routes that they name exist, alerts fire when they
-// should, and no container may do more than it needs. It reads docker-compose.yml,
-// Dockerfile and .env.example of the root as well.
+// should, and no container has more rights than it needs. It also reads
+// docker-compose.yml, Dockerfile and .env.example of the root.
 //
-// It is a module of its own, because reading Compose, Kubernetes and Prometheus
-// files takes more modules than the service itself. Run it with make test, or here
-// with go test -count=1 ./...: the go command does not see changes of files outside
-// a module, so without -count=1 it may repeat an old result.
+// It is a module of its own, because reading the files of Compose, Kubernetes and
+// Prometheus takes more modules than the service itself. Run it with make test, or
+// here with go test -count=1 ./...: the go command does not see changes of files
+// outside a module, so without -count=1 it may print an old result.
 package deploy_test
 
 import (
@@ -22,7 +22,7 @@ import (
 	"time"
 )
 
-// drain is how long serve takes to stop; whatever stops it must wait longer.
+// drain is how long serve takes to stop; whatever stops it must wait for longer.
 const drain = 10 * time.Second
 
 // settingNames reads the tags of the settings from their source.
@@ -53,7 +53,7 @@ func settingNames(t *testing.T) []string {
 	return names
 }
 
-// checkSettings wants names that klingwatch reads.
+// checkSettings fails for names that klingwatch does not read.
 func checkSettings(t *testing.T, who string, names func(func(string) bool)) {
 	t.Helper()
 	known := settingNames(t)

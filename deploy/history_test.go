@@ -15,19 +15,20 @@ import (
 	"github.com/prometheus/prometheus/util/annotations"
 )
 
-// What two processes served in the last hours, by series without job and
-// instance, in Prometheus's notation: first value, growth per minute, minutes.
+// history is what two processes served in the last hours: for each series, without
+// job and instance, the values in the notation of Prometheus (first value, growth per
+// minute, minutes).
 type history map[string]string
 
 const (
 	hours   = 3 * time.Hour
-	growing = "0+60x180" // one per second; a time that goes on
+	growing = "0+60x180" // by one a second
 	still   = "0x180"
 	gone    = "_x180"
 )
 
-// healthy is a deployment in which all is well: everything that is served, and
-// nothing of it grows but what should.
+// healthy returns the history of a healthy deployment: every metric is served, and
+// only those grow that should.
 func healthy(t *testing.T) history {
 	t.Helper()
 	h := history{}
@@ -74,8 +75,8 @@ func ask(t *testing.T, h history, query string) promql.Vector {
 	return slices.Clone(vector)
 }
 
-// querier serves the samples of the processes a and b. A history with the label
-// instance is of that process only, and takes the place of the other's.
+// querier serves the samples of the processes a and b. A series with the label
+// instance is for that process only, and replaces the one for both.
 func (h history) querier(t *testing.T) storage.Querier {
 	t.Helper()
 	all := map[string]promql.Series{}
@@ -111,7 +112,7 @@ func (h history) querier(t *testing.T) storage.Querier {
 	}}
 }
 
-// floats are the samples of values, one for each minute.
+// floats returns the samples of values, one for each minute.
 func floats(values []parser.SequenceValue) (points []promql.FPoint) {
 	for minute, value := range values {
 		if !value.Omitted {
@@ -121,10 +122,10 @@ func floats(values []parser.SequenceValue) (points []promql.FPoint) {
 	return points
 }
 
-// seriesSet goes through series.
+// seriesSet iterates over series.
 type seriesSet struct {
 	series []promql.Series
-	at     int // one after the current
+	at     int // the index after the current one
 }
 
 func (s *seriesSet) Next() bool                        { s.at++; return s.at <= len(s.series) }

@@ -8,7 +8,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 )
 
-func TestComposeImages(t *testing.T) {
+func TestComposeImagesArePinned(t *testing.T) {
 	t.Parallel()
 	project := loadCompose(t, "sim")
 	for name, service := range project.Services {
@@ -28,21 +28,21 @@ func TestComposeImagesFitTheModule(t *testing.T) {
 	ours := goLine.FindStringSubmatch(read(t, "../go.mod"))
 	line, version := ours[0], ours[1]
 	if own := goLine.FindString(read(t, "go.mod")); own != line {
-		t.Errorf("deploy/go.mod has the line %q, go.mod %q: one toolchain is for both", own, line)
+		t.Errorf("deploy/go.mod has the line %q, go.mod %q: both use the same toolchain", own, line)
 	}
 	if !strings.Contains(read(t, "../Dockerfile"), "FROM golang:"+version+".") {
 		t.Errorf("go.mod asks for Go %s: build with golang:%s.x in the Dockerfile", version, version)
 	}
 }
 
-func TestComposeDockerfile(t *testing.T) {
+func TestComposeDockerfileNeedsNoPrivilege(t *testing.T) {
 	t.Parallel()
 	_, image, _ := strings.Cut(read(t, "../Dockerfile"), "\nFROM debian")
 	for what, pattern := range map[string]string{
-		"a user by number, who is not root":         `(?m)^USER [1-9]\d*:[1-9]\d*$`,
+		"a user by number, not root":                `(?m)^USER [1-9]\d*:[1-9]\d*$`,
 		"a health check by the binary, not a shell": `(?m)^HEALTHCHECK .*CMD \["klingwatch", "healthcheck"\]$`,
 		"the binary as entry point":                 `(?m)^ENTRYPOINT \["klingwatch"\]$`,
-		"serve unless told otherwise":               `(?m)^CMD \["serve"\]$`,
+		"serve as the default command":              `(?m)^CMD \["serve"\]$`,
 	} {
 		if !regexp.MustCompile(pattern).MatchString(image) {
 			t.Errorf("the Dockerfile lacks %s", what)
@@ -53,7 +53,7 @@ func TestComposeDockerfile(t *testing.T) {
 	}
 }
 
-// checkPinned wants a tag that names one release: two numbers at least.
+// checkPinned fails unless the tag names one release, with at least two numbers.
 func checkPinned(t *testing.T, who, image string) {
 	t.Helper()
 	if !regexp.MustCompile(`^[^:@]+:v?\d+\.\d+(\.\d+)?(-[\w.]+)?(@sha256:[0-9a-f]{64})?$`).MatchString(image) {

@@ -21,8 +21,8 @@ import (
 
 const kubernetes = "kubernetes/"
 
-// manifest reads a file of kubernetes/; names that Kubernetes does not
-// know are errors.
+// manifest reads a file of kubernetes/. Names that Kubernetes does not know are
+// errors.
 func manifest[T any](t *testing.T, name string) T {
 	t.Helper()
 	var object T
@@ -53,7 +53,7 @@ func TestKubernetesListsEveryManifest(t *testing.T) {
 		}
 		text := read(t, file)
 		if wanted && (strings.Contains(text, "\n---") || strings.Contains(text, "namespace:")) {
-			t.Errorf("%s: one object for each file, and its namespace comes from kustomization.yaml", name)
+			t.Errorf("%s: put one object into a file, and leave its namespace to kustomization.yaml", name)
 		}
 	}
 	for _, name := range k.Resources {
@@ -88,7 +88,7 @@ func checkPod(t *testing.T, name string, pod corev1.PodSpec) {
 		t.Errorf("%s: enableServiceLinks must be false: KLINGWATCH_PORT and the like are no settings, and stop the start", name)
 	}
 	if pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken {
-		t.Errorf("%s: it asks nothing of Kubernetes, so it needs no token", name)
+		t.Errorf("%s: it does not use the API of Kubernetes, so it needs no token", name)
 	}
 	security := pod.SecurityContext
 	if security == nil || security.RunAsNonRoot == nil || !*security.RunAsNonRoot || security.RunAsUser == nil || *security.RunAsUser == 0 ||
@@ -102,7 +102,7 @@ func checkPod(t *testing.T, name string, pod corev1.PodSpec) {
 	checkPinned(t, name, c.Image)
 	if s := c.SecurityContext; s == nil || s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem ||
 		s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation || s.Capabilities == nil || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
-		t.Errorf("%s: the container may do more than it needs: %+v", name, s)
+		t.Errorf("%s: the container has more rights than it needs: %+v", name, s)
 	}
 	for _, amount := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
 		if q, ok := c.Resources.Requests[amount]; !ok || q.IsZero() {
@@ -110,11 +110,11 @@ func checkPod(t *testing.T, name string, pod corev1.PodSpec) {
 		}
 	}
 	if limit := c.Resources.Limits.Memory(); limit.Cmp(*c.Resources.Requests.Memory()) < 0 || limit.IsZero() {
-		t.Errorf("%s: the memory's limit is %s", name, limit)
+		t.Errorf("%s: the memory limit is %s", name, limit)
 	}
 }
 
-func TestKubernetesSettings(t *testing.T) {
+func TestKubernetesSettingsExistAndSecretsStaySecret(t *testing.T) {
 	t.Parallel()
 	config, secret := manifest[corev1.ConfigMap](t, "configmap.yaml"), manifest[corev1.Secret](t, "secret.example.yaml")
 	for name, values := range map[string]map[string]string{"configmap.yaml": config.Data, "secret.example.yaml": secret.StringData} {
@@ -122,7 +122,7 @@ func TestKubernetesSettings(t *testing.T) {
 	}
 	for name := range config.Data {
 		if _, both := secret.StringData[name]; both || regexp.MustCompile(`KEY|SECRET|DATABASE`).MatchString(name) {
-			t.Errorf("configmap.yaml: %s belongs in the secret, and nowhere else", name)
+			t.Errorf("configmap.yaml: %s belongs in the secret only", name)
 		}
 	}
 	job := manifest[batchv1.Job](t, "migrate.yaml").Spec.Template.Spec.Containers[0]
@@ -130,7 +130,7 @@ func TestKubernetesSettings(t *testing.T) {
 	for who, container := range map[string]corev1.Container{"migrate.yaml": job, "worker.yaml": worker} {
 		for _, from := range container.EnvFrom {
 			if from.ConfigMapRef != nil && from.ConfigMapRef.Name != config.Name || from.SecretRef != nil && from.SecretRef.Name != secret.Name {
-				t.Errorf("%s: the environment comes from what is not here: %+v", who, from)
+				t.Errorf("%s: the environment comes from an object that does not exist: %+v", who, from)
 			}
 		}
 		if len(container.Env) > 0 {
@@ -152,20 +152,20 @@ func TestKubernetesFindsTheWorkers(t *testing.T) {
 	}
 	for name, selector := range selectors {
 		if !maps.Equal(selector, worker.Template.Labels) || maps.Equal(selector, job.Template.Labels) {
-			t.Errorf("%s selects %v: not the workers, or not them alone", name, selector)
+			t.Errorf("%s selects %v, not the workers alone", name, selector)
 		}
 	}
 	if worker.Replicas == nil || *worker.Replicas < 2 || budget.MinAvailable.IntValue() >= int(*worker.Replicas) || budget.MinAvailable.IntValue() < 1 {
-		t.Errorf("%v replicas, of which %v must stay: one must stay, and one be free to go", worker.Replicas, budget.MinAvailable)
+		t.Errorf("%v replicas, of which %v must stay: at least one must stay, and at least one be free to stop", worker.Replicas, budget.MinAvailable)
 	}
 	if grace := worker.Template.Spec.TerminationGracePeriodSeconds; grace == nil || time.Duration(*grace)*time.Second <= drain {
-		t.Errorf("the workers get %v s to stop, they need %s", grace, drain)
+		t.Errorf("the workers have %v s to stop, but need %s", grace, drain)
 	}
 	container := worker.Template.Spec.Containers[0]
 	port := container.Ports[0]
 	_, listens, err := net.SplitHostPort(manifest[corev1.ConfigMap](t, "configmap.yaml").Data["KLINGWATCH_LISTEN_ADDR"])
 	if err != nil || listens != strconv.Itoa(int(port.ContainerPort)) || service.Annotations["prometheus.io/port"] != listens {
-		t.Errorf("it listens on %q (%v), the pod's port is %d, Prometheus asks %s", listens, err, port.ContainerPort, service.Annotations["prometheus.io/port"])
+		t.Errorf("the process listens on %q (%v), the port of the pod is %d, and Prometheus scrapes %s", listens, err, port.ContainerPort, service.Annotations["prometheus.io/port"])
 	}
 	served := servedPaths(t)
 	for path, target := range map[string]string{
@@ -174,10 +174,10 @@ func TestKubernetesFindsTheWorkers(t *testing.T) {
 		service.Annotations["prometheus.io/path"]: service.Spec.Ports[0].TargetPort.String(),
 	} {
 		if !slices.Contains(served, path) || target != port.Name {
-			t.Errorf("nothing serves %s at port %s; there are %v at %s", path, target, served, port.Name)
+			t.Errorf("nothing serves %s on port %s; there are %v on %s", path, target, served, port.Name)
 		}
 	}
 	if container.LivenessProbe.HTTPGet.Path != "/livez" || container.ReadinessProbe.HTTPGet.Path != "/readyz" {
-		t.Error("readiness depends on the database, which no restart mends: alive is /livez")
+		t.Error("liveness must be /livez: readiness depends on the database, which a restart does not repair")
 	}
 }

@@ -12,16 +12,16 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
-// metric is a row of docs/metrics.md, which the tests of metrics hold to what is
-// served.
+// metric is a row of docs/metrics.md, which a test of the package metrics compares
+// with what is served.
 type metric struct {
 	name, kind string
-	label      string   // "" without
-	values     []string // of the label, closed; none: any value
+	label      string   // "" for none
+	values     []string // all values of the label; none: any
 	shared     bool     // the same in every process
 }
 
-// readMetrics reads the page, and adds what every Go process serves.
+// readMetrics reads the page, and adds some metrics of every Go process.
 func readMetrics(t *testing.T) map[string]metric {
 	t.Helper()
 	metrics := map[string]metric{}
@@ -49,10 +49,10 @@ func readMetrics(t *testing.T) map[string]metric {
 	return metrics
 }
 
-// targetLabels are given by Prometheus.
+// targetLabels are the labels that Prometheus adds.
 var targetLabels = []string{"job", "instance"}
 
-// find returns the metric of a series; part is what a histogram's series is.
+// find returns the metric of a series; part is the suffix of a histogram's series.
 func find(metrics map[string]metric, series string) (m metric, part string, found bool) {
 	if m, found = metrics[series]; found {
 		return m, "", m.kind != "histogram"
@@ -65,8 +65,8 @@ func find(metrics map[string]metric, series string) (m metric, part string, foun
 	return metric{}, "", false
 }
 
-// queryProblems lists what a query asks for that is not served, or asks in a way
-// that gives nonsense.
+// queryProblems returns what in a query is not served, or is used in a way that makes
+// no sense.
 func queryProblems(metrics map[string]metric, query string) (problems []string) {
 	expr, err := parser.NewParser(parser.Options{}).ParseExpr(query)
 	if err != nil {
@@ -94,10 +94,10 @@ func queryProblems(metrics map[string]metric, query string) (problems []string) 
 			}
 		}
 		if rated := argumentOf(path, "rate", "increase"); rated != (m.kind != "gauge") {
-			complain("%s is a %s: rate and increase are for what counts, and needed there", selector.Name, m.kind)
+			complain("%s is a %s: counters and histograms need rate or increase, gauges must not have them", selector.Name, m.kind)
 		}
 		if m.shared && nearest(path) != parser.MAX {
-			complain("%s is the same in every process: take max of it", selector.Name)
+			complain("%s is the same in every process: use max", selector.Name)
 		}
 		return nil
 	})
@@ -114,7 +114,7 @@ func queryProblems(metrics map[string]metric, query string) (problems []string) 
 	return problems
 }
 
-// matcherProblem wants labels and values that there are.
+// matcherProblem returns what is wrong with a label or its value, "" for nothing.
 func matcherProblem(m metric, matcher *labels.Matcher) string {
 	switch {
 	case matcher.Name == model.MetricNameLabel || slices.Contains(targetLabels, matcher.Name):
@@ -138,7 +138,7 @@ func argumentOf(path []parser.Node, functions ...string) bool {
 	})
 }
 
-// nearest is the innermost aggregation around a selector.
+// nearest returns the innermost aggregation around a selector.
 func nearest(path []parser.Node) parser.ItemType {
 	for _, node := range slices.Backward(path) {
 		if aggregate, ok := node.(*parser.AggregateExpr); ok {
@@ -148,8 +148,8 @@ func nearest(path []parser.Node) parser.ItemType {
 	return 0
 }
 
-// The check is worth nothing if it lets a wrong query pass.
-func TestQueryProblemsBite(t *testing.T) {
+// The check is useless if it lets a wrong query pass.
+func TestWrongQueriesAreFound(t *testing.T) {
 	t.Parallel()
 	metrics := readMetrics(t)
 	for query, want := range map[string]string{
@@ -162,9 +162,9 @@ func TestQueryProblemsBite(t *testing.T) {
 		`rate(klingwatch_polls_total{result="x"}[5m])`:                       "it has no label result",
 		`rate(klingwatch_polls_total{outcome=~"finished|done"}[5m])`:         `outcome is never "done"`,
 		`sum by (status) (rate(klingwatch_polls_total[5m]))`:                 "nothing has the label status",
-		`klingwatch_polls_total > 5`:                                         "rate and increase are for what counts",
-		`increase(klingwatch_polling_paused[5m])`:                            "rate and increase are for what counts",
-		`sum(klingwatch_open_tasks)`:                                         "take max of it",
+		`klingwatch_polls_total > 5`:                                         "counters and histograms need rate or increase",
+		`increase(klingwatch_polling_paused[5m])`:                            "counters and histograms need rate or increase",
+		`sum(klingwatch_open_tasks)`:                                         "use max",
 		`sum(`:                                                               "unclosed left parenthesis",
 	} {
 		got := strings.Join(queryProblems(metrics, query), "; ")

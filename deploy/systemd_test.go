@@ -11,7 +11,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/dotenv"
 )
 
-// What systemd does not know it ignores, so a misspelt name would do harm.
+// systemd ignores names that it does not know, so that a misspelt one has no effect.
 var systemdKeys = map[string]string{
 	"Unit": "Description Wants After StartLimitIntervalSec",
 	"Service": `Type DynamicUser EnvironmentFile ExecStartPre ExecStart TimeoutStartSec TimeoutStopSec Restart RestartSec LimitNOFILE
@@ -22,7 +22,7 @@ var systemdKeys = map[string]string{
 	"Install": "WantedBy",
 }
 
-func TestSystemdUnit(t *testing.T) {
+func TestTheSystemdUnitRunsTheServiceWithoutPrivileges(t *testing.T) {
 	t.Parallel()
 	unit := systemdUnit(t, "systemd/klingwatch.service")
 	for key, want := range map[string]string{

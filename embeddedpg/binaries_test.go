@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func TestChoiceAmongInstalledVersions(t *testing.T) {
+func TestTheNewestInstalledVersionIsChosenForANewCluster(t *testing.T) {
 	t.Parallel()
 	root := newDataDir(t)
 	for _, version := range []string{"9.6.24", "13.4", "14.18", "15.18 (Debian 15.18-0+deb12u1)", "17beta1"} {
@@ -54,7 +54,7 @@ func installFake(t *testing.T, root, version string) {
 	}
 }
 
-func TestExplicitDirectoryWithoutBinaries(t *testing.T) {
+func TestADirectoryWithoutBinariesIsRefused(t *testing.T) {
 	t.Parallel()
 	empty := t.TempDir()
 	_, err := Start(t.Context(), Config{DataDir: newDataDir(t), BinDir: empty})

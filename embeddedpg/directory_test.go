@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-func TestStrangersPidInAStalePidFile(t *testing.T) {
+func TestAStrangersProcessInAStalePidFileIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	dir := newDataDir(t)
 	server := start(t, Config{DataDir: dir})
@@ -45,7 +45,7 @@ func TestStrangersPidInAStalePidFile(t *testing.T) {
 	}
 }
 
-func TestUnreadablePidFile(t *testing.T) {
+func TestAnUnreadablePidFileDoesNotStopAStart(t *testing.T) {
 	t.Parallel()
 	dir := newDataDir(t)
 	server := start(t, Config{DataDir: dir})
@@ -192,12 +192,12 @@ func TestErrorsOfSeveralStepsAreOneLine(t *testing.T) {
 	if !errors.Is(err, full) || !errors.Is(err, broken) || err.Error() != "the disk is full; the file is broken" {
 		t.Errorf("joined: %q", err)
 	}
-	if join(nil, nil) != nil || join(nil, full) != full {
-		t.Error("one error or none is changed")
+	if alone := join(nil, full); join(nil, nil) != nil || alone.Error() != full.Error() {
+		t.Errorf("one error or none is changed: %q", alone)
 	}
 }
 
-func TestLastLine(t *testing.T) {
+func TestTheLastLineOfALogIsTheOneWithTheFailure(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ log, want string }{
 		{"", ""},

@@ -42,9 +42,9 @@ func TestNoBinariesIsOneClearError(t *testing.T) {
 	oneLineOnly(t, err)
 }
 
-// TestFetchOnce is the life of a cache: a fetch that breaks off, one for two
+// TestBinariesAreFetchedOnce is the life of a cache: a fetch that breaks off, one for two
 // servers at once, none when the repository is gone.
-func TestFetchOnce(t *testing.T) {
+func TestBinariesAreFetchedOnce(t *testing.T) {
 	t.Parallel()
 	cache := newDataDir(t)
 	repository := newRepository(t)
@@ -131,7 +131,7 @@ func TestAUserWithoutACacheKeepsBinariesBesideTheData(t *testing.T) {
 	}
 }
 
-func TestFetchOfADamagedArchive(t *testing.T) {
+func TestADamagedArchiveIsRefused(t *testing.T) {
 	t.Parallel()
 	repository := newRepository(t)
 	repository.sum = strings.Repeat("0", 64)

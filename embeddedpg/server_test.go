@@ -72,7 +72,7 @@ func TestDataAndPortSurviveClose(t *testing.T) {
 	}
 }
 
-func TestStartAsOrdinaryUser(t *testing.T) {
+func TestAnOrdinaryUserRunsTheServer(t *testing.T) {
 	t.Parallel()
 	dir := newDataDir(t)
 	uid := ordinaryUser(t, filepath.Dir(dir))

@@ -7,8 +7,8 @@ import (
 	"github.com/klingwatch/klingwatch/keyring"
 )
 
-// A key is replaced: the new one stands in front, and what the old one encrypted
-// is stored again.
+// To replace a key, put the new one in front, and store again what the old one
+// encrypted.
 func Example() {
 	const oldKey, newKey = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
 	before, err := keyring.Parse(oldKey)

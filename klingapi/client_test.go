@@ -224,7 +224,7 @@ func TestOfficialAuthenticationIsAFreshJWT(t *testing.T) {
 	}
 }
 
-// 1003 and 1004 tell that clocks differ: the next token goes by the relay's.
+// 1003 and 1004 mean that clocks differ: the next token uses the clock of the relay.
 func TestATokenLearnsTheRelaysClock(t *testing.T) {
 	t.Parallel()
 	credential, err := klingapi.NewAccessKey("ak", "sk")

@@ -23,8 +23,8 @@ const (
 	Refused       ErrorKind = "refused"       // the key, account or address is not accepted: 401, 1000-1002, 1100-1103, 1304
 	TokenTime     ErrorKind = "token_time"    // the token is not valid yet or has expired, because clocks differ or renewal is due: 1003, 1004
 	NotFound      ErrorKind = "not_found"     // the relay does not know the task: 1201 with its message, 1203, task_not_exist
-	Rejected      ErrorKind = "rejected"      // the relay does not understand or allow the request: 1200-1202, 1300, 1301, other 4xx
-	Misconfigured ErrorKind = "misconfigured" // what answers is not a relay: HTML 404, redirect; check KLING_BASE_URL and KLING_PATH_PREFIX
+	Rejected      ErrorKind = "rejected"      // the relay does not understand or allow the request: 1200, 1201, 1300, 1301, other 4xx
+	Misconfigured ErrorKind = "misconfigured" // what answers is not a relay: HTML 404, redirect, 1202; check KLING_BASE_URL and KLING_PATH_PREFIX
 )
 
 // Error is an outcome of GetTask that does not describe the task.
@@ -35,7 +35,7 @@ type Error struct {
 	Message    string        // for people, one line, without secrets
 	RequestID  string        // the relay's id of the exchange; "" where it gave none
 	RetryAfter time.Duration // from 0 to MaxRetryAfter; 0 where the relay asked for no wait
-	Err        error         // cause of Unreachable, else nil
+	Err        error         // the cause; nil without one
 }
 
 // Error returns kind, HTTP status, code and message as one line.
@@ -54,7 +54,7 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap returns the cause.
+// Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
 // codes is the vendor's error table (document-api, error-codes) and the string

@@ -14,7 +14,7 @@ import (
 	"github.com/klingwatch/klingwatch/klingapi"
 )
 
-// errorRow is a row of the error table, or another answer that tells nothing
+// errorRow is a row of the error table, or another answer that says nothing
 // about the task.
 type errorRow struct {
 	Name   string             `json:"name"`

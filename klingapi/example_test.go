@@ -11,8 +11,8 @@ import (
 	"github.com/klingwatch/klingwatch/klingapi"
 )
 
-// A relay is asked about two tasks: one has succeeded, of the other it wants to be
-// asked later.
+// Of two tasks, one has succeeded; for the other the relay answers that the client
+// asks too often.
 func ExampleClient_GetTask() {
 	relay := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/kling/v1/videos/text2video/867283741759111202" {

@@ -1,9 +1,14 @@
-// Package metrics holds every metric of the service; docs/metrics.md lists them.
-// Label sets are closed: each label value is a constant of the code, never text
-// from outside, and all of them are served from the start, so that rate() sees
-// the first increment.
+// Package metrics has all metrics of the service; docs/metrics.md lists them.
 //
-//	polling.go   questions to the relay
+//	m := metrics.New()
+//	m.WatchPool(pool)
+//	m.Polls.WithLabelValues("finished").Inc()
+//	mux.Handle("GET /metrics", m.Handler())
+//
+// The values of labels are constants of the code, never text from outside, and all
+// of them are served from the start, so that rate() sees the first increment.
+//
+//	polling.go   requests to the relay
 //	webhooks.go  requests to receivers
 //	sweep.go     what the sweep does, and what it reads from the database
 //	pool.go      connections to the database
@@ -19,18 +24,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Metrics are the counters and gauges of one process.
+// Metrics has the metrics of one process. It is safe for concurrent use.
 type Metrics struct {
 	Polling
 	Webhooks
 	Sweep
-	Build *prometheus.GaugeVec // by version; the label is the caller's to set
+	Build *prometheus.GaugeVec // by version, which the caller sets
 
 	registry *prometheus.Registry
 	pool     *poolCollector
 }
 
-// New returns the metrics of one process, with those of the Go runtime.
+// New returns the metrics of one process, including those of the Go runtime.
 func New() *Metrics {
 	registry, pool := prometheus.NewRegistry(), newPoolCollector()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), pool)
@@ -47,12 +52,12 @@ func New() *Metrics {
 	}
 }
 
-// Handler serves the metrics in the formats of Prometheus.
+// Handler serves the metrics to Prometheus.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
-// The upper bounds of histograms, in seconds: of one exchange, and of a wait.
+// The upper bounds of histograms, in seconds: for an exchange and for a wait.
 var (
 	exchangeBuckets = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20}
 	waitBuckets     = append(slices.Clone(exchangeBuckets), 60, 300, 900)
@@ -70,7 +75,7 @@ func histogram(auto promauto.Factory, name, help string, buckets []float64) prom
 	return auto.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
 }
 
-// counters returns a counter for each value of a label.
+// counters makes a counter for each value of a label.
 func counters(auto promauto.Factory, name, help, label string, values []string) *prometheus.CounterVec {
 	vec := auto.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
 	for _, value := range values {
@@ -79,7 +84,7 @@ func counters(auto promauto.Factory, name, help, label string, values []string) 
 	return vec
 }
 
-// gauges returns a gauge for each value of a label.
+// gauges makes a gauge for each value of a label.
 func gauges(auto promauto.Factory, name, help, label string, values []string) *prometheus.GaugeVec {
 	vec := auto.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{label})
 	for _, value := range values {

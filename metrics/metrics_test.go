@@ -117,7 +117,7 @@ func TestMetricsFollowTheRulesOfPrometheus(t *testing.T) {
 	}
 }
 
-func TestAPoolIsToldOfOnceItIsKnown(t *testing.T) {
+func TestThePoolIsServedOnceItIsKnown(t *testing.T) {
 	t.Parallel()
 	scrape := func(m *Metrics) string {
 		recorder := httptest.NewRecorder()
@@ -128,7 +128,7 @@ func TestAPoolIsToldOfOnceItIsKnown(t *testing.T) {
 		return recorder.Body.String()
 	}
 	if text := scrape(New()); strings.Contains(text, "klingwatch_db_") {
-		t.Error("a pool is told of that nobody gave")
+		t.Error("metrics of a pool are served without a pool")
 	}
 	text := scrape(watching(t))
 	for _, want := range []string{

@@ -5,18 +5,19 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// PollOutcomes are what a poll can come to.
+// PollOutcomes are the outcomes of a poll.
 var PollOutcomes = []string{"finished", "changed", "unchanged", "not_found", "refused", "throttled", "unreachable", "unreadable"}
 
-// ChangeStatuses are the statuses that a change can lead to.
+// ChangeStatuses are the statuses that a task can change to.
 var ChangeStatuses = []string{"submitted", "processing", "succeeded", "failed", "expired", "not_found", "canceled"}
 
-// Polling tells of the questions of this process to the relay.
+// Polling has the metrics of this process's requests to the relay. Times are in
+// seconds.
 type Polling struct {
 	Polls           *prometheus.CounterVec // by outcome: PollOutcomes
-	PollSeconds     prometheus.Histogram   // one upstream exchange
-	PollLateness    prometheus.Histogram   // from the due time to the question
-	RateWaitSeconds prometheus.Histogram   // for the rate limit, before one question
+	PollSeconds     prometheus.Histogram   // duration of one request to the relay
+	PollLateness    prometheus.Histogram   // from the due time to the request
+	RateWaitSeconds prometheus.Histogram   // wait of one poll for the rate limit
 	UnknownWords    prometheus.Counter     // replies with a status word that is not in the table
 	PollingPaused   prometheus.Gauge       // 1 while the credential is refused
 	StatusChanges   *prometheus.CounterVec // by status: ChangeStatuses

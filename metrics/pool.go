@@ -7,11 +7,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// WatchPool makes the metrics tell of the process's database connections.
+// WatchPool adds the metrics of the process's database connections.
 func (m *Metrics) WatchPool(pool *pgxpool.Pool) { m.pool.pool.Store(pool) }
 
-// poolCollector asks the pool when it is scraped; before the pool is known it
-// has nothing to tell.
+// poolCollector reads the pool when Prometheus scrapes; without a pool it has no
+// metrics.
 type poolCollector struct {
 	pool                             atomic.Pointer[pgxpool.Pool]
 	connections, limit, count, waits *prometheus.Desc
@@ -29,14 +29,14 @@ func newPoolCollector() *poolCollector {
 	}
 }
 
-// Describe is for prometheus.Collector.
+// Describe implements prometheus.Collector.
 func (c *poolCollector) Describe(descs chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{c.connections, c.limit, c.count, c.waits} {
 		descs <- desc
 	}
 }
 
-// Collect is for prometheus.Collector.
+// Collect implements prometheus.Collector.
 func (c *poolCollector) Collect(metrics chan<- prometheus.Metric) {
 	pool := c.pool.Load()
 	if pool == nil {

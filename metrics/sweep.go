@@ -14,26 +14,26 @@ var (
 	Tables         = []string{"tasks", "outputs", "events", "deliveries", "delivery_attempts", "river_job"}
 )
 
-// Shared ends the help of a gauge that is read from the database: dashboards
-// and alerts take its maximum over the processes, never the sum.
-const Shared = " Of the deployment: the same in every process."
+// shared ends the help of a gauge that is read from the database: dashboards and
+// alerts use its maximum over the processes, never the sum.
+const shared = " Of the deployment: the same in every process."
 
-// Sweep tells of the regular work of this process, and what it found in the
-// database.
+// Sweep has the metrics of this process's sweep: what it did, and from OpenTasks on
+// what it read from the database.
 type Sweep struct {
-	LastSweep    prometheus.Gauge       // unix time of the last one that went well
-	MissingJobs  prometheus.Counter     // jobs that the sweep had to give
-	ReturnedJobs prometheus.Counter     // jobs taken over from instances that are gone
+	LastSweep    prometheus.Gauge       // unix time of the last successful one
+	MissingJobs  prometheus.Counter     // River jobs that were missing and were made again
+	ReturnedJobs prometheus.Counter     // jobs taken over from processes that are gone
 	Pruned       *prometheus.CounterVec // old rows deleted, by what: PrunedRows
 
 	OpenTasks       *prometheus.GaugeVec // by status: OpenStatuses
-	OverdueTasks    prometheus.Gauge
-	OverdueSeconds  prometheus.Gauge     // of the task that is overdue the longest; 0: none is
-	Deliveries      *prometheus.GaugeVec // still to arrive, by state: DeliveryStates
+	OverdueTasks    prometheus.Gauge     // that should have been polled more than a minute ago
+	OverdueSeconds  prometheus.Gauge     // age of the most overdue task; 0: none is overdue
+	Deliveries      *prometheus.GaugeVec // not delivered yet, by state: DeliveryStates
 	Endpoints       *prometheus.GaugeVec // by state: EndpointStates
-	Redeliveries    prometheus.Gauge     // bulk redeliveries under way
-	OutputsExpiring prometheus.Gauge
-	OutputsExpired  prometheus.Gauge
+	Redeliveries    prometheus.Gauge     // bulk redeliveries in progress
+	OutputsExpiring prometheus.Gauge     // URLs that expire within 3 days
+	OutputsExpired  prometheus.Gauge     // URLs that expired within the last day
 	TableBytes      *prometheus.GaugeVec // by table: Tables
 	DeadRows        *prometheus.GaugeVec // by table: Tables
 }
@@ -49,24 +49,24 @@ func newSweep(auto promauto.Factory) Sweep {
 		Pruned: counters(auto, "klingwatch_pruned_total",
 			"Deliveries, events about endpoints and tasks deleted because their retention was over.", "what", PrunedRows),
 		OpenTasks: gauges(auto, "klingwatch_open_tasks",
-			"Tasks that are not terminal, by status."+Shared, "status", OpenStatuses),
+			"Tasks that are not terminal, by status."+shared, "status", OpenStatuses),
 		OverdueTasks: gauge(auto, "klingwatch_overdue_tasks",
-			"Tasks that should have been polled more than a minute ago: never polled since their insertion, or still open after their deadline."+Shared),
+			"Tasks that should have been polled more than a minute ago: never polled since their insertion, or still open after their deadline."+shared),
 		OverdueSeconds: gauge(auto, "klingwatch_overdue_oldest_seconds",
-			"Age of the most overdue task, counted from its insertion or its deadline; 0 when none is overdue."+Shared),
+			"Age of the most overdue task, counted from its insertion or its deadline; 0 when none is overdue."+shared),
 		Deliveries: gauges(auto, "klingwatch_webhook_deliveries",
-			"Webhooks that have not arrived yet: pending ones have a next attempt, parked ones wait until their endpoint is enabled."+Shared, "state", DeliveryStates),
+			"Webhooks that have not arrived yet: pending ones have a next attempt, parked ones wait until their endpoint is enabled."+shared, "state", DeliveryStates),
 		Endpoints: gauges(auto, "klingwatch_webhook_endpoints",
-			"Webhook endpoints by state. A failing one has not answered with 2xx since a failure; that is its own fault, not klingwatch's."+Shared, "state", EndpointStates),
+			"Webhook endpoints by state. A failing one has not answered with 2xx since a failure; that is its own fault, not klingwatch's."+shared, "state", EndpointStates),
 		Redeliveries: gauge(auto, "klingwatch_webhook_redeliveries",
-			"Bulk redeliveries in progress."+Shared),
+			"Bulk redeliveries in progress."+shared),
 		OutputsExpiring: gauge(auto, "klingwatch_outputs_expiring",
-			"Output URLs that expire within 3 days."+Shared),
+			"Output URLs that expire within 3 days."+shared),
 		OutputsExpired: gauge(auto, "klingwatch_outputs_expired",
-			"Output URLs that expired within the last day; older ones are not counted."+Shared),
+			"Output URLs that expired within the last day; older ones are not counted."+shared),
 		TableBytes: gauges(auto, "klingwatch_table_bytes",
-			"Size of a table, including its indexes."+Shared, "table", Tables),
+			"Size of a table, including its indexes."+shared, "table", Tables),
 		DeadRows: gauges(auto, "klingwatch_table_dead_rows",
-			"Rows that wait for vacuum, as estimated by Postgres. They pile up while any transaction in the server stays open for a long time."+Shared, "table", Tables),
+			"Rows that wait for vacuum, as estimated by Postgres. They pile up while any transaction in the server stays open for a long time."+shared, "table", Tables),
 	}
 }

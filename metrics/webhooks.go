@@ -5,22 +5,22 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// AttemptResults are what a webhook request can come to.
+// AttemptResults are the results of a webhook request.
 var AttemptResults = []string{
 	"delivered", "blocked_address", "dns_error", "connection_refused", "tls_error", "timeout", "network_error",
 	"redirect_refused", "http_status", "invalid_url", "signing_error",
 }
 
-// Webhooks tells of the requests of this process to receivers. A receiver's
-// failure is not klingwatch's.
+// Webhooks has the metrics of this process's requests to receivers, most of whose
+// failures are the fault of the receiver. Times are in seconds.
 type Webhooks struct {
 	Attempts          *prometheus.CounterVec // by result: AttemptResults
-	AttemptSeconds    prometheus.Histogram   // one webhook request
+	AttemptSeconds    prometheus.Histogram   // duration of one webhook request
 	DeliveryLag       prometheus.Histogram   // from an event to its first request
-	Exhausted         prometheus.Counter     // deliveries given up
-	BreakersOpen      prometheus.Gauge       // webhook receivers that are held back
-	WebhooksSending   prometheus.Gauge       // webhook requests on their way
-	EndpointsDisabled prometheus.Counter     // by receivers, or because they failed for days
+	Exhausted         prometheus.Counter     // deliveries given up after the last attempt
+	BreakersOpen      prometheus.Gauge       // receivers that keep failing and are held back
+	WebhooksSending   prometheus.Gauge       // webhook requests in progress
+	EndpointsDisabled prometheus.Counter     // because they asked for it, or failed for days
 }
 
 func newWebhooks(auto promauto.Factory) Webhooks {

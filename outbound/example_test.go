@@ -35,8 +35,8 @@ func ExampleRetryAfter() {
 	// Output: 1h0m0s
 }
 
-// A reason that a server gave, for a log: its escape sequence and its control of
-// direction are harmless, its URL has lost the signature.
+// The message of a server, for a log: its escape sequence and its change of direction
+// are harmless, and its URL has lost the signature.
 func ExampleLine() {
 	reason := "\x1b[31mno\u202e access:\n  https://cdn.example/a.mp4?signature=secret"
 	fmt.Println(outbound.Truncate(outbound.Line(outbound.Redact(reason)), 100))

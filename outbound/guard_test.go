@@ -24,8 +24,8 @@ func judge(allowed []netip.Prefix, address string) error {
 	return outbound.Guard(allowed)(network, net.JoinHostPort(address, "443"), nil)
 }
 
-// Why each is refused stands in the registries of IANA for special addresses,
-// in those of multicast, or in the documentation of a cloud.
+// The reasons are in the registries of IANA for special addresses and multicast, or
+// in the documentation of a cloud.
 var refused = []string{
 	// this host
 	"127.0.0.1", "127.255.255.254", "::1", "0.0.0.0", "0.1.2.3", "::",

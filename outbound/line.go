@@ -36,12 +36,12 @@ func printable(r rune) rune {
 	return r
 }
 
-// Truncate shortens a text to its first most characters, followed by "..." when
-// there were more.
-func Truncate(text string, most int) string {
+// Truncate shortens a text to limit characters, followed by "..." when there were
+// more.
+func Truncate(text string, limit int) string {
 	count := 0
 	for i := range text {
-		if count == most {
+		if count == limit {
 			return text[:i] + "..."
 		}
 		count++

@@ -75,7 +75,7 @@ func checkLine(t interface{ Errorf(string, ...any) }, text string) {
 	for _, most := range []int{0, 1, 5, 100} {
 		short := outbound.Truncate(line, most)
 		if strings.HasSuffix(line, "...") {
-			continue // the dots of a text cannot be told from those of a cut
+			continue // dots in the text look like those of Truncate
 		}
 		if n := utf8.RuneCountInString(strings.TrimSuffix(short, "...")); n > most || outbound.Truncate(short, most) != short || !utf8.ValidString(short) {
 			t.Errorf("%q was cut to %d: %q", line, most, short)

@@ -69,7 +69,6 @@ func TestAnAdvisoryNothingIsNothing(t *testing.T) {
 	}
 }
 
-// On a clock of its own: nobody waits.
 func TestACheckThatHangsChangesNothingForTheOthers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -84,9 +83,9 @@ func TestACheckThatHangsChangesNothingForTheOthers(t *testing.T) {
 			}
 		}
 		patiently := func(ctx context.Context) error { <-ctx.Done(); return web.Advisory(errors.New("still waiting")) }
-		deafly := func(context.Context) error { <-released; return nil }
+		hung := func(context.Context) error { <-released; return nil }
 		begun := time.Now()
-		recorder := get(t, []web.Check{{"deaf", deafly}, {"first", slowly}, {"advisory", patiently}, {"second", slowly}}, "/readyz")
+		recorder := get(t, []web.Check{{"hung", hung}, {"first", slowly}, {"advisory", patiently}, {"second", slowly}}, "/readyz")
 		if took := time.Since(begun); took > 3500*time.Millisecond {
 			t.Errorf("/readyz took %s", took)
 		}
@@ -94,7 +93,7 @@ func TestACheckThatHangsChangesNothingForTheOthers(t *testing.T) {
 		if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil || got.Ready {
 			t.Errorf("%s (%v)", recorder.Body, err)
 		}
-		want := map[string]string{"deaf": "no answer within 3s", "first": "ok", "advisory": "still waiting", "second": "ok"}
+		want := map[string]string{"hung": "no answer within 3s", "first": "ok", "advisory": "still waiting", "second": "ok"}
 		if !maps.Equal(got.Checks, want) {
 			t.Errorf("%q, want %q", got.Checks, want)
 		}

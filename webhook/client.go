@@ -94,7 +94,7 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Message is one webhook to send.
 type Message struct {
-	URL     string
+	URL     string   // of the receiver, see CheckURL
 	ID      string   // webhook-id
 	Body    []byte   // JSON, sent and signed unchanged
 	Secrets []string // whsec_ and whsk_ keys, newest first

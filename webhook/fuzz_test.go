@@ -12,7 +12,7 @@ import (
 )
 
 // Whatever a receiver answers: the result can be stored and shown, the status
-// alone decides about delivery, and nobody is made to wait for longer than a day.
+// alone decides whether it is delivered, and no wait is longer than a day.
 func FuzzAnswers(f *testing.F) {
 	f.Add(200, "", "", "", []byte("ok"))
 	f.Add(302, "", "http://169.254.169.254/latest?token=1", "", []byte{})

@@ -9,8 +9,8 @@ import (
 	"github.com/klingwatch/klingwatch/webhook"
 )
 
-// The guard is in the way of every dial, whatever the spelling; only spellings
-// of this machine are dialed here.
+// The guard checks every dial, whatever the spelling of the address; the test dials
+// only spellings of this machine.
 func TestPrivateAddressesAreRefusedAtDialTime(t *testing.T) {
 	t.Parallel()
 	var reached atomic.Bool

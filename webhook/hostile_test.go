@@ -54,7 +54,7 @@ func refusesEarly(conn net.Conn) {
 	_, _ = io.WriteString(conn, "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 }
 
-// A 2xx is a delivery, whatever becomes of the body; without a status there is none.
+// A 2xx is a delivery, whatever happens to the body; without a status there is none.
 func TestHostileAnswers(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -123,7 +123,7 @@ func TestASlowReceiverEndsAtTheDeadline(t *testing.T) {
 	}
 }
 
-// The sender is not held by a body: neither for bodyTimeout nor past the deadline.
+// A body does not hold up the sender: neither beyond bodyTimeout nor the deadline.
 func TestADrippingBodyIsCutAndStillDelivered(t *testing.T) {
 	t.Parallel()
 	const long = time.Minute

@@ -60,8 +60,8 @@ func header(code int, name string, values ...string) http.HandlerFunc {
 	}
 }
 
-// bare is a receiver that does with a connection what it likes; the connection
-// is closed when answer returns.
+// bare is a receiver whose answer has the bare connection, which is closed when answer
+// returns.
 func bare(t *testing.T, answer func(net.Conn)) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

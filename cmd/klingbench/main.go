@@ -1,7 +1,7 @@
 // Command klingbench measures klingwatch on this machine. It starts everything
-// that it needs itself: a Postgres of its own, a stub of the relay, receivers of
-// webhooks and the workers, each a process of its own, so that their CPU and
-// memory are told apart. It stops by itself and leaves nothing behind.
+// that it needs: a Postgres of its own, a stub of the relay, receivers of webhooks
+// and the workers, each in a process of its own, so that the CPU and memory of each
+// can be measured. It stops by itself and leaves nothing behind.
 //
 //	go run ./cmd/klingbench poll            # throughput, WAL, CPU, memory
 //	go run ./cmd/klingbench late            # how exactly polls keep their time
@@ -16,9 +16,12 @@
 // Absolute figures say little about another machine: what is compared with a
 // target is a ratio within one run where that is possible. poll therefore always
 // measures three contenders one after the other: the HTTP client alone without a
-// database (the limit), a naive River job per task that asks and snoozes, and
+// database (the limit), a naive River job per task that polls and snoozes, and
 // klingwatch's worker. webhook compares the worker with its webhook client alone,
-// and healthy receivers alone with the same beside others in trouble.
+// and healthy receivers alone with the same ones beside others in trouble.
+//
+//	main -> polls, webhooks, reports -> bench -> contender -> standin -> process
+//	     -> schedules                         -> figures
 package main
 
 import (
@@ -32,7 +35,12 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
-	"golang.org/x/term"
+
+	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
+	"github.com/klingwatch/klingwatch/cmd/klingbench/polls"
+	"github.com/klingwatch/klingwatch/cmd/klingbench/reports"
+	"github.com/klingwatch/klingwatch/cmd/klingbench/schedules"
+	"github.com/klingwatch/klingwatch/cmd/klingbench/webhooks"
 )
 
 func main() {
@@ -48,24 +56,15 @@ const (
 
 // commands is the command line.
 type commands struct {
-	Poll     pollCommand     `cmd:"" help:"Throughput against the HTTP limit and naive River, WAL and CPU per poll, memory per task."`
-	Late     lateCommand     `cmd:"" help:"How late polls arrive at the relay, below saturation."`
-	Insert   insertCommand   `cmd:"" help:"From the insert to the first poll, bulk and single inserts, from the last reply to the webhook."`
-	Crash    crashCommand    `cmd:"" help:"How soon the tasks of a killed process are asked again."`
-	Webhook  webhookCommand  `cmd:"" help:"From the commit to the receiver, against the webhook client alone, beside receivers in trouble."`
-	Report   reportCommand   `cmd:"" help:"How soon the report views answer on a million tasks."`
-	Soak     soakCommand     `cmd:"" help:"Whether the database stays small while tasks come, end, are told, read and deleted."`
-	Schedule scheduleCommand `cmd:"" help:"How soon an end is seen with the learned schedule and with the fixed interval, at the same number of polls."`
-	Child    childCommand    `cmd:"" hidden:"" help:"A process of a measurement."`
-}
-
-// console is where a command writes.
-type console struct{ out, err io.Writer }
-
-// terminal tells whether w is a person's terminal.
-func terminal(w any) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	Poll     polls.PollCommand         `cmd:"" help:"Throughput against the HTTP limit and naive River, WAL and CPU per poll, memory per task."`
+	Late     polls.LateCommand         `cmd:"" help:"How late polls arrive at the relay, below saturation."`
+	Insert   polls.InsertCommand       `cmd:"" help:"From the insert to the first poll, bulk and single inserts, from the last reply to the webhook."`
+	Crash    polls.CrashCommand        `cmd:"" help:"How soon the tasks of a killed process are polled again."`
+	Webhook  webhooks.WebhookCommand   `cmd:"" help:"From the commit to the receiver, against the webhook client alone, beside receivers in trouble."`
+	Report   reports.ReportCommand     `cmd:"" help:"How fast the report views answer on a million tasks."`
+	Soak     reports.SoakCommand       `cmd:"" help:"Whether the database stays small while tasks come, end, are reported by webhook, read and deleted."`
+	Schedule schedules.ScheduleCommand `cmd:"" help:"How soon an end is seen with the learned schedule and with the fixed interval, at the same number of polls."`
+	Child    childCommand              `cmd:"" hidden:"" help:"A process of a measurement."`
 }
 
 func run(args []string, out, errOut io.Writer) int {
@@ -81,7 +80,7 @@ func run(args []string, out, errOut io.Writer) int {
 		kong.Writers(out, errOut),
 		kong.Exit(func(code int) { exit = code }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(&console{out, errOut}),
+		kong.Bind(&figures.Console{Out: out, Err: errOut}),
 	)
 	if err != nil {
 		return fail(errOut, err)

@@ -5,8 +5,8 @@ import (
 	"encoding/binary"
 )
 
-// chance returns the random number of a thing: the same for the same seed, name, purpose and number. There is no
-// generator with a state, so the order in which tasks are asked changes nothing.
+// chance returns a random number that depends only on seed, name, purpose and number. Without the state of a generator,
+// the order of requests changes nothing.
 func (r *Relay) chance(name, purpose string, number uint64) uint64 {
 	const offset, prime = 14695981039346656037, 1099511628211 // FNV-1a
 	h := uint64(offset) ^ mix(r.config.Seed)
@@ -20,7 +20,7 @@ func (r *Relay) chance(name, purpose string, number uint64) uint64 {
 	return mix(h + number)
 }
 
-// mix is the finalizer of SplitMix64; FNV alone leaves ids that differ at the end close together.
+// mix is the finalizer of SplitMix64: FNV alone gives similar numbers to ids that differ only at the end.
 func mix(h uint64) uint64 {
 	h += 0x9e3779b97f4a7c15
 	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
@@ -31,8 +31,8 @@ func mix(h uint64) uint64 {
 // share maps a random number to [0, 1).
 func share(h uint64) float64 { return float64(h>>11) / (1 << 53) }
 
-// opaqueID writes a random number as an id of 22 characters in the manner of Kling: "Cj" in front, so that it never
-// reads as words.
+// opaqueID returns a random number as an id of 22 characters like those of Kling. It begins with "Cj", which is no word
+// of the vocabulary.
 func opaqueID(h uint64) string {
 	var raw [15]byte
 	binary.BigEndian.PutUint64(raw[:], h)
@@ -40,5 +40,5 @@ func opaqueID(h uint64) string {
 	return "Cj" + base64.RawURLEncoding.EncodeToString(raw[:])
 }
 
-// numericID writes a random number as an 18-digit id, which is above 2^53.
+// numericID returns a random number as an id of 18 digits, which is above 2^53.
 func numericID(h uint64) uint64 { return 100_000_000_000_000_000 + h%900_000_000_000_000_000 }

@@ -1,21 +1,22 @@
-// Package klingsim is the relay in front of Kling, as an http.Handler: what klingwatch polls when no real relay is at hand.
+// Package klingsim simulates the relay in front of Kling as an http.Handler, for tests and for trying klingwatch out.
 //
 // It answers GET {prefix}/{action}/{action2}/{task_id} for every documented action and action2, and serves the files
-// behind the output URLs, so that a caller can go the whole way:
+// behind the output URLs:
 //
 //	relay := klingsim.New(klingsim.Config{Seed: 7, FaultRate: 0.05})
 //	server := httptest.NewServer(relay)
 //	// GET {server.URL}/kling/v1/videos/text2video/fail-newapi-0042
 //
-// Tasks need no creation: a task begins when it is first asked about (or by a POST, as at the real relay).
+// A task need not be created: it begins with the first request about it (or with a POST, as at the real relay).
 //
 //	           0.15 of its life          its life
 //	submitted ----------------> processing ------> succeed | failed | canceled
 //
-// The task id decides how it goes: the words at its start, separated by "-", up to the first segment that is no word
-// of the Vocabulary. "fail-newapi-0042" fails, in the envelope of new-api. An id without such words succeeds. The
-// vocabulary is closed, has groups, and the last word of a group wins.
+// The words at the start of the task id, separated by "-", choose what happens to the task, up to the first segment that
+// is not in the Vocabulary: "fail-newapi-0042" fails, in the envelope of new-api. A task without such words succeeds.
+// Words are in groups, and the last word of a group counts.
 //
-// Everything follows from the seed, the task id and the number of the query, never from goroutine order: two relays with
-// one seed answer the same sequence of queries alike. Random small faults delay a task's outcome, they never change it.
+// Everything follows from the seed, the task id and the number of the query, never from the order of goroutines: two
+// relays with the same seed answer the same sequence of queries in the same way. Small random faults delay the outcome of
+// a task, but never change it.
 package klingsim

@@ -11,7 +11,7 @@ import (
 	"github.com/klingwatch/klingwatch/klingapi/klingsim"
 )
 
-// The simulator is served, and asked about tasks whose ids say how they go.
+// The ids of the tasks choose what happens to them.
 func Example() {
 	relay := klingsim.New(klingsim.Config{Seed: 7, APIKey: "sk-example"})
 	server := httptest.NewServer(relay)
@@ -39,7 +39,7 @@ func Example() {
 	// 4 requests
 }
 
-// A word of the id asks for a fault: the first three answers are refusals.
+// A word in the id chooses a fault: the first three answers are refusals.
 func Example_fault() {
 	relay := klingsim.New(klingsim.Config{Seed: 7, PublicURL: "http://cdn.example"})
 	req := httptest.NewRequest(http.MethodGet, "/kling/v1/videos/text2video/quick-throttle-0042", nil)

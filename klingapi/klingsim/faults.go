@@ -10,20 +10,20 @@ import (
 )
 
 const (
-	movedPath     = "/moved/" // where redirects lead
+	movedPath     = "/moved/" // the target of redirects
 	hugeBody      = 64 << 20  // bytes of `huge`
 	hangTime      = 30 * time.Second
 	smallSlowness = time.Second // the slow answer among the random faults
 )
 
-// breaker answers a query wrongly.
-type breaker func(*query)
+// fault answers a query wrongly.
+type fault func(*query)
 
-// fault returns what goes wrong with this query, or nil: first by the words of the id, then by chance.
-func (q *query) fault() breaker {
+// fault returns what goes wrong with this query, or nil: by the words of the id, else by chance.
+func (q *query) fault() fault {
 	word := q.words[groupFault]
 	if word != "" && (q.seen.answered <= faultyQueries || q.words[groupRepeat] == "always") {
-		return breakers[word]
+		return faultByWord[word]
 	}
 	if rate := q.relay.config.FaultRate; rate > 0 && share(q.chance("fault")) < rate {
 		return smallFaults[q.chance("which fault")%uint64(len(smallFaults))]
@@ -31,8 +31,8 @@ func (q *query) fault() breaker {
 	return nil
 }
 
-// smallFaults happen at random, and pass. None of them can be taken for a verdict.
-var smallFaults = []breaker{
+// smallFaults happen at random and do not last. None of them can be taken for a verdict.
+var smallFaults = []fault{
 	refusal(codeInternal),
 	func(q *query) { q.refuse(codeRateTooHigh, "1") },
 	(*query).cut,
@@ -44,9 +44,9 @@ var smallFaults = []breaker{
 	},
 }
 
-// breakers are the fault words of the vocabulary.
-var breakers = func() map[string]breaker {
-	byWord := map[string]breaker{
+// faultByWord has the fault words of the vocabulary.
+var faultByWord = func() map[string]fault {
+	byWord := map[string]fault{
 		"throttle": func(q *query) { q.refuse(codeRateTooHigh, "1") },
 		"throttledate": func(q *query) {
 			q.refuse(codeRateTooHigh, time.UnixMilli(q.now).Add(2*time.Second).UTC().Format(http.TimeFormat))
@@ -58,10 +58,10 @@ var breakers = func() map[string]breaker {
 		"error500":     refusal(codeInternal),
 		"denied":       refusal(1103),
 		"arrears":      refusal(1101),
-		"badgateway":   page(http.StatusBadGateway, badGatewayHTML).asBreaker(),
-		"garbage":      page(http.StatusOK, cloudflareHTML).asBreaker(),
-		"htmlnotfound": notFoundPage.asBreaker(),
-		"blank":        reply{status: http.StatusOK, headers: [][2]string{{"Content-Type", jsonType}}}.asBreaker(),
+		"badgateway":   page(http.StatusBadGateway, badGatewayHTML).asFault(),
+		"garbage":      page(http.StatusOK, cloudflareHTML).asFault(),
+		"htmlnotfound": notFoundPage.asFault(),
+		"blank":        reply{status: http.StatusOK, headers: [][2]string{{"Content-Type", jsonType}}}.asFault(),
 		"truncated":    (*query).truncate,
 		"trailing": func(q *query) {
 			p := q.reply()
@@ -98,15 +98,15 @@ var breakers = func() map[string]breaker {
 	return byWord
 }()
 
-func refusal(code int) breaker {
+func refusal(code int) fault {
 	return func(q *query) { q.refuse(code, "") }
 }
 
-func (p reply) asBreaker() breaker {
+func (p reply) asFault() fault {
 	return func(q *query) { p.write(q.w) }
 }
 
-// refuse answers with a row of the error table. retryAfter is a header, empty: none.
+// refuse answers with a row of the error table. retryAfter is the value of a header, empty: none.
 func (q *query) refuse(code int, retryAfter string) {
 	e := errorByCode(code)
 	p := q.errorReply(e.status, e.code, e.message)
@@ -120,9 +120,9 @@ func (q *query) errorReply(status, code int, message string) reply {
 	return jsonReply(status, envelope{Code: code, Message: &message, RequestID: q.requestID()})
 }
 
-// unknown is the answer to an id that the relay does not know, in the form that the words ask for.
+// unknown is the answer for an id that the relay does not know, in the form that the words choose.
 func (q *query) unknown() reply {
-	if q.words[groupSight] == "unknown1203" {
+	if q.words[groupVisibility] == "unknown1203" {
 		return q.errorReply(http.StatusNotFound, codeNoResource, errorByCode(codeNoResource).message)
 	}
 	if q.newAPI() {
@@ -133,14 +133,14 @@ func (q *query) unknown() reply {
 	return q.errorReply(http.StatusBadRequest, codeNotFound, notFoundMessage+q.askedID())
 }
 
-// askedID is the id as it stands in the path.
+// askedID is the id in the path.
 func (q *query) askedID() string {
 	_, id := route(strings.TrimPrefix(q.req.URL.EscapedPath(), q.relay.config.PathPrefix+"/"))
 	return id
 }
 
-// gatewayError is the error of new-api's own, in the shape of OpenAI's.
-func gatewayError(status int, code, message string) breaker {
+// gatewayError is an error of new-api itself, in the shape of OpenAI's.
+func gatewayError(status int, code, message string) fault {
 	return func(q *query) {
 		id := q.requestID()
 		jsonReply(status, item{"error": item{
@@ -152,10 +152,10 @@ func gatewayError(status int, code, message string) breaker {
 	}
 }
 
-// outage answers for a relay that is down as a whole.
+// outage answers for a relay that is down.
 func (q *query) outage(status int) {
 	switch code := codeByStatus(status); {
-	case status < 200 || status > 599: // Unreachable, or no status of an answer
+	case status < 200 || status > 599: // Unreachable, or not an HTTP status
 		q.hangUp("")
 	case code != 0:
 		q.errorReply(status, code, errorByCode(code).message).write(q.w)
@@ -164,14 +164,14 @@ func (q *query) outage(status int) {
 	}
 }
 
-// truncate sends half of the answer as if it were whole.
+// truncate sends half of the answer as if it were complete.
 func (q *query) truncate() {
 	p := q.reply()
 	p.body = p.body[:len(p.body)/2]
 	p.write(q.w)
 }
 
-// cut closes the connection: at odd queries before the answer, at even ones in its middle.
+// cut closes the connection: for odd queries before the answer, for even ones in the middle of it.
 func (q *query) cut() {
 	if q.seen.answered%2 == 1 {
 		q.hangUp("")
@@ -181,8 +181,8 @@ func (q *query) cut() {
 	q.hangUp(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", jsonType, len(body), body[:len(body)/2]))
 }
 
-// hangUp closes the connection after some last bytes. Where connections cannot be had (HTTP/2, recorders), the answer is
-// a bad gateway.
+// hangUp closes the connection after some last bytes. Where it cannot take over the connection (HTTP/2, recorders), it
+// answers 502.
 func (q *query) hangUp(last string) {
 	conn, _, err := http.NewResponseController(q.w).Hijack()
 	if err != nil {
@@ -193,7 +193,7 @@ func (q *query) hangUp(last string) {
 	_ = conn.Close()
 }
 
-// flood sends JSON that does not end before hugeBody bytes, unless the caller goes away.
+// flood sends JSON of hugeBody bytes, until the caller goes away.
 func (q *query) flood() {
 	q.w.Header().Set("Content-Type", jsonType)
 	_, _ = q.w.Write([]byte(`{"code":0,"message":"`))
@@ -205,7 +205,7 @@ func (q *query) flood() {
 	}
 }
 
-// redirect leads to a path outside the API on the same host, where http.Client would bring the key.
+// redirect leads to a path outside the API on the same host, to which http.Client would send the key.
 func (q *query) redirect() {
 	p := page(http.StatusFound, statusHTML(http.StatusFound))
 	p.with("Location", movedPath+strings.TrimPrefix(q.req.URL.EscapedPath(), "/")).write(q.w)

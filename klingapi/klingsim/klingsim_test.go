@@ -19,7 +19,7 @@ const (
 	ages     = 10 * 2 * lifetime // by then every task has ended, even a slow one
 )
 
-// clock is a time of day that moves only when told.
+// clock is a clock that only Advance moves.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -37,7 +37,7 @@ func (c *clock) Advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// bench is a relay on a workbench: asked directly, without a network, by a clock that we move.
+// bench is a relay that a test calls directly, without a network, on a clock of its own.
 type bench struct {
 	*klingsim.Relay
 	clock *clock
@@ -52,7 +52,7 @@ func newBench(change ...func(*klingsim.Config)) *bench {
 	return &bench{klingsim.New(config), c}
 }
 
-// reply is what came back for one request.
+// reply is the answer to one request.
 type reply struct {
 	status int
 	header http.Header
@@ -113,7 +113,7 @@ func (p reply) has(t *testing.T, path string, want any) {
 	}
 }
 
-// code wants an official error.
+// code fails unless the answer is this official error.
 func (p reply) code(t *testing.T, status int, code string) {
 	t.Helper()
 	if p.status != status {
@@ -125,7 +125,7 @@ func (p reply) code(t *testing.T, status int, code string) {
 	}
 }
 
-// succeeds wants the official record of a success, with an output.
+// succeeds fails unless the answer is the official record of a success with an output.
 func (p reply) succeeds(t *testing.T) {
 	t.Helper()
 	if p.status != http.StatusOK {

@@ -2,7 +2,7 @@ package klingsim
 
 import (
 	"bytes"
-	_ "embed" // for the files that code cannot easily make
+	_ "embed" // for the files that code cannot easily generate
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// linkLife is how long Kling keeps outputs. The simulator serves them for ever.
+// linkLife is how long Kling keeps outputs. The simulator serves them forever.
 const linkLife = 30 * 24 * time.Hour
 
 // The lengths of the files that are served, as Kling writes them.
@@ -29,7 +29,7 @@ const (
 	wavSeconds   = "1.0"
 )
 
-// addResult gives a succeeded view its outputs, or withholds their URLs as the words ask.
+// addResult adds the outputs to a succeeded view, without URLs if the words choose that.
 func (q *query) addResult(v *view) {
 	if q.words[groupOutcome] == "nourl" {
 		if n := q.relay.store.succeed(q.task); n <= bareSuccesses || q.words[groupRepeat] == "always" {
@@ -51,7 +51,7 @@ func (q *query) addResult(v *view) {
 	v.result = jsonReply(0, result).body
 }
 
-// bareResult is the nth of the ways to succeed without a URL: empty result, null, empty list, empty URL.
+// bareResult returns a result without a URL, by n in turn: empty, null, with an empty list, with an empty URL.
 func (q *query) bareResult(n int) json.RawMessage {
 	name := q.kind.lists[0].name
 	ways := []string{`{}`, `null`, `{"` + name + `":[]}`, `{"` + name + `":[{"id":"","url":""}]}`}
@@ -94,7 +94,7 @@ func (q *query) index(position int) any {
 	return position
 }
 
-// fileURL is the address of an output, signed for show. The file handler ignores the query, but logs must not show it.
+// fileURL returns the URL of an output, with a signature that the file handler ignores, but that logs must not contain.
 func (q *query) fileURL(name string, ended int64) string {
 	base := q.relay.config.PublicURL
 	if base == "" {
@@ -111,7 +111,7 @@ func (q *query) fileURL(name string, ended int64) string {
 		base, filesPath, url.PathEscape(q.seen.id), name, hex.EncodeToString(signature[:]), expires)
 }
 
-// firstURL is the address by which relays that give only one name an output.
+// firstURL returns the URL of an output that has several, for relays that send only one.
 func firstURL(output item) string {
 	for _, name := range []string{"url", "url_1", "url_mp3"} {
 		if link, ok := output[name].(string); ok {
@@ -132,13 +132,13 @@ var mp4File []byte
 //go:embed files/output.mp3
 var mp3File []byte
 
-// filesPath is where outputs lie, outside the API and without a key, as at a CDN.
+// filesPath is where outputs are served, outside the API and without a key, as by a CDN.
 const filesPath = "/files/"
 
-// filesTime is the Last-Modified of all files; a fixed one, since nothing changes them.
+// filesTime is the Last-Modified of all files, which never change.
 var filesTime = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// serveFile serves an output of any task: its name ends in the type, and decides the picture or the pitch.
+// serveFile serves an output of any task. The extension of the name is the type; the name decides picture and pitch.
 func (r *Relay) serveFile(w http.ResponseWriter, req *http.Request, name string) {
 	var body []byte
 	var mediaType string
@@ -165,7 +165,7 @@ func nameHash(name string) uint64 {
 	return mix(h.Sum64())
 }
 
-// pngFile draws 256 x 256 points of diagonal stripes, whose colours and width the name decides.
+// pngFile draws diagonal stripes on 256 x 256 pixels; the name decides their colours and width.
 func pngFile(name string) []byte {
 	const size = 256
 	h := nameHash(name)
@@ -181,11 +181,11 @@ func pngFile(name string) []byte {
 		}
 	}
 	var body bytes.Buffer
-	_ = png.Encode(&body, picture) // a buffer takes everything
+	_ = png.Encode(&body, picture) // writing to a buffer cannot fail
 	return body.Bytes()
 }
 
-// wavFile sounds a tone of one second: PCM, mono, 16 bits, 8000 samples a second. The name decides the pitch.
+// wavFile is a tone of one second: PCM, mono, 16 bits, 8000 samples a second. The name decides the pitch.
 func wavFile(name string) []byte {
 	const rate, width = 8000, 2 // samples per second, bytes per sample
 	const size = rate * width

@@ -45,7 +45,7 @@ var results = func() map[string]map[string]string {
 	return lists
 }()
 
-func TestResults(t *testing.T) {
+func TestEveryPathHasItsDocumentedResult(t *testing.T) {
 	t.Parallel()
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(results)), slices.Sorted(slices.Values(klingsim.Paths()))); diff != "" {
 		t.Errorf("documented paths: %s", diff)
@@ -78,7 +78,7 @@ func TestResults(t *testing.T) {
 	}
 }
 
-// outputs collects every address in a reply.
+// outputs collects every URL in a reply.
 func outputs(value any, urls []string) []string {
 	switch v := value.(type) {
 	case map[string]any:
@@ -96,8 +96,8 @@ func outputs(value any, urls []string) []string {
 	return urls
 }
 
-// Every address that any task tells leads to a file of its type, without a key.
-func TestFilesOpen(t *testing.T) {
+// It needs no key.
+func TestEveryOutputURLServesAFileOfItsType(t *testing.T) {
 	t.Parallel()
 	b := newBench(func(c *klingsim.Config) { c.PublicURL = "" })
 	server := httptest.NewServer(b)
@@ -125,7 +125,7 @@ func TestFilesOpen(t *testing.T) {
 			checkFile(t, file.Header().Get("Content-Type"), file.Body.Bytes())
 		}
 		if len(outputs(body, nil)) == 0 {
-			t.Errorf("%s: no addresses", path)
+			t.Errorf("%s: no URLs", path)
 		}
 	}
 	for _, mediaType := range []string{"image/png", "video/mp4", "audio/mpeg", "audio/wav"} {
@@ -142,7 +142,7 @@ func checkFile(t *testing.T, mediaType string, body []byte) {
 		if _, err := png.Decode(bytes.NewReader(body)); err != nil {
 			t.Error(err)
 		}
-	case "video/mp4": // boxes: 4 bytes of length, 4 of type; the index stands before the pictures
+	case "video/mp4": // boxes: 4 bytes of length, 4 of type; the index is in front of the pictures
 		var boxes []string
 		for rest := body; len(rest) >= 8; {
 			size := int(binary.BigEndian.Uint32(rest))
@@ -169,7 +169,7 @@ func checkFile(t *testing.T, mediaType string, body []byte) {
 	}
 }
 
-func TestFileParts(t *testing.T) {
+func TestAPartOfAFileCanBeFetched(t *testing.T) {
 	t.Parallel()
 	b := newBench()
 	req := httptest.NewRequest(http.MethodGet, "/files/job-1-videos-0.mp4?x-kcdn-signature=0", nil)
@@ -182,6 +182,6 @@ func TestFileParts(t *testing.T) {
 
 	picture := func(name string) string { return b.do(http.MethodGet, "/files/"+name, "", "").body }
 	if picture("a-0.png") != picture("a-0.png") || picture("a-0.png") == picture("b-0.png") {
-		t.Error("a picture does not follow its task")
+		t.Error("a picture does not depend on its task alone")
 	}
 }

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// kind is one documented action/action2 and the result that its tasks have.
+// kind is one documented action/action2 and the result of its tasks.
 type kind struct {
 	action, action2 string
 	lists           []list
-	parent          bool   // task_info names the parent video
+	parent          bool   // task_info contains the parent video
 	units           string // final_unit_deduction, a decimal; empty: absent, as in the seed document
 }
 
@@ -65,7 +65,7 @@ var kindByPath = func() map[string]*kind {
 
 func (k *kind) path() string { return k.action + "/" + k.action2 }
 
-// Paths lists the documented "{action}/{action2}", like "videos/text2video"; action2 may hold a slash.
+// Paths returns the documented "{action}/{action2}", like "videos/text2video"; action2 may contain a slash.
 func Paths() []string {
 	paths := make([]string, len(kinds))
 	for i, k := range kinds {
@@ -74,8 +74,8 @@ func Paths() []string {
 	return paths
 }
 
-// route reads what follows the prefix in an escaped URL path. The kind is nil if it is not documented, the id is empty
-// if the path ends before it.
+// route splits what follows the prefix in an escaped URL path into kind and task id. The kind is nil if it is not
+// documented; the id is empty if the path ends before it.
 func route(path string) (*kind, string) {
 	if k := kindByPath[path]; k != nil {
 		return k, ""

@@ -12,34 +12,34 @@ import (
 )
 
 const (
-	submittedShare = 0.15 // of its life a task waits before it is processed
+	submittedShare = 0.15 // of its life a task is submitted, before it is processing
 	slowFactor     = 10   // `slow`
 	slowReply      = 2 * time.Second
-	maxCreation    = 1 << 20 // bytes of the body of a POST, as other relays cap it
+	maxCreation    = 1 << 20 // bytes of the body of a POST, as at other relays
 )
 
-// query is one request to the API on its way through the relay.
+// query is one request to the API.
 type query struct {
 	relay  *Relay
 	w      http.ResponseWriter
 	req    *http.Request
 	kind   *kind
 	number uint64 // of the request at this relay
-	task   *task  // shared, guarded by the store; nil if the path names none
+	task   *task  // shared, guarded by the store; nil if the path has none
 
-	seen  task // copy, as of this query
+	seen  task // a copy of task for this query
 	words behaviour
 	now   int64 // unix ms
 }
 
 // answer answers a GET of a task.
 func (q *query) answer() {
-	if q.task == nil { // an id too long to be one
+	if q.task == nil { // the id is too long
 		q.unknown().write(q.w)
 		return
 	}
 	q.now = q.relay.config.Now().UnixMilli()
-	q.seen = q.relay.store.reach(q.task, q.now)
+	q.seen = q.relay.store.answer(q.task, q.now)
 	q.words = behaviourOf(q.seen.id)
 	if !q.wait(q.latency()) {
 		return
@@ -51,8 +51,8 @@ func (q *query) answer() {
 	q.reply().write(q.w)
 }
 
-// create answers a POST: it makes a task and says submitted. The new id takes over the words of the external_task_id,
-// so that a creation can ask for a behaviour too.
+// create answers a POST: it makes a task that is submitted. The new id begins with the words of the external_task_id, so
+// that a POST can choose a behaviour as well.
 func (q *query) create() {
 	var order struct {
 		ExternalTaskID string `json:"external_task_id"`
@@ -73,13 +73,13 @@ func (q *query) create() {
 // latency is how long this answer takes.
 func (q *query) latency() time.Duration {
 	wait := time.Duration(float64(q.relay.config.Latency) * share(q.chance("latency")))
-	if q.words[groupPace] == "slowreply" {
+	if q.words[groupLatency] == "slowreply" {
 		wait += slowReply
 	}
 	return wait
 }
 
-// wait lets time pass and returns false if the caller has gone meanwhile.
+// wait waits, and returns false if the caller has gone meanwhile.
 func (q *query) wait(d time.Duration) bool {
 	if d <= 0 {
 		return true
@@ -94,17 +94,17 @@ func (q *query) wait(d time.Duration) bool {
 	}
 }
 
-// chance is the random number of this query of this task for a purpose.
+// chance returns the random number of this query for a purpose.
 func (q *query) chance(purpose string) uint64 {
 	return q.relay.chance(q.seen.id, purpose, uint64(q.seen.asked))
 }
 
-// taskChance is the random number of the task for a purpose, the same at every query.
+// taskChance returns the random number of the task for a purpose, the same for each query.
 func (q *query) taskChance(purpose string) uint64 {
 	return q.relay.chance(q.seen.id, purpose, 0)
 }
 
-// passed counts the queries that got past the faults of the words, this one included, from 1.
+// passed returns the number of this query, from 1, without those that the fault words answered.
 func (q *query) passed() int {
 	n := int(q.seen.answered)
 	if q.words[groupFault] != "" && q.words[groupRepeat] == "" {
@@ -113,9 +113,9 @@ func (q *query) passed() int {
 	return n
 }
 
-// known reports whether the relay admits to know the task at this query.
+// known reports whether the relay knows the task in this query.
 func (q *query) known() bool {
-	switch q.words[groupSight] {
+	switch q.words[groupVisibility] {
 	case "unknown", "unknown1203":
 		return false
 	case "late":
@@ -126,7 +126,7 @@ func (q *query) known() bool {
 	return true
 }
 
-// reply is the answer when nothing goes wrong on the way.
+// reply returns the answer without faults.
 func (q *query) reply() reply {
 	if !q.known() {
 		return q.unknown()
@@ -134,7 +134,7 @@ func (q *query) reply() reply {
 	return q.record(q.view())
 }
 
-// view looks up how far the task has come.
+// view returns the state of the task.
 func (q *query) view() *view {
 	life := q.life()
 	start := int64(float64(life) * submittedShare)
@@ -158,11 +158,11 @@ func (q *query) view() *view {
 
 // life is how long the task takes, in ms.
 func (q *query) life() int64 {
-	if q.words[groupLife] == "quick" {
+	if q.words[groupLifetime] == "quick" {
 		return 0
 	}
 	factor := math.Exp2(2*share(q.taskChance("life")) - 1) // 0.5-2, median 1
-	if q.words[groupLife] == "slow" {
+	if q.words[groupLifetime] == "slow" {
 		factor *= slowFactor
 	}
 	return int64(factor * float64(q.relay.config.Lifetime.Milliseconds()))
@@ -178,7 +178,7 @@ func (q *query) ending() phase {
 	return succeeded
 }
 
-// requestID is the relay's name of this request. It follows the task where there is one, not the order of arrival.
+// requestID returns the relay's id of this request. It depends on the task if there is one, not on the order of requests.
 func (q *query) requestID() string {
 	if q.seen.id != "" {
 		return opaqueID(q.chance("request"))
@@ -186,10 +186,10 @@ func (q *query) requestID() string {
 	return opaqueID(q.relay.chance("", "request", q.number))
 }
 
-// newAPI reports whether the answer takes a form of new-api.
+// newAPI reports whether the answer has a form of new-api.
 func (q *query) newAPI() bool {
 	return strings.HasPrefix(q.words[groupForm], "newapi") || q.words[groupForm] == "disagree"
 }
 
-// jobID is the id that the provider behind new-api gave the task.
+// jobID returns the id that the provider behind new-api gave the task.
 func (q *query) jobID() string { return strconv.FormatUint(numericID(q.taskChance("job")), 10) }

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// Config sets up a Relay. The zero value is a friendly relay that accepts any key.
+// Config sets up a Relay. The zero value is a relay without faults that accepts any key.
 type Config struct {
-	Seed       uint64           // chooses lifetimes and random faults; zero: one is drawn, see Relay.Seed
+	Seed       uint64           // chooses lifetimes and random faults; zero: a random one, see Relay.Seed
 	APIKey     string           // the bearer key that is accepted; empty: any non-empty key
 	PathPrefix string           // in front of /{action}; empty: "/kling/v1"; "/": none
 	PublicURL  string           // scheme and host of output URLs, like "http://localhost:9090"; empty: taken from each request
-	Lifetime   time.Duration    // median time from the first sight of a task to its end; each task has a factor of 0.5-2; zero: 5s
-	FaultRate  float64          // share of queries, 0-1, answered by a small random fault; zero: none
+	Lifetime   time.Duration    // median time from the first request about a task to its end; each task has a factor of 0.5-2; zero: 5s
+	FaultRate  float64          // share of queries, 0-1, that a small random fault answers; zero: none
 	Latency    time.Duration    // upper bound of the random wait before an answer; zero: none
 	Now        func() time.Time // the clock that tasks age by; nil: time.Now
 }
@@ -25,10 +25,10 @@ const (
 	defaultLifetime = 5 * time.Second
 )
 
-// Unreachable is the outage in which connections are closed without an answer, for SetOutage.
+// Unreachable makes SetOutage close connections without an answer.
 const Unreachable = -1
 
-// Relay is one simulated relay. It is an http.Handler, and all its methods are safe for concurrent use.
+// Relay is one simulated relay, an http.Handler. It is safe for concurrent use.
 type Relay struct {
 	config Config
 	store  store
@@ -38,8 +38,8 @@ type Relay struct {
 	throttle atomic.Pointer[throttle] // nil: off
 
 	requests atomic.Int64
-	strayed  atomic.Int64 // requests that followed a redirect
-	leaked   atomic.Int64 // those among them that brought a key
+	followed atomic.Int64 // requests that followed a redirect
+	withKey  atomic.Int64 // those of them that contained a key
 	created  atomic.Uint64
 }
 
@@ -48,7 +48,7 @@ type throttle struct{ retryAfter string }
 // New returns a relay without tasks.
 func New(config Config) *Relay {
 	if config.Seed == 0 {
-		config.Seed = uint64(rand.Uint32()) + 1 // short enough to be typed again
+		config.Seed = uint64(rand.Uint32()) + 1 // short enough to type
 	}
 	if config.PathPrefix == "" {
 		config.PathPrefix = defaultPrefix
@@ -69,15 +69,15 @@ func New(config Config) *Relay {
 // Seed returns the seed in use, so that a run can be repeated.
 func (r *Relay) Seed() uint64 { return r.config.Seed }
 
-// SetKey changes the accepted bearer key, as when the operator rotates it. Empty: any non-empty key.
+// SetKey changes the accepted bearer key, as if it were rotated. Empty: any non-empty key.
 func (r *Relay) SetKey(key string) { r.key.Store(&key) }
 
-// SetOutage makes every request to the API answer this HTTP status, or closes every connection if it is Unreachable or
-// no status at all. Zero ends the outage. Tasks do not notice: they age, but their words count only the queries that reached them.
+// SetOutage answers every request to the API with this HTTP status, or closes the connection if it is Unreachable or not
+// an HTTP status. Zero ends the outage. Tasks age meanwhile, but their words count only the queries before and after.
 func (r *Relay) SetOutage(status int) { r.outage.Store(int64(status)) }
 
-// SetThrottle makes every request to the API answer 429 with code 1302. retryAfter is the Retry-After header as sent:
-// seconds, an HTTP date, or nonsense; empty: no such header.
+// SetThrottle answers every request to the API with 429 and code 1302 while it is on. retryAfter is the value of the
+// header Retry-After: seconds, an HTTP date, or nonsense; empty: no such header.
 func (r *Relay) SetThrottle(on bool, retryAfter string) {
 	if !on {
 		r.throttle.Store(nil)
@@ -86,21 +86,21 @@ func (r *Relay) SetThrottle(on bool, retryAfter string) {
 	r.throttle.Store(&throttle{retryAfter})
 }
 
-// Requests counts the requests to the API so far: refused ones are included, files are not.
+// Requests returns the number of requests to the API so far, refused ones included; files do not count.
 func (r *Relay) Requests() int { return int(r.requests.Load()) }
 
-// Queries counts the GETs of one task id so far, on all paths together, those refused or lost in an outage included.
+// Queries returns the number of GETs of one task id so far on all paths, including those refused or lost in an outage.
 func (r *Relay) Queries(taskID string) int { return r.store.asked(taskID) }
 
-// Strayed counts the requests that followed a redirect, and those among them that brought an Authorization header along.
-// A client that guards its key leaves both at zero.
-func (r *Relay) Strayed() (followed, withKey int) {
-	return int(r.strayed.Load()), int(r.leaked.Load())
+// FollowedRedirects returns the number of requests that followed a redirect, and how many of them contained an
+// Authorization header. A client that protects its key causes none.
+func (r *Relay) FollowedRedirects() (followed, withKey int) {
+	return int(r.followed.Load()), int(r.withKey.Load())
 }
 
 // ServeHTTP answers a request to the API, or for a file behind an output URL.
 func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	// Routed by hand: http.ServeMux would redirect ids that look like unclean paths.
+	// Not http.ServeMux, which would redirect ids that look like unclean paths.
 	path := req.URL.EscapedPath()
 	if rest, ok := strings.CutPrefix(path, filesPath); ok {
 		r.serveFile(w, req, rest)
@@ -117,13 +117,13 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	notFoundPage.write(w)
 }
 
-// serveAPI does what concerns the relay as a whole, then hands the request to its task.
+// serveAPI answers for the relay as a whole, or else for the task.
 func (r *Relay) serveAPI(w http.ResponseWriter, req *http.Request, path string) {
 	number := r.requests.Add(1)
 	kind, id := route(path)
 	q := &query{relay: r, w: w, req: req, kind: kind, number: uint64(number)}
-	asks := kind != nil && id != "" && req.Method == http.MethodGet
-	if asks {
+	isQuery := kind != nil && id != "" && req.Method == http.MethodGet
+	if isQuery {
 		q.task = r.store.ask(kind, id)
 	}
 
@@ -141,7 +141,7 @@ func (r *Relay) serveAPI(w http.ResponseWriter, req *http.Request, path string) 
 	}
 
 	switch {
-	case asks:
+	case isQuery:
 		q.answer()
 	case kind != nil && id == "" && req.Method == http.MethodPost:
 		q.create()
@@ -152,7 +152,7 @@ func (r *Relay) serveAPI(w http.ResponseWriter, req *http.Request, path string) 
 	}
 }
 
-// refusal returns the error code for an Authorization header, or 0 if its key is accepted.
+// refusal returns the error code for an Authorization header, 0 if its key is accepted.
 func (r *Relay) refusal(authorization string) int {
 	scheme, key, _ := strings.Cut(authorization, " ")
 	accepted := *r.key.Load()
@@ -169,11 +169,11 @@ func (r *Relay) refusal(authorization string) int {
 	return 0
 }
 
-// serveMoved is where redirects lead: a page that is no answer, and a note of who came.
+// serveMoved serves the target of redirects, a login page, and counts the requests.
 func (r *Relay) serveMoved(w http.ResponseWriter, req *http.Request) {
-	r.strayed.Add(1)
+	r.followed.Add(1)
 	if req.Header.Get("Authorization") != "" {
-		r.leaked.Add(1)
+		r.withKey.Add(1)
 	}
 	page(http.StatusOK, loginHTML).write(w)
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/klingwatch/klingwatch/klingapi/klingsim"
 )
 
-// The life of a task: submitted, processing, succeed, with the times of Kling.
-func TestLife(t *testing.T) {
+// With the times of Kling.
+func TestATaskGoesFromSubmittedToSucceed(t *testing.T) {
 	t.Parallel()
 	b := newBench()
 	born := b.clock.Now().UnixMilli()
@@ -44,8 +44,8 @@ func TestLife(t *testing.T) {
 	}
 }
 
-// The example of the seed document, whose addresses and times are not ours to choose.
-func TestSeedDocument(t *testing.T) {
+// Except for its URLs and times, which the simulator chooses.
+func TestTheSeedDocumentIsAnsweredAsDocumented(t *testing.T) {
 	t.Parallel()
 	p := newBench().end("images/generations/CjMT7WdSwWcAAAAAAALvB3g")
 	var got struct {
@@ -77,7 +77,7 @@ func TestSeedDocument(t *testing.T) {
 	}
 }
 
-func TestAuthorization(t *testing.T) {
+func TestAWrongKeyIsRefused(t *testing.T) {
 	t.Parallel()
 	b := newBench()
 	path := "/kling/v1/" + t2v + "quick-1"
@@ -100,7 +100,7 @@ func TestAuthorization(t *testing.T) {
 	b.do(http.MethodGet, path, "", "").code(t, http.StatusUnauthorized, "1001")
 }
 
-func TestRoutes(t *testing.T) {
+func TestOnlyDocumentedPathsAreServed(t *testing.T) {
 	t.Parallel()
 	b := newBench()
 	for path, status := range map[string]string{
@@ -130,8 +130,8 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// A whole relay in trouble, as scripted by end-to-end tests.
-func TestControls(t *testing.T) {
+// As end-to-end tests do it.
+func TestARelayCanBeDownOrThrottled(t *testing.T) {
 	t.Parallel()
 	b := newBench()
 	id := "late-quick-1"
@@ -154,7 +154,7 @@ func TestControls(t *testing.T) {
 	header(t, p, "Retry-After", "7")
 	b.SetThrottle(false, "")
 
-	// The task did not notice: it counts only what reached it.
+	// The task counts only the queries that reached it.
 	b.ask(t2v+id).code(t, http.StatusBadRequest, "1201")
 	b.ask(t2v+id).code(t, http.StatusBadRequest, "1201")
 	b.ask(t2v + id).succeeds(t)
@@ -170,15 +170,15 @@ func TestControls(t *testing.T) {
 	}
 }
 
-func TestStrayed(t *testing.T) {
+func TestFollowedRedirectsAreCounted(t *testing.T) {
 	t.Parallel()
 	b := newBench()
-	res, err := get(t, b, t2v+"redirect-1") // http.Client follows, and brings the key, since the host is the same
+	res, err := get(t, b, t2v+"redirect-1") // http.Client follows and sends the key, since the host is the same
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = res.Body.Close()
-	if followed, withKey := b.Strayed(); followed != 1 || withKey != 1 {
+	if followed, withKey := b.FollowedRedirects(); followed != 1 || withKey != 1 {
 		t.Errorf("followed %d, with key %d; want 1, 1", followed, withKey)
 	}
 	if n := b.Requests(); n != 1 {
@@ -186,7 +186,7 @@ func TestStrayed(t *testing.T) {
 	}
 }
 
-func TestCreate(t *testing.T) {
+func TestAPostCreatesATask(t *testing.T) {
 	t.Parallel()
 	b := newBench()
 	post := func(body string) reply {
@@ -203,7 +203,7 @@ func TestCreate(t *testing.T) {
 		p.has(t, "data.task_id", id)
 	}
 
-	// Both ids lead to the task, and it behaves as the caller's id says.
+	// Both ids find the task, which behaves as the id of the caller says.
 	id := post(`{"external_task_id":"fail-job-8"}`).at("data.task_id").(string)
 	b.clock.Advance(ages)
 	for _, name := range []string{id, "fail-job-8"} {
@@ -216,8 +216,8 @@ func TestCreate(t *testing.T) {
 	post("not json").code(t, http.StatusBadRequest, "1200")
 }
 
-// The same seed and the same queries give the same answers, whatever else is asked in between; another seed does not.
-func TestSeed(t *testing.T) {
+// The same queries get the same answers, whatever other queries come in between; with another seed they do not.
+func TestTheSameSeedGivesTheSameAnswers(t *testing.T) {
 	t.Parallel()
 	faulty := func(seed uint64) *bench {
 		return newBench(func(c *klingsim.Config) { c.Seed, c.FaultRate = seed, 0.3 })
@@ -252,8 +252,8 @@ func TestSeed(t *testing.T) {
 	}
 }
 
-// Random faults have their share, pass, and never change how a task ends.
-func TestRandomFaults(t *testing.T) {
+// They have their share of the answers and do not last.
+func TestRandomFaultsNeverChangeAnOutcome(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(func(c *klingsim.Config) { c.FaultRate, c.Latency = 0.2, time.Second })
@@ -282,7 +282,7 @@ func TestRandomFaults(t *testing.T) {
 	})
 }
 
-func TestConcurrentUse(t *testing.T) {
+func TestARelayIsUsedByManyAtOnce(t *testing.T) {
 	t.Parallel()
 	b := newBench()
 	const callers, queries = 8, 50
@@ -295,7 +295,7 @@ func TestConcurrentUse(t *testing.T) {
 				b.SetKey(key)
 				b.SetThrottle(i == 0, "1")
 				b.SetOutage(n % 2 * 500)
-				_, _ = b.Strayed()
+				_, _ = b.FollowedRedirects()
 			}
 		})
 	}

@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-// reply is one HTTP answer, whole.
+// reply is one complete HTTP answer.
 type reply struct {
 	status  int
 	headers [][2]string
@@ -17,7 +17,7 @@ type reply struct {
 
 const jsonType = "application/json; charset=utf-8"
 
-// jsonReply encodes a body. The values are ours, so encoding cannot fail.
+// jsonReply encodes a body. All values are ours, so that it cannot fail.
 func jsonReply(status int, value any) reply {
 	var body bytes.Buffer
 	encoder := json.NewEncoder(&body)
@@ -26,7 +26,7 @@ func jsonReply(status int, value any) reply {
 	return reply{status, [][2]string{{"Content-Type", jsonType}}, bytes.TrimRight(body.Bytes(), "\n")}
 }
 
-// with adds a header; a later one replaces an earlier one of its name.
+// with adds a header, which replaces an earlier one of the same name.
 func (p reply) with(name, value string) reply {
 	p.headers = append(p.headers, [2]string{name, value})
 	return p
@@ -38,10 +38,10 @@ func (p reply) write(w http.ResponseWriter) {
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(p.body)))
 	w.WriteHeader(p.status)
-	_, _ = w.Write(p.body) // a caller that has gone needs no answer
+	_, _ = w.Write(p.body) // it fails only when the caller has gone
 }
 
-// The pages that stand in the way of an API: a proxy's, a CDN's, a login.
+// Pages that a client gets instead of the API: of a CDN, a login, a proxy.
 const (
 	cloudflareHTML = "<!DOCTYPE html>\n<html lang=\"en-US\"><head><title>Just a moment...</title>" +
 		"<meta name=\"robots\" content=\"noindex,nofollow\"></head>\n" +
@@ -61,12 +61,12 @@ func statusHTML(status int) string {
 		"</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
 }
 
-// page is a reply of HTML.
+// page returns a reply with HTML.
 func page(status int, html string) reply {
 	return reply{status, [][2]string{{"Content-Type", "text/html"}}, []byte(html)}
 }
 
-// The codes that the simulator itself answers with.
+// Codes of the error table that the simulator uses by name.
 const (
 	codeAuthFailed  = 1000
 	codeAuthEmpty   = 1001
@@ -81,7 +81,7 @@ const (
 	codeTimeout     = 5002
 )
 
-// notFoundMessage is what Kling says of an id that it does not know; the id follows.
+// notFoundMessage is Kling's answer to an unknown id; the id follows.
 const notFoundMessage = "Task not found by id/external id: "
 
 // apiError is one row of Kling's error table.
@@ -91,7 +91,7 @@ type apiError struct {
 	message string
 }
 
-// errorTable is Kling's, from its page on error codes.
+// errorTable is the one of Kling's page on error codes.
 var errorTable = []apiError{
 	{codeAuthFailed, http.StatusUnauthorized, "Authentication failed"},
 	{codeAuthEmpty, http.StatusUnauthorized, "Authorization is empty"},
@@ -126,7 +126,7 @@ func errorByCode(code int) apiError {
 	return apiError{code, http.StatusInternalServerError, "Server internal error"}
 }
 
-// codeByStatus returns the code that Kling gives with an HTTP status of its own trouble, or 0.
+// codeByStatus returns the code that Kling sends with an HTTP status when it fails, or 0.
 func codeByStatus(status int) int {
 	switch status {
 	case http.StatusInternalServerError:

@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// phase is how far a task has come.
+// phase is the state of a task.
 type phase int
 
 const (
@@ -15,30 +15,30 @@ const (
 	succeeded
 	failed
 	canceled
-	weird // a status that nobody knows
+	weird // a status that no client knows
 	phases
 )
 
-// reasons are what a failed task says.
+// reasons are the messages of failed tasks.
 var reasons = []string{
 	"Image pixel is invalid",
 	"Failure to pass the risk control system",
 	"The generation service is busy, please try again later",
 }
 
-// view is what an answer says, before it takes a form.
+// view is the content of an answer, in whatever form.
 type view struct {
 	phase            phase
 	reason           string // of a failure
 	created, updated int64  // unix ms
 	result           json.RawMessage
-	url              string // the first output
+	url              string // of the first output
 }
 
-// item is one member of an object whose fields vary.
+// item is a JSON object whose fields vary.
 type item = map[string]any
 
-// envelope is the outside of an official reply, and of new-api's.
+// envelope is the outer object of a reply, official or of new-api.
 type envelope struct {
 	Code      any     `json:"code,omitempty"`
 	Message   *string `json:"message,omitempty"`
@@ -60,7 +60,7 @@ type official struct {
 	Extra     any             `json:"relay_note,omitempty"`
 }
 
-// newAPI is the record of new-api, which holds the official body.
+// newAPI is the record of new-api, which contains the official body.
 type newAPI struct {
 	TaskID     any    `json:"task_id"`
 	Status     string `json:"status"`
@@ -74,7 +74,7 @@ type newAPI struct {
 	Extra      any    `json:"relay_note,omitempty"`
 }
 
-// flatRecord is the record of relays that give one URL only.
+// flatRecord is the record of relays that send only one URL.
 type flatRecord struct {
 	Error    item   `json:"error"`
 	Format   string `json:"format"`
@@ -85,7 +85,7 @@ type flatRecord struct {
 	Extra    any    `json:"relay_note,omitempty"`
 }
 
-// The words for the phases. Flat relays have many; a task keeps to one of each.
+// The words for the phases. Flat relays have several; a task always uses the same.
 var (
 	officialWords = [phases]string{"submitted", "processing", "succeed", "failed", "canceled", "reviewing"}
 	newAPIWords   = [phases]string{"SUBMITTED", "IN_PROGRESS", "SUCCESS", "FAILURE", "CANCELED", "UNKNOWN"}
@@ -96,7 +96,7 @@ var (
 	progress = [phases]string{"10%", "50%", "100%", "100%", "100%", "50%"}
 )
 
-// record is the answer that holds the view, in the form that the words ask for.
+// record returns the answer with the view, in the form that the words choose.
 func (q *query) record(v *view) reply {
 	switch q.words[groupForm] {
 	case "newapi", "newapiold", "disagree":
@@ -113,12 +113,12 @@ func (q *query) record(v *view) reply {
 	return jsonReply(http.StatusOK, body)
 }
 
-// newAPIReply names the request in a header; new-api has no field for it.
+// newAPIReply puts the request id into a header: new-api has no field for it.
 func (q *query) newAPIReply(body envelope) reply {
 	return jsonReply(http.StatusOK, body).with("X-Oneapi-Request-Id", q.requestID())
 }
 
-// envelope wraps a record, with the details that the words ask for.
+// envelope wraps a record, with the details that the words choose.
 func (q *query) envelope(ok any, message string, record any) envelope {
 	if q.words[groupData] == "arraydata" && !q.newAPI() {
 		record = []any{record}
@@ -216,7 +216,7 @@ func (q *query) flatListBody(v *view) any {
 	return body
 }
 
-// resultOf returns the task_result. A task without outputs has none, null or an empty one.
+// resultOf returns the task_result. Without outputs it is missing, null or empty.
 func (q *query) resultOf(v *view) json.RawMessage {
 	switch {
 	case v.result != nil:
@@ -248,13 +248,13 @@ func (q *query) taskInfo() item {
 
 // taskID is the id in an answer: the relay's own, also when the query named the external id.
 func (q *query) taskID() any {
-	if q.words[groupIdent] == "numericid" {
+	if q.words[groupID] == "numericid" {
 		return numericID(q.taskChance("number"))
 	}
 	return q.seen.id
 }
 
-// time writes a moment given in unix ms.
+// time returns a time given in unix ms as the words choose.
 func (q *query) time(ms int64) any {
 	if q.words[groupTimes] == "seconds" {
 		ms /= 1000
@@ -265,7 +265,7 @@ func (q *query) time(ms int64) any {
 	return ms
 }
 
-// decimal writes a number that Kling sends as a string.
+// decimal returns a number that Kling sends as a string.
 func (q *query) decimal(s string) any {
 	if q.words[groupTypes] == "swapped" {
 		return json.Number(s)

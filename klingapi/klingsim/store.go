@@ -5,32 +5,31 @@ import (
 	"sync"
 )
 
-// generation is how many tasks one generation of the store holds: twice the 50,000 that klingwatch is built for. At
-// about 200 bytes each, the store stays below 40 MB.
+// generation is the size of one generation of the store: twice the 50,000 tasks that klingwatch is built for. At about
+// 200 bytes each, the store stays below 40 MB.
 const generation = 100_000
 
-// maxID is the longest id in bytes that is remembered; longer ones are unknown to the relay.
+// maxID is the length of the longest id in bytes; longer ones are unknown.
 const maxID = 256
 
-// task is what is remembered of one task. Behaviour, lifetime and result are computed anew from its id.
+// task is what the store keeps of one task. Behaviour, lifetime and result are computed from its id.
 type task struct {
 	id        string // ours
 	external  string // external_task_id given at creation, may be empty
-	first     int64  // first sight, unix ms
+	first     int64  // time of the first query, unix ms
 	begun     bool   // first is set
-	asked     int32  // GETs that named it
-	answered  int32  // those that reached it
+	asked     int32  // GETs of its id
+	answered  int32  // those without an outage or refusal
 	successes int32  // answers that said it has succeeded
 }
 
 type taskKey struct {
-	kind *kind // the same id on another path is another task
+	kind *kind // an id on another path is another task
 	id   string
 }
 
-// store remembers tasks in two generations: when the young one is full it becomes the old one, and the old one is
-// forgotten. A task that is asked about moves to the young one, so only tasks that were left alone while 100,000 others
-// were asked about begin anew.
+// store keeps tasks in two generations: when the young one is full, it replaces the old one. A request moves its task to
+// the young one, so that only tasks without a request during 100,000 others are forgotten, and begin again.
 type store struct {
 	mu    sync.Mutex
 	young map[taskKey]*task
@@ -42,7 +41,7 @@ func newStore(limit int) store {
 	return store{young: make(map[taskKey]*task), limit: limit}
 }
 
-// ask counts a GET of a task and returns what is known of it, or nil for an id too long to be one.
+// ask counts a GET of a task and returns the task, or nil for an id that is too long.
 func (s *store) ask(k *kind, id string) *task {
 	if len(id) > maxID {
 		return nil
@@ -60,8 +59,8 @@ func (s *store) ask(k *kind, id string) *task {
 	return t
 }
 
-// reach notes that a query arrived at its task, which begins the task if it is the first. It returns a copy.
-func (s *store) reach(t *task, now int64) task {
+// answer counts an answer about a task, the first of which begins it. It returns a copy.
+func (s *store) answer(t *task, now int64) task {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !t.begun {
@@ -71,7 +70,7 @@ func (s *store) reach(t *task, now int64) task {
 	return *t
 }
 
-// succeed counts an answer of success and returns its number, from 1.
+// succeed counts an answer that says succeeded, and returns its number, from 1.
 func (s *store) succeed(t *task) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,7 +78,7 @@ func (s *store) succeed(t *task) int {
 	return int(t.successes)
 }
 
-// create remembers a new task under its id and, if there is one, its external id.
+// create keeps a new task under its id and, if it has one, its external id.
 func (s *store) create(k *kind, t *task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,7 +88,7 @@ func (s *store) create(k *kind, t *task) {
 	}
 }
 
-// asked adds up the GETs of an id over all paths.
+// asked returns the number of GETs of an id on all paths.
 func (s *store) asked(id string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,7 +104,7 @@ func (s *store) asked(id string) int {
 	return sum
 }
 
-// find returns a task and makes it young.
+// find returns a task and moves it to the young generation.
 func (s *store) find(key taskKey) *task {
 	if t := s.young[key]; t != nil {
 		return t

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// The store forgets what was left alone for long, and nothing else.
-func TestStoreIsBounded(t *testing.T) {
+// It forgets only tasks that nobody has asked about for long.
+func TestTheStoreIsBounded(t *testing.T) {
 	t.Parallel()
 	const limit = 100
 	s := newStore(limit)

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// Word is one word of the task ids that the simulator understands.
+// Word is one word in task ids that the simulator understands.
 type Word struct {
-	Text    string // as it stands in the id, like "fail"
-	Group   string // words of one group exclude each other, the last one wins
+	Text    string // as in the id, like "fail"
+	Group   string // like "outcome"; of several words of a group the last one counts
 	Meaning string // one line for people
 }
 
@@ -17,15 +17,15 @@ type Word struct {
 type group int
 
 const (
-	groupOutcome  group = iota // how the task ends
-	groupSight                 // whether the relay knows the task
-	groupLife                  // how long it takes
-	groupFault                 // what goes wrong with the first answers
-	groupRepeat                // whether faults end
-	groupPace                  // how fast an answer comes
-	groupForm                  // the envelope of the answer
-	groupSpelling              // and details of it
-	groupIdent
+	groupOutcome    group = iota // how the task ends
+	groupVisibility              // whether the relay knows the task
+	groupLifetime                // how long it takes
+	groupFault                   // what goes wrong with the first answers
+	groupRepeat                  // whether faults end
+	groupLatency                 // how long an answer takes
+	groupForm                    // the envelope of the answer
+	groupSpelling                // details of the form, from here on
+	groupID
 	groupTimes
 	groupCode
 	groupData
@@ -34,12 +34,12 @@ const (
 	groupCount // how many
 )
 
-var groupNames = [groupCount]string{"outcome", "sight", "life", "fault", "repeat", "pace", "form", "spelling", "ident",
+var groupNames = [groupCount]string{"outcome", "visibility", "lifetime", "fault", "repeat", "latency", "form", "spelling", "id",
 	"times", "code", "data", "types", "fields"}
 
-// How many queries the words are about.
+// How many queries these words affect.
 const (
-	faultyQueries = 3 // fault words, then all is well
+	faultyQueries = 3 // fault words
 	lateQueries   = 2 // `late`
 	bareSuccesses = 2 // `nourl`
 )
@@ -52,19 +52,19 @@ type entry struct {
 
 // vocabulary is the closed list of words, in the order of the help text. The codes of the error table follow it.
 var vocabulary = slices.Concat([]entry{
-	{"ok", groupOutcome, "succeeds, as every id without a word of this group"},
+	{"ok", groupOutcome, "succeeds, like every id without one of these words"},
 	{"fail", groupOutcome, "fails; HTTP 200, code 0, SUCCEED, and the reason only in task_status_msg"},
 	{"canceled", groupOutcome, "ends as canceled, a word of flat relays"},
-	{"never", groupOutcome, "is processing for ever"},
-	{"nourl", groupOutcome, "succeeds, the first 2 times without a URL; with always: never with a URL"},
+	{"never", groupOutcome, "is processing forever"},
+	{"nourl", groupOutcome, "succeeds, but the first 2 answers have no URL; with always: none has"},
 
-	{"unknown", groupSight, "HTTP 400, code 1201, Task not found by id/external id (new-api forms: task_not_exist)"},
-	{"unknown1203", groupSight, "HTTP 404, code 1203, as some relays say it"},
-	{"late", groupSight, "unknown for the first 2 queries"},
-	{"flicker", groupSight, "unknown to two queries of three"},
+	{"unknown", groupVisibility, "HTTP 400, code 1201, Task not found by id/external id (new-api forms: task_not_exist)"},
+	{"unknown1203", groupVisibility, "HTTP 404, code 1203, as from some relays"},
+	{"late", groupVisibility, "unknown for the first 2 queries"},
+	{"flicker", groupVisibility, "unknown in two of three queries"},
 
-	{"quick", groupLife, "has ended at the first query"},
-	{"slow", groupLife, "takes ten times as long"},
+	{"quick", groupLifetime, "has ended by the first query"},
+	{"slow", groupLifetime, "takes ten times as long"},
 
 	{"throttle", groupFault, "HTTP 429, code 1302, Retry-After: 1"},
 	{"throttledate", groupFault, "HTTP 429, code 1302, Retry-After as a date in 2 seconds"},
@@ -76,40 +76,40 @@ var vocabulary = slices.Concat([]entry{
 	{"blank", groupFault, "HTTP 200, empty body"},
 	{"truncated", groupFault, "half of the JSON"},
 	{"trailing", groupFault, "the JSON, then something else"},
-	{"cut", groupFault, "connection closed: before the answer, in its middle, by turns"},
+	{"cut", groupFault, "the connection is closed before the answer, then in the middle of it, in turn"},
 	{"hang", groupFault, "no answer for 30 seconds, then HTTP 504"},
 	{"huge", groupFault, "64 MiB of JSON string"},
-	{"redirect", groupFault, "HTTP 302 to another path, which must not see the key"},
-	{"mislabelled", groupFault, "the true answer under HTTP 500 as text/plain"},
-	{"weird", groupFault, "a status word that nobody knows"},
+	{"redirect", groupFault, "HTTP 302 to another path, which must not receive the key"},
+	{"mislabelled", groupFault, "the correct answer with HTTP 500 as text/plain"},
+	{"weird", groupFault, "an unknown status word"},
 	{"gateway", groupFault, "HTTP 503, OpenAI-shaped error of new-api, model_not_found"},
 	{"gatewaykey", groupFault, "HTTP 401, OpenAI-shaped error, invalid key"},
 	{"gatewayquota", groupFault, "HTTP 403, OpenAI-shaped error, no quota left"},
 	{"denied", groupFault, "HTTP 403, code 1103"},
 	{"arrears", groupFault, "HTTP 429, code 1101"},
 
-	{"always", groupRepeat, "faults (and nourl) never end; otherwise faults are the first 3 answers"},
+	{"always", groupRepeat, "faults (and nourl) never end; without it they are the first 3 answers"},
 
-	{"slowreply", groupPace, "each answer takes 2 seconds"},
+	{"slowreply", groupLatency, "each answer takes 2 seconds"},
 
 	{"newapi", groupForm, "new-api envelope: string code, upper-case words, unix seconds outside"},
 	{"newapi2", groupForm, "new-api behind new-api"},
-	{"newapiold", groupForm, "old new-api: the URL stands in fail_reason"},
-	{"disagree", groupForm, "new-api whose inner body still says processing at the end"},
+	{"newapiold", groupForm, "old new-api: the URL is in fail_reason"},
+	{"disagree", groupForm, "new-api whose inner body says processing even when the task has ended"},
 	{"flat", groupForm, "flat record in data, one url, many spellings of the status"},
 	{"flatlist", groupForm, `flat {"id","status":"completed","data":[{"url"}]}`},
 
 	{"succeeded", groupSpelling, "succeeded instead of succeed, as the new official API"},
-	{"numericid", groupIdent, "task_id as a JSON number above 2^53"},
+	{"numericid", groupID, "task_id as a JSON number above 2^53"},
 	{"seconds", groupTimes, "created_at and updated_at in unix seconds"},
 	{"stringcode", groupCode, `code "0" instead of 0`},
 	{"nocode", groupCode, "no code, no message"},
-	{"arraydata", groupData, "data is an array that holds the record (not in new-api forms)"},
+	{"arraydata", groupData, "data is an array with the record in it (not in new-api forms)"},
 	{"swapped", groupTypes, "numbers as strings, decimal strings as numbers"},
-	{"extra", groupFields, "fields that nobody documents"},
+	{"extra", groupFields, "undocumented fields"},
 }, codeWords())
 
-// codeWords gives every row of the error table its word: e1302 is answered with code 1302.
+// codeWords returns a word for each row of the error table: e1302 answers with code 1302.
 func codeWords() []entry {
 	var words []entry
 	for _, e := range errorTable {
@@ -126,7 +126,7 @@ var groupOf = func() map[string]group {
 	return byText
 }()
 
-// Vocabulary lists the words of task ids, group by group, for help texts.
+// Vocabulary returns the words of task ids, group by group, for help texts.
 func Vocabulary() []Word {
 	words := make([]Word, len(vocabulary))
 	for i, e := range vocabulary {
@@ -135,10 +135,10 @@ func Vocabulary() []Word {
 	return words
 }
 
-// behaviour is the word in force of each group; empty: the ordinary way.
+// behaviour has the word that counts of each group; empty: none.
 type behaviour [groupCount]string
 
-// behaviourOf reads the words at the start of a task id, up to the first segment that is none.
+// behaviourOf reads the words at the start of a task id, up to the first segment that is not a word.
 func behaviourOf(id string) behaviour {
 	var b behaviour
 	for rest, more := id, true; more; {

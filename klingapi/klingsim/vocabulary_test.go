@@ -129,7 +129,7 @@ var cases = map[string]func(*testing.T, *bench){
 	},
 	"trailing": func(t *testing.T, b *bench) {
 		faulty(t, b, "trailing", func(p reply, _ int) {
-			p.succeeds(t) // the JSON in front is whole
+			p.succeeds(t) // the JSON in front is complete
 			if json.Valid([]byte(p.body)) {
 				t.Errorf("body %q", p.body)
 			}
@@ -296,7 +296,7 @@ var cases = map[string]func(*testing.T, *bench){
 	},
 }
 
-// faulty wants a fault at the first three answers and success afterwards, and no end of it with `always`.
+// faulty fails unless the first three answers are faults and the next is a success, and with `always` all are faults.
 func faulty(t *testing.T, b *bench, word string, broken func(p reply, i int)) {
 	t.Helper()
 	for i := range 3 {
@@ -347,7 +347,7 @@ func header(t *testing.T, p reply, name, want string) {
 	}
 }
 
-// get asks over a real connection, each time a new one.
+// get sends a request over a new connection.
 func get(t *testing.T, b *bench, path string) (*http.Response, error) {
 	t.Helper()
 	server := httptest.NewServer(b)
@@ -360,7 +360,7 @@ func get(t *testing.T, b *bench, path string) (*http.Response, error) {
 	return server.Client().Do(req)
 }
 
-func TestVocabulary(t *testing.T) {
+func TestEveryWordDoesWhatItSays(t *testing.T) {
 	t.Parallel()
 	for _, word := range klingsim.Vocabulary() {
 		t.Run(word.Text, func(t *testing.T) {
@@ -381,12 +381,12 @@ func TestVocabulary(t *testing.T) {
 	}
 }
 
-func TestWordsStopAtTheFirstOther(t *testing.T) {
+func TestWordsEndAtTheFirstSegmentThatIsNone(t *testing.T) {
 	t.Parallel()
 	b := newBench()
 	for id, want := range map[string]string{
 		"fail":               "failed",
-		"fail-ok":            "succeed", // the last word of a group wins
+		"fail-ok":            "succeed", // the last word of a group counts
 		"ok-fail":            "failed",
 		"job-fail":           "succeed",
 		"fail-job-ok":        "failed",

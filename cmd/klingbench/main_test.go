@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
+)
+
+// TestMain lets this test binary be a child of klingbench when it is started as
+// one.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "child" {
+		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
+// The figures that the targets are about, and those that they are ratios of.
+var pollFigures = []string{
+	"http_polls_per_second", "naive_polls_per_second", "polls_per_second", "part_of_http_limit", "times_naive",
+	"wal_per_poll", "wal_per_poll_longer", "naive_wal_per_poll",
+	"http_cpu_per_poll", "naive_cpu_per_poll", "klingwatch_cpu_per_poll", "klingwatch_postgres_cpu_per_poll",
+	"few_polls_per_second", "few_cpu_per_poll", "many_polls_per_second", "many_cpu_per_poll", "cpu_many_to_few",
+	"memory_per_task", "memory_idle",
+}
+
+var webhookFigures = []string{
+	"completions_per_second", "webhook_latency_p50", "webhook_latency_p99", "isolation_p99", "isolation", "isolation_trouble",
+	"bare_deliveries_per_second", "deliveries_per_second", "part_of_bare", "attempts_per_delivery", "wal_per_delivery",
+	"bare_cpu_per_delivery", "klingwatch_cpu_per_delivery", "klingwatch_postgres_cpu_per_delivery",
+	"drip_idle", "drip_memory", "drip_memory_per_receiver", "drip_in_flight",
+}
+
+func TestPollPrintsAllFigures(t *testing.T) {
+	t.Parallel()
+	table := checkFigures(t, pollFigures, "poll", "--tasks=100", "--polls=3")
+	if !strings.Contains(table, "klingwatch : naive River") || !strings.Contains(table, ">= 1.7") {
+		t.Errorf("the table is incomplete:\n%s", table)
+	}
+}
+
+func TestWebhookPrintsAllFigures(t *testing.T) {
+	t.Parallel()
+	table := checkFigures(t, webhookFigures, "webhook")
+	if !strings.Contains(table, "klingwatch : webhook client alone") || !strings.Contains(table, ">= 0.25") {
+		t.Errorf("the table is incomplete:\n%s", table)
+	}
+}
+
+func TestReportPrintsAllFigures(t *testing.T) {
+	t.Parallel()
+	checkFigures(t, []string{"summarize", "refresh", "report_daily", "report_failures", "report_in_flight", "report_outputs", "report_webhooks", "report_throughput"}, "report")
+}
+
+func TestSoakPrintsAllFigures(t *testing.T) {
+	t.Parallel()
+	checkFigures(t, []string{"tasks_ended", "tasks_size", "tasks_growth", "river_job_growth", "deliveries_growth"}, "soak", "--half=1s")
+}
+
+func TestInsertPrintsAllFigures(t *testing.T) {
+	t.Parallel()
+	checkFigures(t, []string{
+		"insert_to_poll_p50", "insert_to_poll_p99", "reply_to_webhook_p50", "reply_to_webhook_p99",
+		"bare_copy_rows_per_second", "untriggered_copy_rows_per_second", "copy_rows_per_second", "copy_part_of_bare", "single_inserts_per_second",
+	}, "insert", "--singles=5", "--rows=1000")
+}
+
+func TestLatePrintsAllFigures(t *testing.T) {
+	t.Parallel()
+	checkFigures(t, []string{"polls_per_second", "late_p50", "late_p99", "begun_late_p50", "begun_late_p99", "peak_per_second", "cpu_per_poll"},
+		"late", "--tasks=100", "--interval=500ms", "--window=2s")
+}
+
+func TestCrashPrintsAllFigures(t *testing.T) {
+	t.Parallel()
+	checkFigures(t, []string{"restarted_takeover", "restarted_held", "restarted_peak_per_second", "other_takeover", "other_held", "other_peak_per_second"},
+		"crash", "--tasks=20")
+}
+
+func TestSchedulePrintsEverySpread(t *testing.T) {
+	t.Parallel()
+	d, _ := measure(t, "schedule", "--quick", "--json")
+	var compared []string
+	for _, f := range d.Figures {
+		if f.Target != nil && f.Value > 0 {
+			compared = append(compared, f.Name)
+		}
+	}
+	want := []string{"delay_spread_0.1", "delay_spread_0.2", "delay_spread_0.3", "delay_spread_0.5", "delay_spread_1"}
+	if !slices.Equal(compared, want) {
+		t.Errorf("the figures with a target are %q, want %q", compared, want)
+	}
+}
+
+func TestAnUnknownRoleIsAnError(t *testing.T) {
+	t.Parallel()
+	var out, errOut bytes.Buffer
+	if code := run([]string{"child", "nobody"}, &out, &errOut); code != exitError || !strings.Contains(errOut.String(), `no role "nobody"`) {
+		t.Errorf("exit code %d: %s", code, &errOut)
+	}
+}
+
+// checkFigures measures quickly, looks for figures and returns the table.
+func checkFigures(t *testing.T, names []string, command string, args ...string) string {
+	t.Helper()
+	d, table := measure(t, append([]string{command, "--quick", "--json", "--fsync=off"}, args...)...)
+	if d.Command != command || !d.Quick || d.Date.IsZero() || d.Machine.Cores < 1 || d.Machine.Go == "" || d.Machine.Postgres == "" || d.Postgres["fsync"] != "off" {
+		t.Errorf("the head of the document is incomplete: %+v", d)
+	}
+	for _, name := range names {
+		i := slices.IndexFunc(d.Figures, func(f figures.Figure) bool { return f.Name == name })
+		switch {
+		case i < 0:
+			t.Errorf("there is no figure %s", name)
+		case d.Figures[i].Value <= 0 && name != "memory_per_task": // too few tasks to show in the memory
+			t.Errorf("%s is %v", name, d.Figures[i].Value)
+		case (d.Figures[i].Target == nil) != (d.Figures[i].Reached == nil):
+			t.Errorf("%s has a target or a verdict, but not both", name)
+		}
+	}
+	return table
+}
+
+// measure runs klingbench and returns the document and what went to stderr.
+func measure(t *testing.T, args ...string) (d figures.Document, stderr string) {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	if code := run(args, &out, &errOut); code != exitOK {
+		t.Fatalf("exit code %d: %s", code, &errOut)
+	}
+	if err := json.Unmarshal(out.Bytes(), &d); err != nil {
+		t.Fatalf("%s in %q", err, &out)
+	}
+	return d, errOut.String()
+}

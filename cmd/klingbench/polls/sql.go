@@ -1,0 +1,90 @@
+package polls
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/klingwatch/klingwatch/cmd/klingbench/standin"
+)
+
+// copyAllTasks inserts tasks 1 to n.
+func copyAllTasks(ctx context.Context, pool *pgxpool.Pool, n int) error {
+	return copyTasks(ctx, pool, "tasks", 1, n)
+}
+
+// copyTasks inserts tasks first to last, which get these numbers as ids in a
+// database that had none: by COPY, as an app with many tasks would.
+func copyTasks(ctx context.Context, pool *pgxpool.Pool, table string, first, last int) error {
+	next := first
+	_, err := pool.CopyFrom(ctx, pgx.Identifier{"klingwatch", table}, []string{"task_id", "action", "action2"},
+		pgx.CopyFromFunc(func() ([]any, error) {
+			if next > last {
+				return nil, nil
+			}
+			next++
+			return []any{standin.TaskID(next - 1), standin.Action, standin.Action2}, nil
+		}))
+	if err != nil {
+		return fmt.Errorf("inserting tasks %d to %d into %s: %w", first, last, table, err)
+	}
+	return nil
+}
+
+// commitTask inserts one task and returns the moment just before its commit was sent.
+func commitTask(ctx context.Context, pool *pgxpool.Pool, number int, callback string) (committing time.Time, err error) {
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `insert into klingwatch.tasks (task_id, action, action2, callback_url) values ($1, $2, $3, $4)`,
+			standin.TaskID(number), standin.Action, standin.Action2, callback)
+		committing = time.Now()
+		return err
+	})
+	if err != nil {
+		return committing, fmt.Errorf("inserting task %d: %w", number, err)
+	}
+	return committing, nil
+}
+
+// insertTask inserts one task in a transaction of its own.
+func insertTask(ctx context.Context, conn *pgxpool.Conn, number int) error {
+	_, err := conn.Exec(ctx, `insert into klingwatch.tasks (task_id, action, action2) values ($1, $2, $3)`,
+		standin.TaskID(number), standin.Action, standin.Action2)
+	if err != nil {
+		return fmt.Errorf("inserting task %d: %w", number, err)
+	}
+	return nil
+}
+
+// anyOpen reports whether a task has not ended.
+func anyOpen(ctx context.Context, pool *pgxpool.Pool) (open bool, err error) {
+	err = pool.QueryRow(ctx, `select exists (select from klingwatch.tasks where status in ('pending', 'submitted', 'processing'))`).Scan(&open)
+	return open, err
+}
+
+// jobsHeld counts the running poll jobs of the first instance.
+func jobsHeld(ctx context.Context, pool *pgxpool.Pool) (held int, err error) {
+	err = pool.QueryRow(ctx, `
+		select count(*)
+		from klingwatch.river_job
+		where state = 'running' and kind = 'poll' and attempted_by[array_upper(attempted_by, 1)] = 'kw1'`).Scan(&held)
+	return held, err
+}
+
+// createBareTables creates the two tables that COPY into tasks is compared with:
+// bare has its columns only, untriggered has its checks and indexes, too.
+func createBareTables(ctx context.Context, pool *pgxpool.Pool) error {
+	_, err := pool.Exec(ctx, `
+		create table klingwatch.bare (like klingwatch.tasks including defaults including identity including storage);
+		create table klingwatch.untriggered (like klingwatch.tasks including all)`)
+	return err
+}
+
+// emptyTables makes room for the next bulk insert.
+func emptyTables(ctx context.Context, pool *pgxpool.Pool) error {
+	_, err := pool.Exec(ctx, `
+		truncate klingwatch.tasks, klingwatch.bare, klingwatch.untriggered, klingwatch.river_job restart identity cascade`)
+	return err
+}

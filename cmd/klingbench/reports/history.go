@@ -1,0 +1,62 @@
+package reports
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/klingwatch/klingwatch/cmd/klingbench/bench"
+	"github.com/klingwatch/klingwatch/cmd/klingbench/standin"
+)
+
+// insertHistory writes n tasks as a service leaves them after days of work: of
+// three kinds, a twentieth failed for a few reasons, the last thousandth in
+// flight; with events, outputs and deliveries, without jobs. A higher number is a
+// younger task; the newest are of now.
+func insertHistory(ctx context.Context, d *bench.Database, n, days int) error {
+	payload, err := standin.Payload()
+	if err != nil {
+		return err
+	}
+	for _, sql := range historySQL {
+		if _, err := d.Exec(ctx, sql, pgx.NamedArgs{"n": n, "days": days, "payload": payload}); err != nil {
+			return fmt.Errorf("writing %d tasks: %w", n, err)
+		}
+	}
+	// what autovacuum has done long ago where tasks came in over days
+	for _, table := range []string{"tasks", "events", "outputs", "deliveries"} {
+		if _, err := d.Exec(ctx, `vacuum analyze klingwatch.`+table); err != nil {
+			return fmt.Errorf("vacuuming %s: %w", table, err)
+		}
+	}
+	_, err = d.Exec(ctx, `update klingwatch.report_state set summarized_until = (select klingwatch.utc_day(min(created_at)) from klingwatch.tasks)`)
+	return err
+}
+
+// historySQL writes n tasks (@n) over some days (@days); @payload is the body of
+// each result and event.
+var historySQL = []string{
+	`alter table klingwatch.tasks disable trigger enqueue`,
+	`alter table klingwatch.deliveries disable trigger enqueue`,
+	`insert into klingwatch.tasks (task_id, action, action2, callback_url, status, status_message, error_code, result, unit_deduction, polls,
+	                               created_at, submitted_at, processing_at, deadline_at, finished_at, last_polled_at)
+	 select 'h' || i, (array['videos', 'videos', 'images'])[1 + i % 3], (array['text2video', 'image2video', 'generations'])[1 + i % 3],
+	        'https://app' || i % 5 || '.example/hook',
+	        case when open then 'processing' when i % 20 = 0 then 'failed' else 'succeeded' end,
+	        case when i % 20 = 0 and not open then 'reason ' || chr(65 + i % 7) || ', request ' || md5(i::text) else '' end,
+	        case when i % 20 = 0 and not open then '1301' end, @payload::jsonb, 2.5, 6,
+	        at, at + interval '1 s', at + interval '5 s', at + interval '1 day',
+	        case when not open then at + interval '60 s' + (i % 120) * interval '1 s' end, at + interval '60 s'
+	 from (select i, i > @n - @n / 1000 as open, now() - interval '3 min' - (@n - i) * (@days * interval '1 day' / @n) as at
+	       from generate_series(1, @n::int) i) as h`,
+	`insert into klingwatch.events (event_id, task, sequence, type, payload, created_at)
+	 select 'msg_' || id, id, 2, 'task.' || status, @payload::jsonb, finished_at
+	 from klingwatch.tasks where finished_at is not null order by id`,
+	`insert into klingwatch.outputs (task, kind, position, url, expires_at)
+	 select id, 'video', 0, 'https://cdn.example/' || id || '.mp4', finished_at + interval '30 days'
+	 from klingwatch.tasks where status = 'succeeded' order by id`,
+	`insert into klingwatch.deliveries (event, url, state, attempts, created_at, tries_since, delivered_at, next_attempt_at)
+	 select e.id, t.callback_url, 'delivered', 1, e.created_at, e.created_at, e.created_at + (e.id % 100) * interval '10 ms', null
+	 from klingwatch.events e join klingwatch.tasks t on t.id = e.task order by e.id`,
+}

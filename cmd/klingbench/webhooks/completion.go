@@ -1,0 +1,127 @@
+package webhooks
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/klingwatch/klingwatch/cmd/klingbench/bench"
+	"github.com/klingwatch/klingwatch/cmd/klingbench/standin"
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/ledger"
+)
+
+// completerConnections are enough for completions to overlap: at 200/s three are
+// under way at 15 ms each.
+const completerConnections = 16
+
+// completion is the end of a task.
+type completion struct {
+	committing, committed time.Time // just before its commit was sent, and after it returned
+}
+
+// latency from the commit to an arrival, in unix nanoseconds. Postgres notifies
+// the worker of a commit before it answers the client: a webhook that arrives
+// before that answer is counted from the sending of the commit.
+func (c completion) latency(arrived int64) time.Duration {
+	if since := time.Duration(arrived - c.committed.UnixNano()); since >= 0 {
+		return since
+	}
+	return time.Duration(arrived - c.committing.UnixNano())
+}
+
+// completeAll ends tasks 1 to n, evenly spaced and each on time however long the
+// earlier ones take; it returns them in this order.
+func completeAll(ctx context.Context, databaseURL string, n int, distance time.Duration) ([]completion, error) {
+	pool, err := openTraced(ctx, databaseURL)
+	if err != nil {
+		return nil, err
+	}
+	defer pool.Close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	done := make([]completion, n)
+	var wg sync.WaitGroup
+	for i, begun := 0, time.Now(); i < n; i++ {
+		if bench.Pause(ctx, time.Until(begun.Add(time.Duration(i)*distance))) != nil {
+			break
+		}
+		wg.Go(func() {
+			var err error
+			if done[i], err = complete(ctx, pool, i+1); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	wg.Wait()
+	return done, context.Cause(ctx)
+}
+
+// complete ends a task as the worker does, but alone in its transaction where the
+// worker would write those of 20 ms together.
+func complete(ctx context.Context, pool *pgxpool.Pool, task int) (c completion, err error) {
+	applied, err := ledger.Apply(withCommit(ctx, &c.committing), pool, []ledger.Change{success(task)}, nil)
+	c.committed = time.Now()
+	switch {
+	case err != nil:
+		return c, fmt.Errorf("ending task %d: %w", task, err)
+	case !applied[int64(task)]:
+		return c, fmt.Errorf("ending task %d: another session has changed it", task)
+	case c.committing.IsZero():
+		return c, fmt.Errorf("ending task %d: its commit was not traced", task)
+	}
+	return c, nil
+}
+
+// success is the change that the last reply makes to a task as insertProcessing
+// leaves it.
+func success(task int) ledger.Change {
+	duration, expires := json.Number(standin.OutputDuration), time.Now().Add(standin.OutputLifetime).UTC()
+	return ledger.Change{
+		Change: db.Change{
+			Task: int64(task), From: db.Processing, Status: db.Succeeded, Polls: 6, Polled: true, Deadline: 24 * time.Hour,
+			Result: standin.Reply(task, true),
+		},
+		Outputs: []db.Output{{
+			Task: int64(task), Kind: "video", URL: standin.OutputURL, DurationSeconds: &duration, ExpiresAt: &expires,
+		}},
+	}
+}
+
+// openTraced opens a pool that notes when commits are sent; see withCommit.
+func openTraced(ctx context.Context, databaseURL string) (*pgxpool.Pool, error) {
+	untraced, err := db.Open(ctx, databaseURL, completerConnections)
+	if err != nil {
+		return nil, err
+	}
+	defer untraced.Close()
+	config := untraced.Config()
+	config.ConnConfig.Tracer = commitTracer{}
+	return pgxpool.NewWithConfig(ctx, config)
+}
+
+// withCommit makes the commit in ctx leave the moment before it is sent in at.
+func withCommit(ctx context.Context, at *time.Time) context.Context {
+	return context.WithValue(ctx, commitKey{}, at)
+}
+
+type (
+	commitKey    struct{}
+	commitTracer struct{}
+)
+
+// TraceQueryStart is called before a statement is sent.
+func (commitTracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	if at, ok := ctx.Value(commitKey{}).(*time.Time); ok && data.SQL == "commit" {
+		*at = time.Now()
+	}
+	return ctx
+}
+
+// TraceQueryEnd has nothing to do.
+func (commitTracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}

@@ -1,0 +1,6 @@
+// Package webhooks measures how webhooks are delivered:
+//
+//	stream    from the commit of a task's end to healthy receivers, alone and beside others in trouble
+//	flood     as many deliveries as possible, against the webhook client alone
+//	trickle   the memory that receivers take that answer a byte per second
+package webhooks

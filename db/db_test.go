@@ -1,0 +1,116 @@
+package db_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/db/dbtest"
+)
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
+
+// must hands on a value; an error ends the test.
+func must[T any](value T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		check(t, err)
+		return value
+	}
+}
+
+// check ends the test on an error.
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run runs a statement that sets up a test.
+func run(t testing.TB, q db.Querier, sql string, args ...any) {
+	t.Helper()
+	_, err := q.Exec(t.Context(), sql, args...)
+	check(t, err)
+}
+
+// value returns the one value of a query.
+func value[T any](t testing.TB, q db.Querier, sql string, args ...any) (v T) {
+	t.Helper()
+	check(t, q.QueryRow(t.Context(), sql, args...).Scan(&v))
+	return v
+}
+
+// begin begins a transaction that is rolled back when the test ends.
+func begin(t testing.TB, pool *pgxpool.Pool) pgx.Tx {
+	t.Helper()
+	tx, err := pool.Begin(t.Context())
+	check(t, err)
+	t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+	return tx
+}
+
+// commit commits a transaction.
+func commit(t testing.TB, tx pgx.Tx) {
+	t.Helper()
+	check(t, tx.Commit(t.Context()))
+}
+
+// near reports whether two durations differ by what a slow test may take.
+func near(got, want time.Duration) bool { return (got - want).Abs() < 20*time.Second }
+
+// The pool's sessions are set up as the package promises.
+func TestOpenSetsUpItsSessions(t *testing.T) {
+	t.Parallel()
+	url := dbtest.NewURL(t)
+	pool := must(db.Open(t.Context(), url, 3))(t)
+	defer pool.Close()
+	if pool.Config().MaxConns != 3 {
+		t.Errorf("the pool has up to %d connections", pool.Config().MaxConns)
+	}
+	for setting, want := range map[string]string{
+		"application_name": "klingwatch", "idle_in_transaction_session_timeout": "3s", "default_transaction_read_only": "off",
+	} {
+		if got := value[string](t, pool, `select current_setting($1)`, setting); got != want {
+			t.Errorf("%s is %q, want %q", setting, got, want)
+		}
+	}
+	named := must(db.Open(t.Context(), url+"&application_name=mine", 1))(t)
+	defer named.Close()
+	if got := value[string](t, named, `select current_setting('application_name')`); got != "mine" {
+		t.Errorf("the URL's application_name became %q", got)
+	}
+}
+
+func TestAReadOnlyPoolCannotWriteAndEndsLongQueries(t *testing.T) {
+	t.Parallel()
+	pool := must(db.OpenReadOnly(t.Context(), dbtest.NewURL(t), 1, 50*time.Millisecond))(t)
+	defer pool.Close()
+	check(t, db.Ping(t.Context(), pool))
+	if _, err := db.InsertTasks(t.Context(), pool, []db.NewTask{newTask("t")}); db.Code(err) != "25006" {
+		t.Errorf("inserting a task: %v", err)
+	}
+	if _, err := pool.Exec(t.Context(), `select pg_sleep(60)`); db.Code(err) != "57014" {
+		t.Errorf("a query of a minute: %v", err)
+	}
+}
+
+func TestAStatementWaitsForALockNoLongerThanTheLimit(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	id := track(t, pool, "t")[0]
+	holder, waiter := begin(t, pool), begin(t, pool)
+	run(t, holder, `select from klingwatch.tasks where id = $1 for update`, id)
+	check(t, db.LimitLockWait(t.Context(), waiter, 20*time.Millisecond))
+	if _, err := waiter.Exec(t.Context(), `update klingwatch.tasks set polls = 1 where id = $1`, id); !db.RowLocked(err) {
+		t.Errorf("writing a locked row: %v", err)
+	}
+	check(t, waiter.Rollback(t.Context()))
+	if got := value[string](t, pool, `select current_setting('lock_timeout')`); got != "0" {
+		t.Errorf("lock_timeout is %s after the transaction", got)
+	}
+}

@@ -1,0 +1,138 @@
+package db_test
+
+import (
+	"context"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/db/dbtest"
+)
+
+// connect opens a connection of its own to the pool's database.
+func connect(t testing.TB, pool *pgxpool.Pool) *pgx.Conn {
+	t.Helper()
+	conn := must(pgx.ConnectConfig(t.Context(), pool.Config().ConnConfig))(t)
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+// instance is a process that lives until its connection is closed.
+func instance(t testing.TB, pool *pgxpool.Pool) (conn *pgx.Conn, slot int) {
+	t.Helper()
+	conn = connect(t, pool)
+	return conn, must(db.ClaimInstance(t.Context(), conn))(t)
+}
+
+// awaitInstances waits until the server has noticed who is gone.
+func awaitInstances(t testing.TB, pool *pgxpool.Pool, want int) {
+	t.Helper()
+	for must(db.LiveInstances(t.Context(), pool))(t) != want {
+		check(t, t.Context().Err())
+	}
+}
+
+func TestInstancesThatStartAtOnceHaveSlotsOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	const processes = 6
+	pool := dbtest.New(t)
+	if n := must(db.LiveInstances(t.Context(), pool))(t); n != 0 {
+		t.Errorf("%d instances before any started", n)
+	}
+	var (
+		wg    sync.WaitGroup
+		conns [processes]*pgx.Conn
+		slots [processes]int
+		errs  [processes]error
+	)
+	for i := range processes {
+		conns[i] = connect(t, pool)
+		wg.Go(func() { slots[i], errs[i] = db.ClaimInstance(t.Context(), conns[i]) })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		check(t, err)
+	}
+	third := slices.Index(slots[:], 3)
+	if sorted := slices.Sorted(slices.Values(slots[:])); !slices.Equal(sorted, []int{1, 2, 3, 4, 5, 6}) {
+		t.Fatalf("slots %v", slots)
+	}
+	awaitInstances(t, pool, processes)
+	check(t, conns[third].Close(t.Context()))
+	awaitInstances(t, pool, processes-1)
+	if _, slot := instance(t, pool); slot != 3 {
+		t.Errorf("the next one has slot %d, 3 is free", slot)
+	}
+	// another database of the server has instances of its own
+	if _, slot := instance(t, dbtest.New(t)); slot != 1 {
+		t.Errorf("in another database the first slot is %d", slot)
+	}
+}
+
+// A process that is stopped, or whose host has vanished, says nothing any more.
+func TestTheServerEndsAnInstanceThatSaysNothing(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	conn, _ := instance(t, pool)
+	if got := value[string](t, conn, `select current_setting('idle_session_timeout')`); got != "10s" {
+		t.Errorf("idle_session_timeout is %s", got)
+	}
+	run(t, conn, `set idle_session_timeout = '50ms'`)
+	awaitInstances(t, pool, 0)
+	if _, err := conn.Exec(t.Context(), `select 1`); !db.LostConnection(err) {
+		t.Errorf("the process finds %v", err)
+	}
+	if _, err := db.ClaimInstance(t.Context(), conn); err == nil || !strings.HasPrefix(err.Error(), "preparing the instance's connection: ") {
+		t.Errorf("claiming a slot on that connection: %v", err)
+	}
+}
+
+func TestThereAreSlotsForAThousandInstances(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	holder := connect(t, pool)
+	const klng = 0x6b6c6e67
+	run(t, holder, `select pg_advisory_lock($1, slot) from generate_series(1, 999) slot`, klng)
+	conn, slot := instance(t, pool)
+	if slot != 1000 {
+		t.Errorf("slot %d", slot)
+	}
+	if _, err := db.ClaimInstance(t.Context(), connect(t, pool)); err == nil || err.Error() != "claiming an instance slot: all 1000 are taken" {
+		t.Errorf("one more: %v", err)
+	}
+	check(t, conn.Close(t.Context()))
+}
+
+func TestInstancesShareTheWorkByTheirTasks(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	first, slot := instance(t, pool)
+	second, other := instance(t, pool)
+	share := func(conn *pgx.Conn, slot, tasks, instances int, want float64) {
+		t.Helper()
+		n, got, err := db.ShareWork(t.Context(), conn, slot, tasks)
+		if err != nil || n != instances || math.Abs(got-want) > 1e-9 {
+			t.Errorf("with %d tasks: %d instances, a share of %v, %v; want %d and %v", tasks, n, got, err, instances, want)
+		}
+	}
+	share(first, slot, 30, 2, 0.5) // the other has not reported yet: it counts as having as many
+	share(second, other, 10, 2, 0.25)
+	share(first, slot, 30, 2, 0.75)
+	share(second, other, 0, 2, 1.0/31)
+	share(first, slot, 0, 2, 0.5)
+	if names := value[int](t, pool, `select count(*) from pg_stat_activity where datname = current_database() and application_name in ('klingwatch kw1 tasks=0', 'klingwatch kw2 tasks=0')`); names != 2 {
+		t.Errorf("%d connections have their names", names)
+	}
+	check(t, second.Close(t.Context()))
+	awaitInstances(t, pool, 1)
+	share(first, slot, 7, 1, 1)
+	if _, _, err := db.ShareWork(t.Context(), second, other, 1); err == nil || !strings.HasPrefix(err.Error(), "sharing the work: ") {
+		t.Errorf("on a closed connection: %v", err)
+	}
+}

@@ -1,0 +1,250 @@
+package db_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/db/dbtest"
+)
+
+// job is the live job of a row.
+type job struct {
+	ID          int64
+	State       string
+	ScheduledAt time.Time
+	Instance    *string
+}
+
+// jobsOf returns the live jobs of a row: one, or none.
+func jobsOf(t testing.TB, q db.Querier, kind string, id int64) []job {
+	t.Helper()
+	rows, err := q.Query(t.Context(), `select id, state, scheduled_at, instance from klingwatch.live_jobs where key = klingwatch.job_key($1, $2)`, kind, id)
+	check(t, err)
+	return must(pgx.CollectRows(rows, pgx.RowToStructByName[job]))(t)
+}
+
+// missing gives jobs to rows that have none.
+func missing(t testing.TB, q db.Querier) int {
+	t.Helper()
+	return must(db.GiveMissingJobs(t.Context(), q, 15*time.Second))(t)
+}
+
+func TestRowsWithoutAJobAreGivenOne(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	ids := track(t, pool, "open", "late", "checked-enough", "canceled")
+	move(t, pool, ids[1], db.Expired)
+	move(t, pool, ids[2], db.Expired)
+	move(t, pool, ids[3], db.Canceled)
+	run(t, pool, `update klingwatch.tasks set late_checks_until = now() + interval '1 h' where id = $1`, ids[1])
+	run(t, pool, `update klingwatch.tasks set late_checks_until = now() - interval '1 h' where id = $1`, ids[2])
+	due := deliveries(t, pool, 3)
+	deliverAll(t, pool, due[1:2])
+	run(t, pool, `update klingwatch.deliveries set next_attempt_at = null where id = $1`, due[2])
+	under, over := bulk(t, pool, 1), bulk(t, pool, 1)
+	check(t, db.StopRedelivery(t.Context(), pool, over.ID))
+	if n := missing(t, pool); n != 1 {
+		t.Errorf("%d jobs were missing, only one delivery that is due has none", n)
+	}
+	run(t, pool, `delete from klingwatch.river_job`)
+	if n := missing(t, pool); n != 4 {
+		t.Errorf("%d jobs were missing, 4 were deleted that are needed", n)
+	}
+	for _, row := range []struct {
+		kind string
+		id   int64
+		want int
+	}{
+		{"poll", ids[0], 1}, {"poll", ids[1], 1}, {"poll", ids[2], 0}, {"poll", ids[3], 0},
+		{"deliver", due[0], 1}, {"deliver", due[1], 0}, {"deliver", due[2], 0},
+		{"redeliver", under.ID, 1}, {"redeliver", over.ID, 0},
+	} {
+		if jobs := jobsOf(t, pool, row.kind, row.id); len(jobs) != row.want || row.want == 1 && jobs[0].State != "available" {
+			t.Errorf("%s of %d: %+v", row.kind, row.id, jobs)
+		}
+	}
+	if n := missing(t, pool); n != 0 {
+		t.Errorf("%d jobs were missing a second time", n)
+	}
+}
+
+// A row became due while its job was going to sleep.
+func TestAJobThatOversleepsIsWoken(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	ids := track(t, pool, "reopened", "soon", "polled")
+	run(t, pool, `update klingwatch.tasks set last_polled_at = now() where id = $1`, ids[2])
+	due := deliveries(t, pool, 2)
+	run(t, pool, `update klingwatch.deliveries set next_attempt_at = now() - interval '1 s' where id = $1`, due[0])
+	run(t, pool, `update klingwatch.deliveries set next_attempt_at = now() + interval '1 h' where id = $1`, due[1])
+	run(t, pool, `update klingwatch.river_job set state = 'scheduled', scheduled_at = now() + interval '1 h'`)
+	run(t, pool, `update klingwatch.river_job set scheduled_at = now() + interval '5 s' where unique_key = klingwatch.job_key('poll', $1)`, ids[1])
+	missing(t, pool)
+	for _, row := range []struct {
+		kind string
+		id   int64
+		want string
+	}{
+		{"poll", ids[0], "available"}, {"poll", ids[1], "scheduled"}, {"poll", ids[2], "scheduled"}, {"deliver", due[0], "available"}, {"deliver", due[1], "scheduled"},
+	} {
+		if jobs := jobsOf(t, pool, row.kind, row.id); len(jobs) != 1 || jobs[0].State != row.want {
+			t.Errorf("%s of %d should be %s: %+v", row.kind, row.id, row.want, jobs)
+		}
+	}
+}
+
+func TestTwoProcessesGiveMissingJobsOnce(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	ids := track(t, pool, "a", "b", "c")
+	run(t, pool, `delete from klingwatch.river_job`)
+	first, n := begin(t, pool), -1
+	if n := missing(t, first); n != 3 {
+		t.Errorf("the first gave %d", n)
+	}
+	wait := dbtest.Blocked(t, pool, func() (err error) {
+		n, err = db.GiveMissingJobs(t.Context(), pool, 15*time.Second)
+		return err
+	})
+	commit(t, first)
+	check(t, wait())
+	if n != 0 {
+		t.Errorf("the second gave %d", n)
+	}
+	for _, id := range ids {
+		if jobs := jobsOf(t, pool, "poll", id); len(jobs) != 1 {
+			t.Errorf("task %d has the jobs %+v", id, jobs)
+		}
+	}
+}
+
+func TestJobsThatAreDueAreWokenByOneProcess(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	ids := track(t, pool, "a", "b", "c", "later", "running")
+	run(t, pool, `update klingwatch.river_job set state = 'scheduled', scheduled_at = now() - interval '1 s'`)
+	run(t, pool, `update klingwatch.river_job set scheduled_at = now() + interval '1 h' where unique_key = klingwatch.job_key('poll', $1)`, ids[3])
+	run(t, pool, `update klingwatch.river_job set state = 'running' where unique_key = klingwatch.job_key('poll', $1)`, ids[4])
+	first := begin(t, pool)
+	mine := must(db.WakeDueJobs(t.Context(), first, 2))(t)
+	theirs := must(db.WakeDueJobs(t.Context(), pool, 2))(t) // does not wait for the first
+	commit(t, first)
+	if mine != 2 || theirs != 1 {
+		t.Errorf("the first woke %d, the second %d", mine, theirs)
+	}
+	var states []string
+	for _, id := range ids {
+		states = append(states, jobsOf(t, pool, "poll", id)[0].State)
+	}
+	if !slices.Equal(states, []string{"available", "available", "available", "scheduled", "running"}) {
+		t.Errorf("states %q", states)
+	}
+}
+
+// take has an instance work the job of a task, as River does.
+func take(t testing.TB, q db.Querier, task int64, instance string) {
+	t.Helper()
+	run(t, q, `update klingwatch.river_job
+		set state = 'running', attempt = attempt + 1, attempted_at = clock_timestamp(), attempted_by = array_append(attempted_by, $2)
+		where unique_key = klingwatch.job_key('poll', $1)`, task, instance)
+}
+
+func TestJobsOfAnInstanceThatIsGoneAreGivenBack(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	ids := track(t, pool, "living", "dead", "moved-on", "waiting")
+	_, slot := instance(t, pool)
+	alive, dead := db.InstanceID(slot), db.InstanceID(9)
+	take(t, pool, ids[0], alive)
+	take(t, pool, ids[1], dead)
+	take(t, pool, ids[2], dead)
+	take(t, pool, ids[2], alive) // rescued from the dead one
+	leader := func(id string) {
+		run(t, pool, `insert into klingwatch.river_leader (elected_at, expires_at, leader_id) values (now(), now() + interval '1 h', $1)
+			on conflict (name) do update set leader_id = excluded.leader_id`, id)
+	}
+	leader(dead)
+	listener := must(pool.Acquire(t.Context()))(t)
+	defer listener.Release()
+	run(t, listener, `listen "klingwatch.river_insert"`)
+
+	if n := must(db.ReturnJobs(t.Context(), pool, 0))(t); n != 1 {
+		t.Errorf("%d jobs were given back", n)
+	}
+	if n := value[int](t, pool, `select count(*) from klingwatch.river_leader`); n != 0 {
+		t.Error("the dead leader still leads")
+	}
+	if note := must(listener.Conn().WaitForNotification(t.Context()))(t); !strings.Contains(note.Payload, `"poll-`) {
+		t.Errorf("the note says %s", note.Payload)
+	}
+	for id, want := range map[int64]string{ids[0]: "running", ids[1]: "available", ids[2]: "running", ids[3]: "available"} {
+		if got := jobsOf(t, pool, "poll", id)[0]; got.State != want {
+			t.Errorf("the job of task %d should be %s: %+v", id, want, got)
+		}
+	}
+	if attempt := value[int](t, pool, `select attempt from klingwatch.river_job where unique_key = klingwatch.job_key('poll', $1)`, ids[1]); attempt != 0 {
+		t.Errorf("the job that was given back has used %d attempts", attempt)
+	}
+	leader(alive)
+	if n := must(db.ReturnJobs(t.Context(), pool, 0))(t); n != 0 {
+		t.Errorf("%d jobs were given back a second time", n)
+	}
+	if n := value[int](t, pool, `select count(*) from klingwatch.river_leader`); n != 1 {
+		t.Error("the living leader leads no more")
+	}
+	// the slot was just claimed: what runs there is of a process that is gone
+	if n := must(db.ReturnJobs(t.Context(), pool, slot))(t); n != 2 {
+		t.Errorf("%d jobs of the earlier holder of the slot were given back", n)
+	}
+}
+
+// A job of a dead instance is rescued and taken at the moment when another
+// process gives it back.
+func TestAJobThatIsTakenMeanwhileIsNotGivenBack(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	id := track(t, pool, "t")[0]
+	_, slot := instance(t, pool)
+	for _, taker := range []string{db.InstanceID(slot), "nobody"} {
+		take(t, pool, id, db.InstanceID(9))
+		tx, n := begin(t, pool), -1
+		if taker == "nobody" { // it has ended
+			run(t, tx, `update klingwatch.river_job set state = 'completed', finalized_at = now()`)
+		} else {
+			take(t, tx, id, taker)
+		}
+		wait := dbtest.Blocked(t, pool, func() (err error) {
+			n, err = db.ReturnJobs(t.Context(), pool, 0)
+			return err
+		})
+		commit(t, tx)
+		check(t, wait())
+		if state := value[string](t, pool, `select state from klingwatch.river_job`); n != 0 || state == "available" {
+			t.Errorf("taken by %s: %d given back, it is %s", taker, n, state)
+		}
+	}
+}
+
+func TestTwoProcessesGiveJobsBackOnce(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	take(t, pool, track(t, pool, "t")[0], db.InstanceID(9))
+	first, n := begin(t, pool), -1
+	if n := must(db.ReturnJobs(t.Context(), first, 0))(t); n != 1 {
+		t.Errorf("the first gave back %d", n)
+	}
+	wait := dbtest.Blocked(t, pool, func() (err error) {
+		n, err = db.ReturnJobs(t.Context(), pool, 0)
+		return err
+	})
+	commit(t, first)
+	check(t, wait())
+	if n != 0 {
+		t.Errorf("the second gave back %d", n)
+	}
+}

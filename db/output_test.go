@@ -1,0 +1,60 @@
+package db_test
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/db/dbtest"
+)
+
+func TestOutputsAreKeptInOrderAndReplaced(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	ids := track(t, pool, "a", "b")
+	expires := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	video := db.Output{Task: ids[0], Kind: "video", URL: "https://a.example/1.mp4", UpstreamID: new("v1"), DurationSeconds: new(json.Number("5.041")),
+		WatermarkURL: new("https://a.example/1w.mp4"), ExpiresAt: &expires}
+	images := []db.Output{{Task: ids[0], Kind: "image", URL: "https://a.example/0.png"}, {Task: ids[0], Kind: "image", Position: 1, URL: "https://a.example/1.png"}}
+	other := db.Output{Task: ids[1], Kind: "audio", URL: "https://a.example/2.mp3"}
+	check(t, db.AddOutputs(t.Context(), pool, []db.Output{video, images[1], other, images[0]}))
+	check(t, db.AddOutputs(t.Context(), pool, nil))
+	if got := must(db.OutputsOfTask(t.Context(), pool, ids[0]))(t); !reflect.DeepEqual(got, []db.Output{images[0], images[1], video}) {
+		t.Errorf("outputs %+v", got)
+	}
+	if err := db.AddOutputs(t.Context(), pool, []db.Output{other}); !db.RefusedValue(err) {
+		t.Errorf("an output a second time: %v", err)
+	}
+	other.DurationSeconds = new(json.Number("long"))
+	if err := db.AddOutputs(t.Context(), pool, []db.Output{other}); err == nil {
+		t.Error("a duration that is no number was accepted")
+	}
+	check(t, db.RemoveOutputs(t.Context(), pool, ids[:1]))
+	if a, b := must(db.OutputsOfTask(t.Context(), pool, ids[0]))(t), must(db.OutputsOfTask(t.Context(), pool, ids[1]))(t); len(a) != 0 || len(b) != 1 {
+		t.Errorf("after removing those of the first task: %+v, %+v", a, b)
+	}
+}
+
+func TestFilesThatExpireSoonAreCounted(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	ids := track(t, pool, "a", "b")
+	in := func(d time.Duration) *time.Time { return new(time.Now().Add(d).Truncate(time.Microsecond)) }
+	if got := must(db.ExpiringOutputs(t.Context(), pool, time.Hour))(t); got != (db.Expiring{}) {
+		t.Errorf("without outputs: %+v", got)
+	}
+	first := in(10 * time.Minute)
+	check(t, db.AddOutputs(t.Context(), pool, []db.Output{
+		{Task: ids[0], Kind: "image", Position: 0, URL: "https://a.example/0", ExpiresAt: in(30 * time.Minute)},
+		{Task: ids[0], Kind: "image", Position: 1, URL: "https://a.example/1", ExpiresAt: first},
+		{Task: ids[1], Kind: "image", Position: 0, URL: "https://a.example/2", ExpiresAt: in(30 * time.Minute)},
+		{Task: ids[1], Kind: "image", Position: 1, URL: "https://a.example/3", ExpiresAt: in(-time.Minute)},
+		{Task: ids[1], Kind: "image", Position: 2, URL: "https://a.example/4", ExpiresAt: in(2 * time.Hour)},
+		{Task: ids[1], Kind: "image", Position: 3, URL: "https://a.example/5"},
+	}))
+	if got := must(db.ExpiringOutputs(t.Context(), pool, time.Hour))(t); got.Outputs != 3 || got.Tasks != 2 || !got.First.Equal(*first) {
+		t.Errorf("within an hour: %+v", got)
+	}
+}

@@ -1,0 +1,401 @@
+package db_test
+
+import (
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/db/dbtest"
+)
+
+// newTask is a task of the type videos/text2video.
+func newTask(taskID string) db.NewTask {
+	return db.NewTask{TaskID: taskID, Action: "videos", Action2: "text2video"}
+}
+
+// track inserts tasks of one type and returns our ids in their order.
+func track(t testing.TB, q db.Querier, taskIDs ...string) []int64 {
+	t.Helper()
+	tasks := make([]db.NewTask, len(taskIDs))
+	for i, id := range taskIDs {
+		tasks[i] = newTask(id)
+	}
+	ids := make([]int64, len(taskIDs))
+	for _, tracked := range must(db.InsertTasks(t.Context(), q, tasks))(t) {
+		ids[slices.Index(taskIDs, tracked.TaskID)] = tracked.ID
+	}
+	if slices.Contains(ids, 0) {
+		t.Fatalf("of %q some were tracked already", taskIDs)
+	}
+	return ids
+}
+
+// task reads the one task with an id.
+func task(t testing.TB, q db.Querier, id int64) db.Task {
+	t.Helper()
+	found := must(db.FindTasks(t.Context(), q, strconv.FormatInt(id, 10)))(t)
+	if len(found) != 1 {
+		t.Fatalf("%d tasks have the id %d", len(found), id)
+	}
+	return found[0]
+}
+
+func TestInsertingTasksSkipsThoseThatAreTracked(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	old := track(t, pool, "old")[0]
+	full := db.NewTask{
+		TaskID: "full", Action: "images", Action2: "generations", ExternalID: new("order-7"), CallbackURL: new("https://app.example/hook"),
+		Metadata: json.RawMessage(`{"user": 7}`), DeadlineIn: new(90 * time.Minute),
+	}
+	elsewhere, bare := newTask("old"), newTask("bare")
+	elsewhere.Action2 = "lip-sync"
+	bare.Metadata = json.RawMessage(`null`)
+	list := []db.NewTask{full, newTask("old"), bare, elsewhere, bare}
+
+	inserted := must(db.InsertTasks(t.Context(), pool, list))(t)
+	found := must(db.FindTracked(t.Context(), pool, append(list, newTask("unknown"))))(t)
+	byID := func(a, b db.Tracked) int { return int(a.ID - b.ID) }
+	slices.SortFunc(inserted, byID)
+	slices.SortFunc(found, byID)
+	found = slices.Compact(found)
+	if len(inserted) != 3 || len(found) != 4 || found[0] != (db.Tracked{ID: old, TaskID: "old", Action: "videos", Action2: "text2video"}) || !slices.Equal(found[1:], inserted) {
+		t.Fatalf("inserted %+v, found %+v", inserted, found)
+	}
+	for _, tracked := range inserted {
+		got := task(t, pool, tracked.ID)
+		if jobs := jobsOf(t, pool, "poll", tracked.ID); len(jobs) != 1 || jobs[0].State != "available" {
+			t.Errorf("%s has the jobs %+v", tracked.TaskID, jobs)
+		}
+		if tracked.TaskID != "full" {
+			if string(got.Metadata) != "{}" || got.ExternalID != nil || got.CallbackURL != nil || got.DeadlineAt != nil {
+				t.Errorf("%s is %+v", tracked.TaskID, got)
+			}
+			continue
+		}
+		if *got.ExternalID != *full.ExternalID || *got.CallbackURL != *full.CallbackURL || string(got.Metadata) != `{"user": 7}` ||
+			got.DeadlineAt.Sub(got.CreatedAt) != 90*time.Minute || got.Status != db.Pending || got.Action != "images" || got.Action2 != "generations" {
+			t.Errorf("full is %+v", got)
+		}
+	}
+}
+
+func TestOneRefusedTaskLetsNoneIn(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	for name, change := range map[string]func(*db.NewTask){
+		"a space":             func(n *db.NewTask) { n.TaskID = "a b" },
+		"a zero byte":         func(n *db.NewTask) { n.TaskID = "a\x00b" },
+		"metadata of a list":  func(n *db.NewTask) { n.Metadata = json.RawMessage(`[]`) },
+		"a relative callback": func(n *db.NewTask) { n.CallbackURL = new("/hook") },
+	} {
+		refused := newTask("refused")
+		change(&refused)
+		if _, err := db.InsertTasks(t.Context(), pool, []db.NewTask{newTask("fine"), refused}); !db.RefusedValue(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	broken := newTask("broken")
+	broken.Metadata = json.RawMessage(`{`)
+	if _, err := db.InsertTasks(t.Context(), pool, []db.NewTask{broken}); err == nil {
+		t.Error("metadata that is not JSON was accepted")
+	}
+	if n := value[int](t, pool, `select count(*) from klingwatch.tasks`); n != 0 {
+		t.Errorf("%d tasks were inserted", n)
+	}
+}
+
+// Two apps insert the same task at the same moment: the second waits for what
+// becomes of the first.
+func TestTwoInsertTheSameTaskAtOnce(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	for _, end := range []string{"commit", "rollback"} {
+		tasks := []db.NewTask{newTask(end)}
+		first := begin(t, pool)
+		mine := must(db.InsertTasks(t.Context(), first, tasks))(t)
+		var theirs []db.Tracked
+		wait := dbtest.Blocked(t, pool, func() (err error) {
+			theirs, err = db.InsertTasks(t.Context(), pool, tasks)
+			return err
+		})
+		if end == "commit" {
+			check(t, first.Commit(t.Context()))
+		} else {
+			check(t, first.Rollback(t.Context()))
+		}
+		check(t, wait())
+		found := must(db.FindTracked(t.Context(), pool, tasks))(t)
+		switch {
+		case len(mine) != 1 || len(found) != 1:
+			t.Errorf("%s: the first inserted %v, and %v is there", end, mine, found)
+		case end == "commit" && (len(theirs) != 0 || found[0] != mine[0]):
+			t.Errorf("after the commit the second inserted %v, and %v is there", theirs, found)
+		case end == "rollback" && (len(theirs) != 1 || found[0] != theirs[0]):
+			t.Errorf("after the rollback the second inserted %v, and %v is there", theirs, found)
+		}
+	}
+}
+
+func TestTasksAreListedAndFound(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	ids := track(t, pool, "a", "b", "c")
+	other := must(db.InsertTasks(t.Context(), pool, []db.NewTask{
+		{TaskID: "a", Action: "videos", Action2: "avatar/image2video"},
+		{TaskID: strconv.FormatInt(ids[1], 10), Action: "images", Action2: "generations"},
+	}))(t)
+	move(t, pool, ids[2], db.Failed)
+	for name, list := range map[string]struct {
+		filter db.TaskFilter
+		want   []int64
+	}{
+		"all, newest first": {db.TaskFilter{Limit: 9}, []int64{other[1].ID, other[0].ID, ids[2], ids[1], ids[0]}},
+		"the newest two":    {db.TaskFilter{Limit: 2}, []int64{other[1].ID, other[0].ID}},
+		"by status":         {db.TaskFilter{Status: db.Failed, Limit: 9}, []int64{ids[2]}},
+		"by action":         {db.TaskFilter{Action: "videos", Limit: 9}, []int64{other[0].ID, ids[2], ids[1], ids[0]}},
+		"by the whole path": {db.TaskFilter{Action: "videos/avatar/image2video", Limit: 9}, []int64{other[0].ID}},
+		"by both":           {db.TaskFilter{Status: db.Pending, Action: "videos/text2video", Limit: 9}, []int64{ids[1], ids[0]}},
+		"by half a path":    {db.TaskFilter{Action: "videos/avatar", Limit: 9}, nil},
+	} {
+		if got := idsOf(must(db.ListTasks(t.Context(), pool, list.filter))(t)); !slices.Equal(got, list.want) {
+			t.Errorf("%s: %v, want %v", name, got, list.want)
+		}
+	}
+	for id, want := range map[string][]int64{
+		"a":                              {ids[0], other[0].ID},
+		strconv.FormatInt(ids[1], 10):    {ids[1], other[1].ID}, // our id of one, the provider's of the other
+		strconv.FormatInt(ids[0], 10):    {ids[0]},
+		"nobody":                         nil,
+		"-1":                             nil,
+		"99999999999999999999999999":     nil, // more than a bigint holds
+		strings.Repeat("0", 17) + "1":    {1},
+		"1; drop table klingwatch.tasks": nil,
+	} {
+		if got := idsOf(must(db.FindTasks(t.Context(), pool, id))(t)); !slices.Equal(got, want) {
+			t.Errorf("finding %q: %v, want %v", id, got, want)
+		}
+	}
+	statuses := must(db.StatusesOf(t.Context(), pool, []int64{ids[2], 12345, ids[0]}))(t)
+	want := []db.TaskStatus{{ID: ids[0], TaskID: "a", Status: db.Pending}, {ID: ids[2], TaskID: "c", Status: db.Failed, StatusMessage: "as a test wants"}}
+	if !slices.Equal(statuses, want) {
+		t.Errorf("statuses %+v", statuses)
+	}
+}
+
+func idsOf(tasks []db.Task) (ids []int64) {
+	for _, t := range tasks {
+		ids = append(ids, t.ID)
+	}
+	return ids
+}
+
+// The polls of a task that sleeps are noted in its job only.
+func TestATaskShowsWhatItsSleepingJobKnows(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	id := track(t, pool, "t")[0]
+	run(t, pool, `update klingwatch.river_job set state = 'scheduled', scheduled_at = '2030-01-01', metadata = '{"klingwatch": {"polls": 7}}'`)
+	if got := task(t, pool, id); got.Polls != 7 || got.NextPollAt == nil || got.NextPollAt.Year() != 2030 {
+		t.Errorf("asleep: %d polls, next at %v", got.Polls, got.NextPollAt)
+	}
+	run(t, pool, `update klingwatch.river_job set state = 'running'`)
+	if got := task(t, pool, id); got.Polls != 7 || got.NextPollAt != nil {
+		t.Errorf("running: %d polls, next at %v", got.Polls, got.NextPollAt)
+	}
+	run(t, pool, `update klingwatch.tasks set polls = 9`)
+	if got := task(t, pool, id); got.Polls != 9 {
+		t.Errorf("%d polls, although 9 are written", got.Polls)
+	}
+	run(t, pool, `update klingwatch.river_job set state = 'scheduled'`)
+	move(t, pool, id, db.Succeeded)
+	if got := task(t, pool, id); got.NextPollAt != nil {
+		t.Errorf("a task that succeeded has its next poll at %v", got.NextPollAt)
+	}
+}
+
+func TestAnEndedTaskIsReopenedUnlessItWasCanceled(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	for status, want := range map[string]bool{
+		db.Pending: false, db.Submitted: false, db.Processing: false, db.Canceled: false,
+		db.Succeeded: true, db.Failed: true, db.Expired: true, db.NotFound: true,
+	} {
+		id := track(t, pool, status)[0]
+		if status != db.Pending {
+			move(t, pool, id, status)
+		}
+		run(t, pool, `update klingwatch.tasks set last_error = 'timeout', late_checks_until = now() where id = $1`, id)
+		run(t, pool, `update klingwatch.river_job set state = 'completed', finalized_at = now() where unique_key = klingwatch.job_key('poll', $1)`, id)
+		before := version(t, pool, id)
+		if got := must(db.ReopenTask(t.Context(), pool, id, time.Hour))(t); got != want {
+			t.Errorf("reopening a task that is %s: %v", status, got)
+			continue
+		}
+		got, jobs := task(t, pool, id), jobsOf(t, pool, "poll", id)
+		if !want {
+			if got.Status != status || version(t, pool, id) != before || len(jobs) != 0 {
+				t.Errorf("%s became %+v with the jobs %+v", status, got, jobs)
+			}
+			continue
+		}
+		left := got.DeadlineAt.Sub(must(db.Clock(t.Context(), pool))(t))
+		if got.Status != db.Pending || got.FinishedAt != nil || got.LastError != nil || got.LastPolledAt != nil || !near(left, time.Hour) ||
+			version(t, pool, id) != before+1 || len(jobs) != 1 || jobs[0].State != "available" {
+			t.Errorf("%s became %+v with the jobs %+v", status, got, jobs)
+		}
+		if !value[bool](t, pool, `select retried_at is not null and late_checks_until is null from klingwatch.tasks where id = $1`, id) {
+			t.Errorf("%s: the retry is not noted", status)
+		}
+	}
+	if got := must(db.ReopenTask(t.Context(), pool, 12345, time.Hour))(t); got {
+		t.Error("a task that is not there was reopened")
+	}
+}
+
+func TestTwoReopenATaskAtOnce(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	id := track(t, pool, "t")[0]
+	move(t, pool, id, db.Failed)
+	first, second := begin(t, pool), true
+	if !must(db.ReopenTask(t.Context(), first, id, time.Hour))(t) {
+		t.Fatal("it was not reopened")
+	}
+	wait := dbtest.Blocked(t, pool, func() (err error) {
+		second, err = db.ReopenTask(t.Context(), pool, id, time.Hour)
+		return err
+	})
+	commit(t, first)
+	check(t, wait())
+	if second || version(t, pool, id) != 2 || len(jobsOf(t, pool, "poll", id)) != 1 {
+		t.Errorf("the second reopened it: %v; version %d, jobs %+v", second, version(t, pool, id), jobsOf(t, pool, "poll", id))
+	}
+}
+
+// version reads the version of a task's row.
+func version(t testing.TB, q db.Querier, id int64) int {
+	t.Helper()
+	return value[int](t, q, `select version from klingwatch.tasks where id = $1`, id)
+}
+
+// longAgo moves a task with all its times three days into the past.
+func longAgo(t testing.TB, q db.Querier, ids ...int64) {
+	t.Helper()
+	run(t, q, `update klingwatch.tasks set created_at = created_at - interval '3 d', finished_at = finished_at - interval '3 d' where id = any ($1)`, ids)
+	run(t, q, `update klingwatch.report_state set summarized_until = summarized_until - 3`)
+	must(db.RefreshReports(t.Context(), q))(t)
+}
+
+func TestTasksArePrunedWhenTheirDayIsOverAndSummarized(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	const older = 48 * time.Hour
+	prune := func(limit int) int { return must(db.PruneTasks(t.Context(), pool, older, limit))(t) }
+	addEndpoint(t, pool, "https://off.example/")
+	check(t, disable(t, pool, 1))
+	old := track(t, pool, "old", "parked", "under-way", "open", "late")
+	for _, id := range old[:3] {
+		move(t, pool, id, db.Succeeded)
+	}
+	check(t, db.AddOutputs(t.Context(), pool, []db.Output{{Task: old[0], Kind: "image", URL: "https://a.example/1.png"}}))
+	addEvent(t, pool, old[1])
+	due := addEvent(t, pool, old[2])
+	run(t, pool, `update klingwatch.deliveries set next_attempt_at = now() where id = any ($1)`, due)
+	move(t, pool, old[4], db.Expired)
+	run(t, pool, `update klingwatch.tasks set late_checks_until = now() + interval '1 d' where id = $1`, old[4])
+	move(t, pool, track(t, pool, "young")[0], db.Succeeded)
+	longAgo(t, pool, old...)
+
+	if n := prune(10); n != 0 {
+		t.Errorf("%d were pruned of a day with a task that is open", n)
+	}
+	move(t, pool, old[3], db.Canceled)
+	if n := prune(10); n != 0 {
+		t.Errorf("%d were pruned of a day with a task that is still checked", n)
+	}
+	run(t, pool, `update klingwatch.tasks set late_checks_until = now() where id = $1`, old[4])
+	if n := prune(1); n != 1 {
+		t.Errorf("%d were pruned, one was wanted", n)
+	}
+	prune(10)
+	var left []string
+	for _, task := range must(db.ListTasks(t.Context(), pool, db.TaskFilter{Limit: 9}))(t) {
+		left = append(left, task.TaskID)
+	}
+	// "open" was canceled just now
+	if slices.Sort(left); !slices.Equal(left, []string{"open", "under-way", "young"}) {
+		t.Errorf("%q are left", left)
+	}
+	if n := value[int](t, pool, `select count(*) from klingwatch.outputs`) + value[int](t, pool, `select count(*) from klingwatch.events`); n != 1 {
+		t.Errorf("%d outputs and events are left", n)
+	}
+	if total := value[int](t, pool, `select sum(total) from klingwatch.report_daily`); total != 6 {
+		t.Errorf("the report counts %d tasks, not 6", total)
+	}
+	must(db.RefreshReports(t.Context(), pool))(t)
+	if total := value[int](t, pool, `select sum(total) from klingwatch.report_daily`); total != 6 {
+		t.Errorf("after another refresh the report counts %d tasks, not 6", total)
+	}
+}
+
+func TestALockedTaskIsNotPruned(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	ids := track(t, pool, "locked", "free")
+	for _, id := range ids {
+		move(t, pool, id, db.Succeeded)
+	}
+	longAgo(t, pool, ids...)
+	holder := begin(t, pool)
+	run(t, holder, `update klingwatch.tasks set metadata = '{"kept": true}' where id = $1`, ids[0])
+	if n := must(db.PruneTasks(t.Context(), pool, time.Hour, 10))(t); n != 1 {
+		t.Errorf("%d were pruned", n)
+	}
+	commit(t, holder)
+	if got := must(db.StatusesOf(t.Context(), pool, ids))(t); len(got) != 1 || got[0].ID != ids[0] {
+		t.Errorf("%+v is left", got)
+	}
+}
+
+// A day that is being summarized loses no tasks until that is committed.
+func TestPruningWaitsForTheReports(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	id := track(t, pool, "t")[0]
+	move(t, pool, id, db.Succeeded)
+	longAgo(t, pool, id)
+	refresh := begin(t, pool)
+	must(db.RefreshReports(t.Context(), refresh))(t)
+	pruned := 0
+	wait := dbtest.Blocked(t, pool, func() (err error) {
+		pruned, err = db.PruneTasks(t.Context(), pool, time.Hour, 10)
+		return err
+	})
+	commit(t, refresh)
+	check(t, wait())
+	if total := value[int](t, pool, `select sum(total) from klingwatch.report_daily`); pruned != 1 || total != 1 {
+		t.Errorf("%d were pruned, the report counts %d", pruned, total)
+	}
+}
+
+func TestTerminalStatusesAreThoseThatEndATask(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	id := track(t, pool, "t")[0]
+	for _, status := range db.Statuses {
+		if status != db.Pending {
+			move(t, pool, id, status)
+		}
+		if ended := task(t, pool, id).FinishedAt != nil; ended != db.Terminal(status) {
+			t.Errorf("%s: terminal %v, but finished_at is set: %v", status, db.Terminal(status), ended)
+		}
+	}
+	if db.Terminal("unknown") {
+		t.Error("an unknown word ends a task")
+	}
+}
