@@ -22,7 +22,6 @@ func interpret(ref Ref, res *http.Response, body []byte, relay string) (*Reply, 
 		return nil, answer
 	}
 
-	document = snakeCase(document)
 	root, _ := document.(object)
 	answer.Code, answer.Message = codeAndMessage(root)
 	answer.RequestID = cmp.Or(answer.RequestID, findRequestID(root)) // the relay's operator knows the one of the header

@@ -78,7 +78,7 @@ func embedded(v any) any {
 	if err != nil {
 		return v
 	}
-	return snakeCase(inner)
+	return inner
 }
 
 // statusFields say how the task is; stateFields may as well say how the request went.

@@ -33,21 +33,20 @@ func parse(body []byte) (tree any, stored json.RawMessage, err error) {
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return nil, nil, errors.New("something follows the document")
 	}
-	tree, depth := typeObjects(tree)
-	if depth > maxDepth {
+	var w walk
+	if tree = w.typed(tree, 1); w.deepest > maxDepth {
 		return nil, nil, errors.New("it is nested too deeply")
 	}
-	inline := bytes.Contains(body, []byte(`"data:`))
-	if !needsScrub(body) && !inline {
-		return tree, body, nil
-	}
+	stored = body
 	if needsScrub(body) {
 		tree = scrub(tree)
-	}
-	if inline {
-		stored, err = encode(withoutInline(tree))
-	} else {
 		stored, err = encode(tree)
+	}
+	if err == nil && bytes.Contains(body, []byte(`"data:`)) {
+		stored, err = encode(withoutInline(tree))
+	}
+	if w.capitals {
+		snakeCase(tree)
 	}
 	return tree, stored, err
 }
@@ -91,26 +90,32 @@ func withoutInline(v any) any {
 // maxDepth of a document; Postgres' own parser is limited by its stack.
 const maxDepth = 200
 
-// typeObjects converts every JSON object of a tree to object, and measures the depth.
-func typeObjects(v any) (any, int) {
-	deepest := 0
+// walk notes what is to be known of a tree.
+type walk struct {
+	deepest  int
+	capitals bool // a key has one
+}
+
+// typed converts every JSON object of a tree to object.
+func (w *walk) typed(v any, depth int) any {
 	switch v := v.(type) {
 	case map[string]any:
+		w.deepest = max(w.deepest, depth)
 		for key, value := range v {
-			var depth int
-			v[key], depth = typeObjects(value)
-			deepest = max(deepest, depth)
+			w.capitals = w.capitals || strings.ContainsFunc(key, isCapital)
+			switch value.(type) {
+			case map[string]any, []any:
+				v[key] = w.typed(value, depth+1)
+			}
 		}
-		return object(v), deepest + 1
+		return object(v)
 	case []any:
+		w.deepest = max(w.deepest, depth)
 		for i, value := range v {
-			var depth int
-			v[i], depth = typeObjects(value)
-			deepest = max(deepest, depth)
+			v[i] = w.typed(value, depth+1)
 		}
-		return v, deepest + 1
 	}
-	return v, 0
+	return v
 }
 
 // needsScrub reports whether jsonb might refuse the text: NUL and lone surrogates
