@@ -51,14 +51,16 @@ var arrows = map[string][]string{
 	"outbound":          {},
 	"tracing":           {"outbound"},
 	"webhook":           {"outbound"},
+
+	"webhook/webhooktest": {"webhook"},
 }
 
 // Folders that are not part of the program.
 var testsOnly = []string{".", "deploy"}
 
 // Tests of the program may import what their folder may, the folder itself, and
-// these two.
-var testArrows = []string{"db/dbtest", "klingapi/klingsim"}
+// these.
+var testArrows = []string{"db/dbtest", "klingapi/klingsim", "webhook/webhooktest"}
 
 // moreTestArrows are needed by the tests of single folders.
 var moreTestArrows = map[string][]string{
