@@ -52,6 +52,7 @@ var arrows = map[string][]string{
 	"tracing":           {"outbound"},
 	"webhook":           {"outbound"},
 
+<<<<<<< HEAD
 	// klingbench: measurements stand on bench, bench on the processes that it starts
 	"cmd/klingbench/polls":     {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures"},
 	"cmd/klingbench/webhooks":  {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "ledger", "db", "webhook"},
@@ -62,14 +63,17 @@ var arrows = map[string][]string{
 	"cmd/klingbench/standin":   {"cmd/klingbench/process", "webhook"},
 	"cmd/klingbench/process":   {},
 	"cmd/klingbench/figures":   {},
+=======
+	"webhook/webhooktest": {"webhook"},
+>>>>>>> wt-schema
 }
 
 // Folders that are not part of the program.
 var testsOnly = []string{".", "deploy"}
 
 // Tests of the program may import what their folder may, the folder itself, and
-// these two.
-var testArrows = []string{"db/dbtest", "klingapi/klingsim"}
+// these.
+var testArrows = []string{"db/dbtest", "klingapi/klingsim", "webhook/webhooktest"}
 
 // moreTestArrows are needed by the tests of single folders.
 var moreTestArrows = map[string][]string{

@@ -133,7 +133,7 @@ func (f *outputFinder) object(o object, kind Kind, depth int) {
 		}
 		// a record inside is a node of its own
 		if inner, ok := embedded(o[key]).(object); ok && slices.Contains(wrappers, key) {
-			if _, is := asRecord(inner); is {
+			if isRecord(inner) {
 				continue
 			}
 		}
@@ -141,14 +141,16 @@ func (f *outputFinder) object(o object, kind Kind, depth int) {
 	}
 }
 
-// asRecord reports whether an object has a status of its own.
-func asRecord(o object) (word string, ok bool) {
-	for _, key := range append(slices.Clone(statusFields), stateFields...) {
-		if word, ok = o[key].(string); ok {
-			return word, true
+// isRecord reports whether an object has a status of its own.
+func isRecord(o object) bool {
+	for _, keys := range [][]string{statusFields, stateFields} {
+		for _, key := range keys {
+			if _, ok := o[key].(string); ok {
+				return true
+			}
 		}
 	}
-	return "", false
+	return false
 }
 
 func (f *outputFinder) value(parent object, key string, v any, kind Kind, depth int) {
@@ -191,7 +193,7 @@ func (f *outputFinder) text(parent object, key, raw string, kind Kind) {
 		WatermarkURL:    parent.text("watermark_url"),
 		ExpiresAt:       expiryOf(raw),
 	}
-	if _, record := asRecord(parent); record || parent["task_id"] != nil {
+	if isRecord(parent) || parent["task_id"] != nil {
 		o.UpstreamID = "" // the id of the task
 	}
 	o.Position = f.next[o.Kind]
@@ -201,7 +203,7 @@ func (f *outputFinder) text(parent object, key, raw string, kind Kind) {
 
 // noteMissing notes an item whose URL is there but empty: it comes at a later poll.
 func (f *outputFinder) noteMissing(o object) {
-	if _, record := asRecord(o); record {
+	if isRecord(o) {
 		return
 	}
 	if v, ok := o["url"]; ok && (v == nil || v == "") && (o["id"] != nil || o["index"] != nil || o["watermark_url"] != nil || o["duration"] != nil) {

@@ -48,7 +48,7 @@ func Ping(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring, client
 }
 
 func pingMessage(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring, receiver string) (webhook.Message, error) {
-	body, err := json.Marshal(map[string]any{"type": webhook.Test, "timestamp": time.Now().UTC(), "data": map[string]any{}})
+	body, err := json.Marshal(webhook.TestEvent{Type: webhook.Test, Timestamp: time.Now().UTC()})
 	if err != nil {
 		return webhook.Message{}, fmt.Errorf("encoding the test webhook: %w", err)
 	}

@@ -1,5 +1,5 @@
 // Package webhook notifies receivers about tasks. It has the payloads (Event,
-// EndpointEvent), the signatures of Standard Webhooks
+// ThinEvent, EndpointEvent, TestEvent) and their JSON Schema, the signatures of Standard Webhooks
 // (https://www.standardwebhooks.com, spec/standard-webhooks.md), the guarded HTTP
 // client that sends one request, and the schedule of retries. It keeps no state:
 // callers decide which receiver gets which event, and remember what was sent.

@@ -45,7 +45,7 @@ type Event struct {
 }
 
 // Task is the state of a task at the time of the event. Every field is always
-// there; event.schema.json beside this file describes the whole body.
+// there; event.schema.json describes them for consumers.
 type Task struct {
 	ID            int64           `json:"id"`      // klingwatch.tasks.id
 	TaskID        string          `json:"task_id"` // the provider's id
@@ -92,21 +92,36 @@ type Endpoint struct {
 	Reason       string     `json:"reason"`        // why, in plain English
 }
 
-// ThinTask is the data of a thin event: the task and its status, the fields as in
-// Task. Receivers get the rest from the database or the API.
+// TestEvent is the body of a test webhook, which has no data.
+type TestEvent struct {
+	Type      string    `json:"type"` // webhook-test
+	Timestamp time.Time `json:"timestamp"`
+	Data      struct{}  `json:"data"`
+}
+
+// ThinEvent is the body of a webhook about a task for a thin endpoint.
+type ThinEvent struct {
+	Type      string    `json:"type"`
+	Timestamp time.Time `json:"timestamp"`
+	Data      ThinTask  `json:"data"`
+}
+
+// ThinTask is the data of a thin event: what identifies the task, and its status;
+// the fields as in Task. Receivers get the rest from the database or the API.
 type ThinTask struct {
 	ID         int64   `json:"id"`
 	TaskID     string  `json:"task_id"`
+	Relay      string  `json:"relay"` // two relays may have tasks with the same task_id
 	Action     string  `json:"action"`
 	Action2    string  `json:"action2"`
 	Status     string  `json:"status"`
+	EndedBy    *string `json:"ended_by"` // whether the status is the provider's verdict
 	ExternalID *string `json:"external_id"`
 	Sequence   int     `json:"sequence"`
 }
 
-// Thin returns the body of a task event with its data reduced to a ThinTask, and the
-// body of any other event unchanged. It returns an error for a body that is not an
-// event.
+// Thin returns the body of a task event as a ThinEvent, and the body of any other
+// event unchanged. It returns an error for a body that is not an event.
 func Thin(body []byte) ([]byte, error) {
 	var event struct {
 		Type      string          `json:"type"`
@@ -119,13 +134,9 @@ func Thin(body []byte) ([]byte, error) {
 	if !strings.HasPrefix(event.Type, "task.") {
 		return body, nil
 	}
-	var task ThinTask
-	if err := json.Unmarshal(event.Data, &task); err != nil {
+	thin := ThinEvent{Type: event.Type, Timestamp: event.Timestamp}
+	if err := json.Unmarshal(event.Data, &thin.Data); err != nil {
 		return nil, fmt.Errorf("reading the data of an event: %w", err)
 	}
-	return json.Marshal(struct {
-		Type      string    `json:"type"`
-		Timestamp time.Time `json:"timestamp"`
-		Data      ThinTask  `json:"data"`
-	}{event.Type, event.Timestamp, task})
+	return json.Marshal(thin)
 }

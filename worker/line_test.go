@@ -70,6 +70,9 @@ func TestEveryTaskEndsRightAndIsToldOnce(t *testing.T) {
 	if n := number(t, pool, `select count(*) from klingwatch.river_job where errors is not null and array_length(errors, 1) > 0`); n > 0 {
 		t.Errorf("%d jobs have errors; trouble with the relay is none", n)
 	}
+	if events := checkEvents(t, pool); len(events[webhook.TaskSucceeded]) < len(klingsim.Paths()) {
+		t.Errorf("%d events of success were checked", len(events[webhook.TaskSucceeded]))
+	}
 }
 
 func TestWhatTheRelaySaidIsPersisted(t *testing.T) {

@@ -1,24 +1,34 @@
 // A receiver outside of our code: it trusts what npm standardwebhooks and npm
-// svix both accept, and of v1a what Node's own crypto does.
+// svix both accept, and of v1a what Node's own crypto does. A body must also fit
+// the JSON Schema, and its definition task_event, as npm ajv reads them.
 //
-//   node receiver.mjs PORT SECRET COUNT [PUBLIC_KEY]     PORT 0 picks a free one
+//   node receiver.mjs PORT SECRET COUNT SCHEMA [PUBLIC_KEY]     PORT 0 picks a free one
 //
-// With PUBLIC_KEY (whpk_...) a webhook must have a v1a signature by it too.
+// SCHEMA is a file. With PUBLIC_KEY (whpk_...) a webhook must have a v1a signature
+// by it too.
 // Prints "listening PORT", then "verified TYPE TASK_ID" or "refused WHY" for
 // each POST. After COUNT verified webhooks it stays for two seconds: exit code
 // 0 if no more came, 1 if one did.
 import { createPublicKey, verify as verifySignature } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
+import { Ajv2020 } from "ajv/dist/2020.js";
+import addFormats from "ajv-formats";
 import { Webhook } from "standardwebhooks";
 import { Webhook as SvixWebhook } from "svix";
 
-const [port, secret, count, publicKey] = process.argv.slice(2);
-if (!port || !secret || !(Number(count) > 0)) {
-  console.error("usage: node receiver.mjs PORT SECRET COUNT [PUBLIC_KEY]");
+const [port, secret, count, schemaFile, publicKey] = process.argv.slice(2);
+if (!port || !secret || !(Number(count) > 0) || !schemaFile) {
+  console.error("usage: node receiver.mjs PORT SECRET COUNT SCHEMA [PUBLIC_KEY]");
   process.exit(2);
 }
 const libraries = [new Webhook(secret), new SvixWebhook(secret)];
 const ed25519 = publicKey && createPublicKey({ format: "jwk", key: { kty: "OKP", crv: "Ed25519", x: keyBytes(publicKey) } });
+const schema = JSON.parse(readFileSync(schemaFile, "utf8"));
+// strict: a keyword that ajv does not know, or that cannot work, is an error
+const ajv = addFormats(new Ajv2020({ strict: true, allowUnionTypes: true, allErrors: true }));
+ajv.addSchema(schema);
+const forms = ["", "#/$defs/task_event"].map((form) => ajv.getSchema(schema.$id + form));
 let verified = 0;
 
 function keyBytes(key) {
@@ -37,6 +47,9 @@ function verifyV1a(body, headers) {
 function verify(body, headers) {
   const [event] = libraries.map((library) => library.verify(body, headers));
   if (ed25519) verifyV1a(body, headers);
+  for (const fits of forms) {
+    if (!fits(event)) throw new Error(`the body does not fit the schema: ${ajv.errorsText(fits.errors)}`);
+  }
   return event;
 }
 

@@ -116,7 +116,7 @@ func (r *pollResult) reduce(why error) {
 	note := "a part of the reply could not be stored: " + why.Error()
 	c := r.change
 	c.LastError = &note
-	c.Result, c.RequestID, c.UnitDeduction = nil, nil, nil
+	c.Result, c.TaskResult, c.RequestID, c.UnitDeduction = nil, nil, nil, nil
 	c.UpstreamCreatedAt, c.UpstreamUpdatedAt = nil, nil
 	for i := range c.Outputs {
 		c.Outputs[i].UpstreamID, c.Outputs[i].DurationSeconds, c.Outputs[i].ExpiresAt = nil, nil, nil
