@@ -14,3 +14,24 @@ func ApplyStep(ctx context.Context, conn *pgx.Conn, sql string) error {
 	}
 	return step{Migration{applied + 1, "test"}, sql}.apply(ctx, conn)
 }
+
+// UpTo brings an empty database to River's tables and the first steps of ours, as a
+// version did that had no more.
+func UpTo(ctx context.Context, conn *pgx.Conn, last int) error {
+	if err := createSchema(ctx, conn); err != nil {
+		return err
+	}
+	if err := applyRivers(ctx, conn); err != nil {
+		return err
+	}
+	steps, err := ours()
+	if err != nil {
+		return err
+	}
+	for _, s := range steps[:last] {
+		if err := s.apply(ctx, conn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
