@@ -59,7 +59,7 @@ func TestKeysAreStoredInTheFormThatTheKeyringGives(t *testing.T) {
 	}
 	for name, other := range map[string]*keyring.Keyring{"none": nil, "another": ring(t, "c")} {
 		err := ledger.PrepareKeys(t.Context(), pool, other)
-		if !errors.Is(err, keyring.ErrSealed) || strings.Contains(err.Error(), "\n") {
+		if !errors.Is(err, keyring.ErrMissingKey) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("with %s: %v", name, err)
 		}
 	}

@@ -19,12 +19,7 @@ const stepsBefore = 9
 func before(t *testing.T) *pgxpool.Pool {
 	t.Helper()
 	pool := emptyDatabase(t)
-	conn, err := pool.Acquire(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Release()
-	if err := migrations.UpTo(t.Context(), conn.Conn(), stepsBefore); err != nil {
+	if err := migrations.UpTo(t.Context(), pool, stepsBefore); err != nil {
 		t.Fatal(err)
 	}
 	runFile(t, pool, "testdata/upgrade/rows.sql")
