@@ -71,7 +71,7 @@ func ensureKeys(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring) 
 
 // RotateKeys gives an endpoint (nil: the deployment) a new key of each version
 // that it has. The old ones sign as well until the grace has passed. It returns
-// the new keys, in plain.
+// the new keys, in plain text, or db.ErrNotFound for an unknown endpoint.
 func RotateKeys(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring, endpoint *int64, grace time.Duration) ([]string, error) {
 	if err := CheckKeyring(ctx, pool, ring); err != nil {
 		return nil, err
@@ -97,8 +97,14 @@ func RotateKeys(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring, 
 		}
 		return nil
 	})
+	if db.Code(err) == foreignKeyViolation {
+		return nil, db.ErrNotFound
+	}
 	if err != nil {
 		return nil, fmt.Errorf("rotating the signing keys: %w", err)
 	}
 	return keys, nil
 }
+
+// foreignKeyViolation is the SQLSTATE of a key whose endpoint does not exist.
+const foreignKeyViolation = "23503"
