@@ -52,7 +52,8 @@ var arrows = map[string][]string{
 	"tracing":           {"outbound"},
 	"webhook":           {"outbound"},
 
-<<<<<<< HEAD
+	"webhook/webhooktest": {"webhook"},
+
 	// klingbench: measurements stand on bench, bench on the processes that it starts
 	"cmd/klingbench/polls":     {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures"},
 	"cmd/klingbench/webhooks":  {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "ledger", "db", "webhook"},
@@ -63,9 +64,6 @@ var arrows = map[string][]string{
 	"cmd/klingbench/standin":   {"cmd/klingbench/process", "webhook"},
 	"cmd/klingbench/process":   {},
 	"cmd/klingbench/figures":   {},
-=======
-	"webhook/webhooktest": {"webhook"},
->>>>>>> wt-schema
 }
 
 // Folders that are not part of the program.
