@@ -101,18 +101,24 @@ func TestAnUpgradeKeepsEveryRow(t *testing.T) {
 		}
 	}
 	// as new rows have them
-	var statuses, touched, live int
+	var statuses, touched, live, enders int
 	if err := pool.QueryRow(t.Context(), `
 		select (select count(distinct status) from klingwatch.tasks),
-		       (select count(*) from klingwatch.tasks where version <> 0),
-		       (select count(*) from klingwatch.live_jobs)`).Scan(&statuses, &touched, &live); err != nil {
+		       (select count(*) from klingwatch.tasks where version <> 0 and finished_at is null),
+		       (select count(*) from klingwatch.live_jobs),
+		       (select count(*) from klingwatch.tasks where ended_by is distinct from case status
+		            when 'succeeded' then 'provider' when 'failed' then 'provider' when 'expired' then 'klingwatch' when 'not_found' then 'klingwatch' when 'canceled' then 'person' end)`).
+		Scan(&statuses, &touched, &live, &enders); err != nil {
 		t.Fatal(err)
 	}
 	if given, err := db.GiveMissingJobs(t.Context(), pool, time.Minute); err != nil || given != 0 || live == 0 {
 		t.Errorf("%d live jobs are seen, %d are missed, %v", live, given, err)
 	}
 	if statuses != len(db.Statuses) || touched != 0 {
-		t.Errorf("tasks have %d statuses; %d were written by the upgrade", statuses, touched)
+		t.Errorf("tasks have %d statuses; %d open ones were written by the upgrade", statuses, touched)
+	}
+	if enders != 0 {
+		t.Errorf("%d tasks have another ended_by than their status says", enders)
 	}
 }
 
@@ -170,9 +176,16 @@ func TestTheVersionBeforeWorksOnTheNewSchema(t *testing.T) {
 			select klingwatch.give_jobs('poll', array_agg(id)) from reopened
 		)
 		select exists (select from reopened) from given`)
-	for task, want := range map[string]int{"pending": 2, "submitted": 1, "failed": 1, "processing": 0} {
+	for task, want := range map[string]int{"pending": 2, "submitted": 1, "failed": 2, "processing": 0} {
 		if got := version(task); got != want {
 			t.Errorf("the version of %s is %d, want %d", task, got, want)
+		}
+	}
+
+	for task, want := range map[string]string{"pending": "", "submitted": "provider", "failed": ""} {
+		var by string
+		if err := pool.QueryRow(t.Context(), `select coalesce(ended_by, '') from klingwatch.tasks where task_id = $1`, task).Scan(&by); err != nil || by != want {
+			t.Errorf("the version before ended %s by %q, want %q (%v)", task, by, want, err)
 		}
 	}
 
