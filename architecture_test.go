@@ -36,6 +36,7 @@ var arrows = map[string][]string{
 	"worker/deliver":    {"worker/batch", "ledger", "db", "webhook", "keyring", "metrics", "outbound", "tracing"},
 	"worker/batch":      {},
 	"web":               {"db", "metrics", "webhook"},
+	"doctor":            {"operate", "db", "migrations", "klingapi", "keyring", "outbound", "readable"},
 	"operate":           {"ledger", "db", "schedule", "webhook", "keyring"},
 	"ledger":            {"db", "webhook", "keyring"},
 	"schedule":          {"db"},
@@ -49,6 +50,7 @@ var arrows = map[string][]string{
 	"metrics":           {},
 	"migrations":        {},
 	"outbound":          {},
+	"readable":          {},
 	"tracing":           {"outbound"},
 	"webhook":           {"outbound"},
 }

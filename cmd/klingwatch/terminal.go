@@ -14,6 +14,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/outbound"
+	"github.com/klingwatch/klingwatch/readable"
 )
 
 var (
@@ -130,19 +131,7 @@ func (p *progress) end() {
 }
 
 // ago tells the distance of a time for people: 3s, 5m, 2h, 4d.
-func ago(t time.Time) string { return short(time.Since(t)) }
-
-func short(d time.Duration) string {
-	switch d = d.Abs(); {
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%dm", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh", int(d.Hours()))
-	}
-	return fmt.Sprintf("%dd", int(d.Hours()/24))
-}
+func ago(t time.Time) string { return readable.Duration(time.Since(t)) }
 
 // cut shortens a text for a table cell.
 func cut(text string, runes int) string {
