@@ -17,13 +17,15 @@ const oldestMajor = 14
 
 func (x *examination) checkDatabase(context.Context) (Finding, error) {
 	took, err := x.connect()
-	return judgeDatabase(took, err), nil
+	return judgeDatabase(took, err, x.DataDir != ""), nil
 }
 
-func judgeDatabase(took time.Duration, err error) Finding {
+func judgeDatabase(took time.Duration, err error, embedded bool) Finding {
 	switch {
 	case errors.Is(err, ErrNoDatabase):
 		return warn("set DATABASE_URL, or start klingwatch serve: it makes one", "%s", err)
+	case err != nil && embedded:
+		return bad("mend it, choose another KLINGWATCH_DATA_DIR, or set DATABASE_URL to use a server", "%s", err)
 	case err != nil:
 		return bad("see that Postgres runs and DATABASE_URL is right", "%s", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,6 +55,7 @@ type devStack struct {
 	listener net.Listener
 	log      *slog.Logger
 	logPath  string
+	closers  []func() error
 }
 
 func (cmd devCommand) Run(ctx context.Context, c *console) (err error) {
@@ -72,11 +74,11 @@ func (cmd devCommand) Run(ctx context.Context, c *console) (err error) {
 		ctx, cancel = context.WithTimeout(ctx, devLimit)
 		defer cancel()
 	}
-	stack, closeStack, err := cmd.start(ctx, c, s)
+	stack, err := cmd.start(ctx, c, s)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeStack()) }()
+	defer func() { err = errors.Join(err, stack.close()) }()
 
 	ctx, stop := context.WithCancel(ctx)
 	served := make(chan error, 1)
@@ -105,61 +107,62 @@ func (cmd devCommand) Run(ctx context.Context, c *console) (err error) {
 	return nil
 }
 
-// start brings up everything but the service. The returned function takes it
-// down again.
-func (cmd devCommand) start(ctx context.Context, c *console, s settings) (stack *devStack, closeAll func() error, err error) {
-	var closers []func() error
-	closeAll = func() (err error) {
-		for i := len(closers) - 1; i >= 0; i-- {
-			err = errors.Join(err, closers[i]())
-		}
-		return err
+// start brings up everything but the service; close takes it down again.
+func (cmd devCommand) start(ctx context.Context, c *console, s settings) (*devStack, error) {
+	d := &devStack{}
+	if err := cmd.bringUp(ctx, c, s, d); err != nil {
+		return nil, errors.Join(err, d.close())
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, closeAll())
-		}
-	}()
+	return d, nil
+}
 
+func (cmd devCommand) bringUp(ctx context.Context, c *console, s settings, d *devStack) (err error) {
 	addr := s.ListenAddr
 	if cmd.Exit {
 		addr = "127.0.0.1:0"
 	}
-	stack = &devStack{}
-	if stack.listener, err = listen(ctx, "KLINGWATCH_LISTEN_ADDR", addr); err != nil {
-		return nil, nil, err
+	if d.listener, err = listen(ctx, "KLINGWATCH_LISTEN_ADDR", addr); err != nil {
+		return err
 	}
 	dir, removeDir, err := dataDir()
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	closers = append(closers, removeDir)
+	d.closers = append(d.closers, removeDir)
 	cfg := embeddedpg.Config{
 		DataDir: filepath.Join(dir, "postgres"), BinDir: s.PostgresBinDir, Notify: c.notify,
 		Parameters: map[string]string{"fsync": "off"}, // thrown away at the end
 	}
-	if stack.database, err = openEmbedded(ctx, cfg, serveConns); err != nil {
-		return nil, nil, err
+	if d.database, err = openEmbedded(ctx, cfg, serveConns); err != nil {
+		return err
 	}
-	closers = append(closers, stack.database.close)
+	d.closers = append(d.closers, d.database.close)
 
-	stack.relay = klingsim.New(klingsim.Config{Seed: cmd.Seed, APIKey: devKey, Lifetime: devLifetime, FaultRate: devFaultRate})
-	relay := httptest.NewServer(stack.relay)
-	stack.relayURL = relay.URL
-	stack.receiver = &demo.Receiver{}
-	stack.receives = httptest.NewServer(stack.receiver)
-	closers = append(closers, func() error { relay.Close(); stack.receives.Close(); return nil })
+	d.relay = klingsim.New(klingsim.Config{Seed: cmd.Seed, APIKey: devKey, Lifetime: devLifetime, FaultRate: devFaultRate})
+	relay := httptest.NewServer(d.relay)
+	d.relayURL = relay.URL
+	d.receiver = &demo.Receiver{}
+	d.receives = httptest.NewServer(d.receiver)
+	d.closers = append(d.closers, func() error { relay.Close(); d.receives.Close(); return nil })
 
 	// the log would disturb the progress: it goes beside the database
-	stack.logPath = filepath.Join(dir, "klingwatch.log")
-	logTo, err := os.Create(stack.logPath)
+	d.logPath = filepath.Join(dir, "klingwatch.log")
+	logTo, err := os.Create(d.logPath)
 	if err != nil {
-		return nil, nil, fmt.Errorf("opening the log of the service: %w", err)
+		return fmt.Errorf("opening the log of the service: %w", err)
 	}
-	closers = append(closers, logTo.Close)
+	d.closers = append(d.closers, logTo.Close)
 	s.LogFormat = "json"
-	stack.log = s.newLog(logTo)
-	return stack, closeAll, stack.receiver.Subscribe(ctx, stack.database.Pool, stack.receives.URL)
+	d.log = s.newLog(logTo)
+	return d.receiver.Subscribe(ctx, d.database.Pool, d.receives.URL)
+}
+
+// close takes down what was brought up, the last first.
+func (d *devStack) close() (err error) {
+	for _, closer := range slices.Backward(d.closers) {
+		err = errors.Join(err, closer())
+	}
+	return err
 }
 
 // dataDir makes a directory that is thrown away at the end.
