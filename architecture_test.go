@@ -36,6 +36,8 @@ var arrows = map[string][]string{
 	"worker/deliver":    {"worker/batch", "ledger", "db", "webhook", "keyring", "metrics", "outbound", "tracing"},
 	"worker/batch":      {},
 	"web":               {"db", "metrics", "webhook"},
+	"demo":              {"operate", "db", "webhook"},
+	"doctor":            {"operate", "db", "migrations", "klingapi", "keyring", "outbound", "readable"},
 	"operate":           {"ledger", "db", "schedule", "webhook", "keyring"},
 	"ledger":            {"db", "webhook", "keyring"},
 	"schedule":          {"db"},
@@ -49,6 +51,7 @@ var arrows = map[string][]string{
 	"metrics":           {},
 	"migrations":        {},
 	"outbound":          {},
+	"readable":          {},
 	"tracing":           {"outbound"},
 	"webhook":           {"outbound"},
 
@@ -134,6 +137,22 @@ func TestTheImageIsBuiltOfEveryFolder(t *testing.T) {
 		top, _, _ := strings.Cut(folder, "/")
 		if !slices.Contains(testsOnly, top) && !slices.Contains(wanted, "!"+top) {
 			t.Errorf(".dockerignore keeps the folder %s from the build: add !%s", top, top)
+		}
+	}
+}
+
+func TestThePageForDevelopersListsEveryFolder(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("docs/development.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for folder := range arrows {
+		if parent := path.Dir(folder); parent != "." && parent != "cmd" {
+			continue // its parent's row is enough
+		}
+		if folder != "." && !strings.Contains(string(page), "`"+folder+"/`") {
+			t.Errorf("docs/development.md does not list the folder %s: add a row that says what it is for", folder)
 		}
 	}
 }
