@@ -200,7 +200,7 @@ func TestEveryCommandOnADatabaseThatCannotBeUsed(t *testing.T) {
 			"bad     database       connecting to database x", nil,
 		},
 		"silent server": {
-			"DATABASE_URL=postgres://user:pass-secret@" + silent + "/x", "no answer within 5s",
+			"DATABASE_URL=postgres://user:pass-secret@" + silent + "/x", "no answer in time",
 			"bad     database       connecting to database x", onDatabase[1 : len(onDatabase)-1], // all connect alike
 		},
 		"not a URL": {
