@@ -49,12 +49,11 @@ func (c Config) asking(t *testing.T, url, prefix string) Config {
 }
 
 // simulate starts a relay that accepts the key.
-func simulate(t *testing.T) (*klingsim.Relay, string) {
+func simulate(t *testing.T) (url string) {
 	t.Helper()
-	relay := klingsim.New(klingsim.Config{Seed: 1, APIKey: secretKey})
-	server := httptest.NewServer(relay)
+	server := httptest.NewServer(klingsim.New(klingsim.Config{Seed: 1, APIKey: secretKey}))
 	t.Cleanup(server.Close)
-	return relay, server.URL
+	return server.URL
 }
 
 // findings examines and returns what each check found.
@@ -112,7 +111,7 @@ func TestADeploymentThatIsWellHasNoFindings(t *testing.T) {
 		t.Fatal(err)
 	}
 	prepare(t, pool, `insert into klingwatch.tasks (task_id, action, action2) values ('ok-1', 'videos', 'text2video')`)
-	_, relay := simulate(t)
+	relay := simulate(t)
 	found := findings(t, deployment(t, pool, relay))
 	for check, f := range found {
 		if f.State != OK {
@@ -145,7 +144,7 @@ func TestTheDoctorCannotWrite(t *testing.T) {
 // given once.
 func TestChecksWithoutADatabaseAreSkipped(t *testing.T) {
 	t.Parallel()
-	_, relay := simulate(t)
+	relay := simulate(t)
 	for name, test := range map[string]struct {
 		err   error
 		state State
