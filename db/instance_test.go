@@ -70,8 +70,12 @@ func TestInstancesThatStartAtOnceHaveSlotsOfTheirOwn(t *testing.T) {
 		t.Errorf("the next one has slot %d, 3 is free", slot)
 	}
 	// another database of the server has instances of its own
-	if _, slot := instance(t, dbtest.New(t)); slot != 1 {
+	elsewhere := dbtest.New(t)
+	if _, slot := instance(t, elsewhere); slot != 1 {
 		t.Errorf("in another database the first slot is %d", slot)
+	}
+	if here, there := must(db.LiveInstances(t.Context(), pool))(t), must(db.LiveInstances(t.Context(), elsewhere))(t); here != processes || there != 1 {
+		t.Errorf("%d instances here, %d in the other database", here, there)
 	}
 }
 

@@ -50,6 +50,7 @@ func applyRivers(ctx context.Context, conn *pgx.Conn) error {
 	}
 	for done := false; !done; {
 		err := inStep(ctx, conn, func(tx pgx.Tx) error {
+			//nolint:staticcheck // deprecated for several steps in one transaction; here each has its own
 			result, err := migrator.MigrateTx(ctx, tx, rivermigrate.DirectionUp, &rivermigrate.MigrateOpts{MaxSteps: 1})
 			done = err == nil && len(result.Versions) == 0
 			return err
