@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -33,8 +34,10 @@ func instance(t testing.TB, pool *pgxpool.Pool) (conn *pgx.Conn, slot int) {
 // awaitInstances waits until the server has noticed who is gone.
 func awaitInstances(t testing.TB, pool *pgxpool.Pool, want int) {
 	t.Helper()
-	for must(db.LiveInstances(t.Context(), pool))(t) != want {
-		check(t, t.Context().Err())
+	for deadline := time.Now().Add(30 * time.Second); must(db.LiveInstances(t.Context(), pool))(t) != want; {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %d instances", want)
+		}
 	}
 }
 
