@@ -36,6 +36,8 @@ var arrows = map[string][]string{
 	"worker/deliver":    {"worker/batch", "ledger", "db", "webhook", "keyring", "metrics", "outbound", "tracing"},
 	"worker/batch":      {},
 	"web":               {"db", "metrics", "webhook"},
+	"demo":              {"operate", "db", "webhook"},
+	"doctor":            {"operate", "db", "migrations", "klingapi", "keyring", "outbound", "readable"},
 	"operate":           {"ledger", "db", "schedule", "klingapi", "webhook", "keyring"},
 	"ledger":            {"db", "webhook", "keyring"},
 	"schedule":          {"db"},
@@ -49,6 +51,7 @@ var arrows = map[string][]string{
 	"metrics":           {},
 	"migrations":        {},
 	"outbound":          {},
+	"readable":          {},
 	"tracing":           {"outbound"},
 	"webhook":           {"outbound"},
 
@@ -99,6 +102,10 @@ var guardedModules = map[string][]string{
 // Postgres itself.
 var sqlFolders = []string{"db", "migrations", "embeddedpg", "cmd/klingbench"}
 
+// mostFiles of a program or library in one folder, tests left out: a reader must
+// find each step where its name says.
+const mostFiles = 16
+
 // startsSQL recognises a string that begins like a statement.
 var startsSQL = regexp.MustCompile(`(?is)^\s*(select\s.*\sfrom\s|select\s+\w+\(|insert\s+into\s|update\s+[\w."]+\s+set\s|delete\s+from\s|truncate\s+table\s|with\s+\w+\s+as\s*\(|(create|alter|drop)\s+(table|schema|index|role|database|function)\s)`)
 
@@ -136,6 +143,22 @@ func TestTheImageIsBuiltOfEveryFolder(t *testing.T) {
 		top, _, _ := strings.Cut(folder, "/")
 		if !slices.Contains(testsOnly, top) && !slices.Contains(wanted, "!"+top) {
 			t.Errorf(".dockerignore keeps the folder %s from the build: add !%s", top, top)
+		}
+	}
+}
+
+func TestThePageForDevelopersListsEveryFolder(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("docs/development.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for folder := range arrows {
+		if parent := path.Dir(folder); parent != "." && parent != "cmd" {
+			continue // its parent's row is enough
+		}
+		if folder != "." && !strings.Contains(string(page), "`"+folder+"/`") {
+			t.Errorf("docs/development.md does not list the folder %s: add a row that says what it is for", folder)
 		}
 	}
 }
@@ -179,6 +202,9 @@ func TestArchitectureRulesBite(t *testing.T) {
 		{"SQL at home", "db/a.go", lead + "const q = `select id from klingwatch.tasks`", ""},
 		{"SQL in a test", "worker/a_test.go", lead + "const q = `delete from klingwatch.river_job`", ""},
 		{"English", "cmd/klingwatch/a.go", lead + `var help = []string{"Update the schema.", "select a task", "with this", "Create a key"}`, ""},
+		{"no sentence", "worker/a.go", lead + "type Worker struct{}", "Worker is exported without a sentence"},
+		{"a method without a sentence", "worker/a.go", lead + "// T is.\ntype T struct{}\nfunc (*T) Run() {}", "Run is exported without a sentence"},
+		{"sentences", "worker/a.go", lead + "// T is.\ntype T struct{}\n// The states.\nconst (\n\tA = 1\n\tB = 2\n)\nfunc (t) Run() {}\ntype t int", ""},
 		{"not ours", "web/node_modules/x/a.go", lead, ""},
 		{"data of tests", "web/testdata/a.go", "not Go", ""},
 	} {
@@ -206,6 +232,7 @@ type source struct {
 	test    bool           // a _test.go file
 	imports []string       // as written
 	strings map[int]string // string literals by line
+	silent  []string       // exported names of a library without a sentence
 }
 
 // readSources parses every Go file here and now: the answers of go list may
@@ -241,7 +268,7 @@ func readSources(repository fs.FS) ([]source, error) {
 func parseSource(name string, text []byte) (source, error) {
 	s := source{file: name, folder: path.Dir(name), test: strings.HasSuffix(name, "_test.go"), strings: map[int]string{}}
 	files := token.NewFileSet()
-	file, err := parser.ParseFile(files, name, text, parser.SkipObjectResolution)
+	file, err := parser.ParseFile(files, name, text, parser.SkipObjectResolution|parser.ParseComments)
 	if err != nil {
 		return s, err
 	}
@@ -251,6 +278,9 @@ func parseSource(name string, text []byte) (source, error) {
 			return s, err
 		}
 		s.imports = append(s.imports, imported)
+	}
+	if file.Name.Name != "main" && !s.test {
+		s.silent = undocumented(file)
 	}
 	ast.Inspect(file, func(node ast.Node) bool {
 		if literal, ok := node.(*ast.BasicLit); ok && literal.Kind == token.STRING {
@@ -263,10 +293,54 @@ func parseSource(name string, text []byte) (source, error) {
 	return s, nil
 }
 
+// undocumented lists the exported functions, methods, types, constants and
+// variables without a comment, their own or that of their group.
+func undocumented(file *ast.File) (names []string) {
+	note := func(name *ast.Ident, comments ...*ast.CommentGroup) {
+		documented := slices.ContainsFunc(comments, func(c *ast.CommentGroup) bool { return c != nil })
+		if name.IsExported() && !documented {
+			names = append(names, name.Name)
+		}
+	}
+	for _, declaration := range file.Decls {
+		switch d := declaration.(type) {
+		case *ast.FuncDecl:
+			if d.Recv == nil || ast.IsExported(receiverName(d.Recv.List[0].Type)) {
+				note(d.Name, d.Doc)
+			}
+		case *ast.GenDecl:
+			for _, spec := range d.Specs {
+				switch one := spec.(type) {
+				case *ast.TypeSpec:
+					note(one.Name, one.Doc, one.Comment, d.Doc)
+				case *ast.ValueSpec:
+					for _, name := range one.Names {
+						note(name, one.Doc, one.Comment, d.Doc)
+					}
+				}
+			}
+		}
+	}
+	return names
+}
+
+// receiverName is the name of a method's type.
+func receiverName(expression ast.Expr) string {
+	switch e := expression.(type) {
+	case *ast.StarExpr:
+		return receiverName(e.X)
+	case *ast.IndexExpr:
+		return receiverName(e.X)
+	case *ast.Ident:
+		return e.Name
+	}
+	return ""
+}
+
 // problems lists all that contradicts the rules, each with what to do.
 func problems(sources []source) []string {
 	var list []string
-	unknown := map[string]bool{}
+	unknown, files := map[string]bool{}, map[string]int{}
 	for _, s := range sources {
 		if _, known := arrows[s.folder]; !known {
 			unknown[s.folder] = true
@@ -275,6 +349,17 @@ func problems(sources []source) []string {
 		list = append(list, s.placeProblems()...)
 		list = append(list, s.importProblems()...)
 		list = append(list, s.sqlProblems()...)
+		for _, name := range s.silent {
+			list = append(list, fmt.Sprintf("%s: %s is exported without a sentence that says what it is", s.file, name))
+		}
+		if !s.test && path.Base(s.file) != "doc.go" {
+			files[s.folder]++
+		}
+	}
+	for _, folder := range slices.Sorted(maps.Keys(files)) {
+		if files[folder] > mostFiles {
+			list = append(list, fmt.Sprintf("%s holds %d files, more than %d: find the nouns in it and give each a folder", folder, files[folder], mostFiles))
+		}
 	}
 	for _, folder := range slices.Sorted(maps.Keys(unknown)) {
 		list = append(list, folderProblem(folder))

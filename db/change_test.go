@@ -2,6 +2,7 @@ package db_test
 
 import (
 	"encoding/json"
+	"errors"
 	"strconv"
 	"testing"
 	"time"
@@ -65,7 +66,7 @@ func TestAPollTargetSaysHowOldATaskIsAndWhatIsLeft(t *testing.T) {
 	if far, past := byID[ids[3]].Left, byID[ids[4]].Left; far < decades || past > -decades {
 		t.Errorf("%s are left until the year 12000, %s since the year 1000", far, past)
 	}
-	if _, err := db.GetPollTarget(t.Context(), pool, 12345, deadline); err != db.ErrNotFound {
+	if _, err := db.GetPollTarget(t.Context(), pool, 12345, deadline); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("an unknown task: %v", err)
 	}
 }

@@ -151,7 +151,7 @@ func TestADisabledReceiverWaitsUntilItIsEnabled(t *testing.T) {
 	}
 	run(t, pool, `update klingwatch.deliveries set next_attempt_at = null, attempts = 4, last_error = 'parked', held_since = now(), tries_since = now() - interval '1 h' where id = $1`, ids[0])
 	run(t, pool, `update klingwatch.deliveries set next_attempt_at = now() + interval '1 h', attempts = 2 where id = $1`, ids[1])
-	finishJobs(t, pool, "deliver")
+	finishJobs(t, pool)
 	if n := must(db.ReleaseDeliveries(t.Context(), pool, 1))(t) + must(db.ReleaseParked(t.Context(), pool))(t); n != 0 {
 		t.Errorf("%d deliveries of a disabled receiver were released", n)
 	}

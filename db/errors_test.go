@@ -72,7 +72,8 @@ func TestErrorsOfPostgresAreOfTheRightKind(t *testing.T) {
 // Each of two transactions waits for the other's row.
 func TestADeadlockIsOneErrorInEachOthersWay(t *testing.T) {
 	t.Parallel()
-	pool := dbtest.New(t)
+	pool := must(db.Open(t.Context(), dbtest.NewURL(t)+"&deadlock_timeout=20ms", 5))(t)
+	t.Cleanup(pool.Close)
 	ids := track(t, pool, "a", "b")
 	first, second := begin(t, pool), begin(t, pool)
 	write := func(tx pgx.Tx, id int64) error {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -33,8 +34,10 @@ func instance(t testing.TB, pool *pgxpool.Pool) (conn *pgx.Conn, slot int) {
 // awaitInstances waits until the server has noticed who is gone.
 func awaitInstances(t testing.TB, pool *pgxpool.Pool, want int) {
 	t.Helper()
-	for must(db.LiveInstances(t.Context(), pool))(t) != want {
-		check(t, t.Context().Err())
+	for deadline := time.Now().Add(30 * time.Second); must(db.LiveInstances(t.Context(), pool))(t) != want; {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %d instances", want)
+		}
 	}
 }
 
@@ -70,8 +73,12 @@ func TestInstancesThatStartAtOnceHaveSlotsOfTheirOwn(t *testing.T) {
 		t.Errorf("the next one has slot %d, 3 is free", slot)
 	}
 	// another database of the server has instances of its own
-	if _, slot := instance(t, dbtest.New(t)); slot != 1 {
+	elsewhere := dbtest.New(t)
+	if _, slot := instance(t, elsewhere); slot != 1 {
 		t.Errorf("in another database the first slot is %d", slot)
+	}
+	if here, there := must(db.LiveInstances(t.Context(), pool))(t), must(db.LiveInstances(t.Context(), elsewhere))(t); here != processes || there != 1 {
+		t.Errorf("%d instances here, %d in the other database", here, there)
 	}
 }
 

@@ -21,7 +21,8 @@ const redeliver = `
 			                  then null else now() end`
 
 // Redeliver makes a delivery due now, with a job, whatever its state is and however
-// many attempts it has used up. It returns ErrNotFound for an unknown id.
+// many attempts it has used up; one of a disabled endpoint waits without a job. It
+// returns ErrNotFound for an unknown id.
 func Redeliver(ctx context.Context, q Querier, id int64) (DeliveryState, error) {
 	return one[DeliveryState](ctx, q, `
 		with again as (
@@ -33,7 +34,7 @@ func Redeliver(ctx context.Context, q Querier, id int64) (DeliveryState, error) 
 		select a.url,
 		       a.endpoint,
 		       a.next_attempt_at is null as waits,
-		       klingwatch.give_jobs('deliver', array[a.id]) as jobs
+		       klingwatch.give_jobs('deliver', case when a.next_attempt_at is not null then array[a.id] end) as jobs
 		from again a`,
 		pgx.StrictNamedArgs{"id": id})
 }
@@ -43,7 +44,7 @@ type DeliveryState struct {
 	URL      string
 	Endpoint *int64 // nil: the task's callback_url
 	Waits    bool   // its endpoint is disabled
-	Jobs     int64  // 1: it was given a job; 0: it had one
+	Jobs     int64  // 1: it was given a job; 0: it had one, or waits
 }
 
 // Redelivery is a bulk redelivery, a row of klingwatch.redeliveries: a job makes many

@@ -10,10 +10,10 @@ import (
 	"github.com/klingwatch/klingwatch/db/dbtest"
 )
 
-// finishJobs ends all jobs of a kind, as if they had been worked.
-func finishJobs(t testing.TB, q db.Querier, kind string) {
+// finishJobs ends the jobs of all deliveries, as if they had been worked.
+func finishJobs(t testing.TB, q db.Querier) {
 	t.Helper()
-	run(t, q, `update klingwatch.river_job set state = 'completed', finalized_at = now() where kind = $1`, kind)
+	run(t, q, `update klingwatch.river_job set state = 'completed', finalized_at = now() where kind = 'deliver'`)
 }
 
 func TestADeliveryIsSentAgainWhateverItsState(t *testing.T) {
@@ -24,7 +24,7 @@ func TestADeliveryIsSentAgainWhateverItsState(t *testing.T) {
 	for i, state := range db.DeliveryStates {
 		run(t, pool, `update klingwatch.deliveries set state = $1 where id = $2`, state, ids[i])
 	}
-	finishJobs(t, pool, "deliver")
+	finishJobs(t, pool)
 	check(t, db.ChangeEndpoint(t.Context(), pool, 1, db.EndpointChange{URL: new("https://new.example/")}))
 	for i, state := range db.DeliveryStates {
 		got := must(db.Redeliver(t.Context(), pool, ids[i]))(t)
@@ -43,8 +43,9 @@ func TestADeliveryIsSentAgainWhateverItsState(t *testing.T) {
 		t.Errorf("with a job that sleeps: %+v, jobs %+v", got, jobsOf(t, pool, "deliver", ids[0]))
 	}
 	check(t, disable(t, pool, 1))
-	if got := must(db.Redeliver(t.Context(), pool, ids[0]))(t); !got.Waits || deliveryTarget(t, pool, ids[0]).Wait != nil {
-		t.Errorf("of a disabled endpoint: %+v", got)
+	finishJobs(t, pool)
+	if got := must(db.Redeliver(t.Context(), pool, ids[0]))(t); !got.Waits || got.Jobs != 0 || deliveryTarget(t, pool, ids[0]).Wait != nil || len(jobsOf(t, pool, "deliver", ids[0])) != 0 {
+		t.Errorf("of a disabled endpoint: %+v, jobs %+v", got, jobsOf(t, pool, "deliver", ids[0]))
 	}
 	if _, err := db.Redeliver(t.Context(), pool, 12345); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("an unknown delivery: %v", err)
@@ -63,7 +64,7 @@ func deliverAll(t testing.TB, q db.Querier, ids []int64) {
 	for _, id := range ids {
 		record(t, q, answered(deliveryTarget(t, q, id), 200))
 	}
-	finishJobs(t, q, "deliver")
+	finishJobs(t, q)
 }
 
 func TestABulkRedeliveryChoosesByReceiverTimeAndState(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -24,10 +25,29 @@ const releaseTimeout = 5 * time.Second
 // (or River) than this binary.
 var ErrNewerDatabase = errors.New("the database is newer than this binary: install the newer klingwatch")
 
+// riverPrefix begins the names of River's steps.
+const riverPrefix = "river "
+
 // Migration is one step, already applied or pending.
 type Migration struct {
 	Version int    // from 1, without gaps; River's steps are counted apart
 	Name    string // file name without .sql, or "river N"
+}
+
+// Names joins the names of migrations for people, River's as one.
+func Names(list []Migration) string {
+	var names []string
+	river := false
+	for _, m := range list {
+		switch {
+		case !strings.HasPrefix(m.Name, riverPrefix):
+			names = append(names, m.Name)
+		case !river:
+			river = true
+			names = append(names, "river's tables")
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // Up applies what is pending and returns it, in order. It returns
@@ -91,7 +111,7 @@ func Pending(ctx context.Context, q Querier) ([]Migration, error) {
 	for _, m := range river.AllVersions() {
 		newestRiver = max(newestRiver, m.Version)
 		if m.Version > appliedRiver {
-			pending = append(pending, Migration{Version: m.Version, Name: "river " + strconv.Itoa(m.Version)})
+			pending = append(pending, Migration{Version: m.Version, Name: riverPrefix + strconv.Itoa(m.Version)})
 		}
 	}
 	if appliedOurs > len(steps) || appliedRiver > newestRiver {

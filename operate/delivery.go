@@ -33,7 +33,7 @@ type Bulk struct {
 	Endpoint  *int64    // nil: all receivers, callbacks included
 	Since     time.Time // of events since then
 	Until     time.Time // of events before then; zero: now
-	States    []string  // exhausted, delivered, canceled
+	States    []string  // exhausted, delivered, canceled; at least one
 	PerSecond int       // 1 to MaxPerSecond become due in a second
 }
 
@@ -71,6 +71,8 @@ func (b Bulk) Check() error {
 		return invalid("until", "must be later than since")
 	case b.PerSecond < 1 || b.PerSecond > MaxPerSecond:
 		return invalid("per_second", "must be from 1 to %d, not %d", MaxPerSecond, b.PerSecond)
+	case len(b.States) == 0:
+		return invalid("state", "must be exhausted, delivered or canceled, at least one of them")
 	}
 	for _, state := range b.States {
 		if state == db.DeliveryPending || !slices.Contains(db.DeliveryStates, state) {

@@ -198,7 +198,10 @@ func checkURL(url string) error {
 
 // eventTypes checks a choice of event types; nil for none.
 func eventTypes(chosen []string) ([]string, error) {
-	if slices.Equal(chosen, []string{"all"}) {
+	switch {
+	case len(chosen) == 0:
+		return nil, nil
+	case slices.Equal(chosen, []string{"all"}):
 		return webhook.Types, nil
 	}
 	for _, t := range chosen {
@@ -211,9 +214,12 @@ func eventTypes(chosen []string) ([]string, error) {
 
 var actionPath = regexp.MustCompile(`^[a-z0-9-]+(/[a-z0-9-]+){0,2}$`)
 
-// actionPaths checks a choice of tasks; "all" is the empty choice, nil none.
+// actionPaths checks a choice of tasks; nil for none, empty for "all".
 func actionPaths(chosen []string) ([]string, error) {
-	if slices.Equal(chosen, []string{"all"}) {
+	switch {
+	case len(chosen) == 0:
+		return nil, nil
+	case slices.Equal(chosen, []string{"all"}):
 		return []string{}, nil
 	}
 	for _, path := range chosen {

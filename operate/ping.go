@@ -32,13 +32,17 @@ type PingResult struct {
 }
 
 // Ping sends a test webhook to a receiver: the number of an endpoint, or a URL as
-// in callback_url. It is signed as a real one would be.
+// in callback_url. It is signed as a real one would be. When ctx ends it returns
+// ctx's error.
 func Ping(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring, client *webhook.Client, receiver string) (PingResult, error) {
 	message, err := pingMessage(ctx, pool, ring, receiver)
 	if err != nil {
 		return PingResult{}, err
 	}
 	result := client.Send(ctx, message)
+	if ctx.Err() != nil {
+		return PingResult{}, ctx.Err()
+	}
 	return PingResult{
 		URL: message.URL, WebhookID: message.ID, Delivered: result.Delivered(), StatusCode: result.StatusCode, Error: result.Reason(),
 		RemoteAddr: result.RemoteAddr, DNSSeconds: result.Timings.DNS.Seconds(), ConnectSeconds: result.Timings.Connect.Seconds(),

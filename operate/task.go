@@ -1,6 +1,7 @@
 package operate
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,8 +27,9 @@ func Track(ctx context.Context, pool *pgxpool.Pool, tasks []db.NewTask) ([]ledge
 	tracked, err := ledger.Track(ctx, pool, tasks)
 	refused, isRefusal := errors.AsType[*ledger.RefusedError](err)
 	pgErr, isPg := errors.AsType[*pgconn.PgError](err)
-	if isRefusal && isPg && pgErr.ConstraintName != "" { // a constraint's name is a sentence
-		return nil, invalid("", "task %q was refused, nothing was tracked: %s", refused.TaskID, pgErr.ConstraintName)
+	if isRefusal && isPg {
+		why := cmp.Or(pgErr.ConstraintName, pgErr.Message) // a constraint's name is a sentence
+		return nil, invalid("", "task %q was refused, nothing was tracked: %s", refused.TaskID, why)
 	}
 	return tracked, err
 }
@@ -56,7 +58,7 @@ func CheckTasks(tasks []db.NewTask) error {
 // same one may be tracked under several paths.
 func FindTasks(ctx context.Context, pool *pgxpool.Pool, id string) ([]db.Task, error) {
 	tasks, err := db.FindTasks(ctx, pool, id)
-	if err != nil {
+	if err != nil && !db.RefusedValue(err) { // a text that the database cannot hold is no task's
 		return nil, fmt.Errorf("reading the task: %w", err)
 	}
 	if len(tasks) == 0 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -17,6 +16,9 @@ import (
 const (
 	// serveConns: River's own few, the writers of polls and attempts, health.
 	serveConns = 20
+	// processConns is what one process takes at most: its pool, and the connection
+	// that holds the lock of its instance.
+	processConns = serveConns + 1
 	// toolConns is enough for commands that ask and go; migrating needs a few.
 	toolConns = 4
 	// closeTimeout bounds giving the connections back.
@@ -119,23 +121,7 @@ func requireSchema(ctx context.Context, pool *pgxpool.Pool) error {
 		return err
 	}
 	if len(pending) > 0 {
-		return fmt.Errorf("the database lacks %d migrations (%s): run klingwatch migrate", len(pending), names(pending))
+		return fmt.Errorf("the database lacks %d migrations (%s): run klingwatch migrate", len(pending), migrations.Names(pending))
 	}
 	return nil
-}
-
-// names joins the names of migrations, River's as one.
-func names(list []migrations.Migration) string {
-	var out []string
-	river := false
-	for _, m := range list {
-		switch {
-		case !strings.HasPrefix(m.Name, "river "):
-			out = append(out, m.Name)
-		case !river:
-			river = true
-			out = append(out, "river's tables")
-		}
-	}
-	return strings.Join(out, ", ")
 }

@@ -9,16 +9,18 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"charm.land/lipgloss/v2"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/demo"
 	"github.com/klingwatch/klingwatch/embeddedpg"
 	"github.com/klingwatch/klingwatch/klingapi"
 	"github.com/klingwatch/klingwatch/klingapi/klingsim"
-	"github.com/klingwatch/klingwatch/ledger"
 	"github.com/klingwatch/klingwatch/metrics"
 	"github.com/klingwatch/klingwatch/outbound"
 	"github.com/klingwatch/klingwatch/tracing"
@@ -39,7 +41,6 @@ const (
 	devPollRate      = 200
 	devNotFoundGrace = 2 * time.Second
 	devFaultRate     = 0.05
-	devDeadline      = 6 * time.Second  // of the task that never ends
 	devLimit         = 50 * time.Second // --exit gives up then
 	devKey           = "dev-key"
 )
@@ -49,11 +50,12 @@ type devStack struct {
 	database *database
 	relay    *klingsim.Relay
 	relayURL string
-	receiver *receiver
+	receiver *demo.Receiver
 	receives *httptest.Server
 	listener net.Listener
 	log      *slog.Logger
 	logPath  string
+	closers  []func() error
 }
 
 func (cmd devCommand) Run(ctx context.Context, c *console) (err error) {
@@ -72,23 +74,24 @@ func (cmd devCommand) Run(ctx context.Context, c *console) (err error) {
 		ctx, cancel = context.WithTimeout(ctx, devLimit)
 		defer cancel()
 	}
-	stack, closeStack, err := cmd.start(ctx, c, s)
+	stack, err := cmd.start(ctx, c, s)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeStack()) }()
+	defer func() { err = errors.Join(err, stack.close()) }()
 
 	ctx, stop := context.WithCancel(ctx)
 	served := make(chan error, 1)
-	go func() { served <- stack.serve(ctx) }()
-	defer func() { stop(); err = errors.Join(err, <-served) }()
+	go func() { served <- stack.serve(ctx); stop() }()
+	defer func() {
+		stop()
+		if broken := <-served; broken != nil { // then the rest failed because of it
+			err = broken
+		}
+	}()
 
 	c.printStack(stack)
-	samples, err := insertSamples(ctx, stack, cmd.Tasks)
-	if err != nil {
-		return err
-	}
-	good, err := stack.follow(ctx, c, samples)
+	good, err := stack.show(ctx, c, cmd.Tasks)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("the sample tasks had not all ended after %s; seed %d", devLimit, stack.relay.Seed())
@@ -104,61 +107,62 @@ func (cmd devCommand) Run(ctx context.Context, c *console) (err error) {
 	return nil
 }
 
-// start brings up everything but the service. The returned function takes it
-// down again.
-func (cmd devCommand) start(ctx context.Context, c *console, s settings) (stack *devStack, closeAll func() error, err error) {
-	var closers []func() error
-	closeAll = func() (err error) {
-		for i := len(closers) - 1; i >= 0; i-- {
-			err = errors.Join(err, closers[i]())
-		}
-		return err
+// start brings up everything but the service; close takes it down again.
+func (cmd devCommand) start(ctx context.Context, c *console, s settings) (*devStack, error) {
+	d := &devStack{}
+	if err := cmd.bringUp(ctx, c, s, d); err != nil {
+		return nil, errors.Join(err, d.close())
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, closeAll())
-		}
-	}()
+	return d, nil
+}
 
+func (cmd devCommand) bringUp(ctx context.Context, c *console, s settings, d *devStack) (err error) {
 	addr := s.ListenAddr
 	if cmd.Exit {
 		addr = "127.0.0.1:0"
 	}
-	stack = &devStack{}
-	if stack.listener, err = listen(ctx, "KLINGWATCH_LISTEN_ADDR", addr); err != nil {
-		return nil, nil, err
+	if d.listener, err = listen(ctx, "KLINGWATCH_LISTEN_ADDR", addr); err != nil {
+		return err
 	}
 	dir, removeDir, err := dataDir()
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	closers = append(closers, removeDir)
+	d.closers = append(d.closers, removeDir)
 	cfg := embeddedpg.Config{
 		DataDir: filepath.Join(dir, "postgres"), BinDir: s.PostgresBinDir, Notify: c.notify,
 		Parameters: map[string]string{"fsync": "off"}, // thrown away at the end
 	}
-	if stack.database, err = openEmbedded(ctx, cfg, serveConns); err != nil {
-		return nil, nil, err
+	if d.database, err = openEmbedded(ctx, cfg, serveConns); err != nil {
+		return err
 	}
-	closers = append(closers, stack.database.close)
+	d.closers = append(d.closers, d.database.close)
 
-	stack.relay = klingsim.New(klingsim.Config{Seed: cmd.Seed, APIKey: devKey, Lifetime: devLifetime, FaultRate: devFaultRate})
-	relay := httptest.NewServer(stack.relay)
-	stack.relayURL = relay.URL
-	stack.receiver = &receiver{}
-	stack.receives = httptest.NewServer(stack.receiver)
-	closers = append(closers, func() error { relay.Close(); stack.receives.Close(); return nil })
+	d.relay = klingsim.New(klingsim.Config{Seed: cmd.Seed, APIKey: devKey, Lifetime: devLifetime, FaultRate: devFaultRate})
+	relay := httptest.NewServer(d.relay)
+	d.relayURL = relay.URL
+	d.receiver = &demo.Receiver{}
+	d.receives = httptest.NewServer(d.receiver)
+	d.closers = append(d.closers, func() error { relay.Close(); d.receives.Close(); return nil })
 
 	// the log would disturb the progress: it goes beside the database
-	stack.logPath = filepath.Join(dir, "klingwatch.log")
-	logTo, err := os.Create(stack.logPath)
+	d.logPath = filepath.Join(dir, "klingwatch.log")
+	logTo, err := os.Create(d.logPath)
 	if err != nil {
-		return nil, nil, fmt.Errorf("opening the log of the service: %w", err)
+		return fmt.Errorf("opening the log of the service: %w", err)
 	}
-	closers = append(closers, logTo.Close)
+	d.closers = append(d.closers, logTo.Close)
 	s.LogFormat = "json"
-	stack.log = s.newLog(logTo)
-	return stack, closeAll, stack.subscribe(ctx)
+	d.log = s.newLog(logTo)
+	return d.receiver.Subscribe(ctx, d.database.Pool, d.receives.URL)
+}
+
+// close takes down what was brought up, the last first.
+func (d *devStack) close() (err error) {
+	for _, closer := range slices.Backward(d.closers) {
+		err = errors.Join(err, closer())
+	}
+	return err
 }
 
 // dataDir makes a directory that is thrown away at the end.
@@ -170,25 +174,6 @@ func dataDir() (dir string, remove func() error, err error) {
 		return "", nil, fmt.Errorf("making a directory for the database: %w", err)
 	}
 	return dir, func() error { return os.RemoveAll(dir) }, nil
-}
-
-// subscribe adds the receiver as an endpoint for all events and learns the secrets.
-func (d *devStack) subscribe(ctx context.Context) error {
-	pool := d.database.Pool
-	if err := ledger.PrepareKeys(ctx, pool, nil); err != nil {
-		return err
-	}
-	_, err := db.AddEndpoint(ctx, pool, db.NewEndpoint{
-		URL: d.receives.URL + endpointPath, EventTypes: webhook.Types, Description: "demo receiver", Secret: webhook.NewSecret(),
-	})
-	if err != nil {
-		return err
-	}
-	keys, err := db.SigningKeys(ctx, pool)
-	if err != nil {
-		return err
-	}
-	return d.receiver.trust(keys)
 }
 
 // serve runs the service itself, as the serve command does.
@@ -215,6 +200,58 @@ func (d *devStack) serve(ctx context.Context) error {
 		PollInterval: devPollInterval, PollRate: devPollRate, PollTimeout: klingapi.DefaultTimeout,
 		TaskDeadline: time.Hour, WebhookTimeout: webhook.DefaultTimeout, NotFoundGrace: devNotFoundGrace, Tracer: tracer,
 	}))
+}
+
+// show inserts the sample tasks, shows their progress until all have ended and
+// every webhook has arrived, and reports whether all went as expected.
+func (d *devStack) show(ctx context.Context, c *console, n int) (good bool, err error) {
+	run, err := demo.Start(ctx, d.database.Pool, d.receiver, n)
+	if err != nil {
+		return false, err
+	}
+	p := c.newProgress(n, "")
+	begun := time.Now()
+	err = run.Follow(ctx, func(now demo.Progress) {
+		if now.Task != nil {
+			p.line("%s", endedLine(time.Since(begun), *now.Task))
+		}
+		p.set(now.Ended, fmt.Sprintf("%d of %d tasks ended, %d webhooks verified", now.Ended, n, now.Verified))
+	})
+	p.end()
+	if err != nil {
+		return false, err
+	}
+	rows, err := run.Compare(ctx)
+	if err != nil {
+		return false, err
+	}
+	return c.printComparison(rows, d.receiver.Refused()), nil
+}
+
+// endedLine shows a task that ended, some time after the beginning.
+func endedLine(after time.Duration, task db.TaskStatus) string {
+	return fmt.Sprintf("%5.1fs  %-28s %s  %s", after.Seconds(), clean(task.TaskID),
+		styleOf(task.Status).Render(task.Status), dimStyle.Render(clean(cut(task.StatusMessage, 80))))
+}
+
+// printComparison prints what became of the samples as a table, and reports
+// whether all was as expected.
+func (c *console) printComparison(rows []demo.Row, refused int) (good bool) {
+	good = refused == 0
+	cells := make([][]string, len(rows))
+	for i, r := range rows {
+		verdict := "ok"
+		if r.Wrong != "" {
+			verdict, good = "wrong", false
+		}
+		cells[i] = []string{r.Path, r.TaskID, r.Status, strconv.Itoa(r.Polls), strconv.Itoa(r.Webhooks), verdict, r.Wrong}
+	}
+	fmt.Fprintln(c.out)
+	c.printTable([]string{"PATH", "TASK", "STATUS", "POLLS", "WEBHOOKS", "CHECK", ""}, cells)
+	if refused > 0 {
+		fmt.Fprintf(c.out, "%d webhooks had a wrong signature\n", refused)
+	}
+	return good
 }
 
 func (c *console) printStack(d *devStack) {

@@ -6,16 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"sync"
 	"time"
 
 	"charm.land/lipgloss/v2"
-	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/doctor"
 	"github.com/klingwatch/klingwatch/embeddedpg"
-	"github.com/klingwatch/klingwatch/outbound"
+	"github.com/klingwatch/klingwatch/worker"
 )
 
 type doctorCommand struct {
@@ -29,53 +26,11 @@ The doctor changes nothing and may run beside the service. It asks the relay for
 Exit code 1 if something is bad.`
 }
 
-// finding is what a check came to.
-type finding struct {
-	Check string `json:"check"`
-	State string `json:"state"`
-	Found string `json:"found"`
-	Todo  string `json:"todo"` // what to do; "" when ok or skipped
-}
-
-// The states of a finding.
-const (
-	stateOK      = "ok"
-	stateWarn    = "warn"
-	stateBad     = "bad"
-	stateSkipped = "skipped" // another finding says why
-)
-
-func fine(format string, args ...any) finding {
-	return finding{State: stateOK, Found: fmt.Sprintf(format, args...)}
-}
-
-func warn(todo, format string, args ...any) finding {
-	return finding{State: stateWarn, Found: fmt.Sprintf(format, args...), Todo: todo}
-}
-
-func bad(todo, format string, args ...any) finding {
-	return finding{State: stateBad, Found: fmt.Sprintf(format, args...), Todo: todo}
-}
-
-func skipped(why string) finding { return finding{State: stateSkipped, Found: why} }
-
-const (
-	// checkLimit bounds one check of the database; they run at the same time.
-	checkLimit = 5 * time.Second
-	// lookConns are enough that checks which wait for a lock do not keep the others.
-	lookConns = 8
-	// relayLimit bounds asking the relay where KLINGWATCH_POLL_TIMEOUT is longer.
-	relayLimit = 15 * time.Second
-	// connectLimit bounds reaching the database, startLimit starting the embedded one.
-	connectLimit = 10 * time.Second
-	startLimit   = 30 * time.Second
-)
-
 // Run prints a line per check.
 func (cmd doctorCommand) Run(ctx context.Context, c *console) error {
 	good := true
-	tell := func(f finding) {
-		good = good && f.State != stateBad
+	report := func(f doctor.Finding) {
+		good = good && f.State != doctor.Bad
 		if cmd.JSON {
 			_ = printJSON(c.out, f)
 			return
@@ -84,183 +39,72 @@ func (cmd doctorCommand) Run(ctx context.Context, c *console) error {
 	}
 	s, err := loadSettings()
 	if err != nil {
-		f := bad("correct it; docs/settings.md lists the settings", "%s", err)
-		f.Check = "settings"
-		tell(f)
+		report(doctor.Finding{Check: "settings", State: doctor.Bad, Found: err.Error(), Todo: "correct it; docs/settings.md lists the settings"})
 		return quietError{}
 	}
-	if err := examine(ctx, s, c.notify, tell); err != nil {
-		return err
+	report(doctor.Finding{Check: "settings", State: doctor.OK, Found: "can be used"})
+	cfg, done := s.examination(c.notify)
+	defer done()
+	err = doctor.Examine(ctx, cfg, report)
+	if err == nil && !good {
+		err = quietError{}
 	}
-	if !good {
-		return quietError{}
-	}
-	return nil
+	return err
 }
 
-// doctor is what the checks work with.
-type doctor struct {
-	settings
-	db      *database // nil: none
-	without string    // why there is none
-	reach   func() reached
+// examination is what the doctor needs to know of the settings.
+func (s settings) examination(notify func(string)) (cfg doctor.Config, done func()) {
+	cfg = doctor.Config{
+		Database: func(ctx context.Context) (string, func() error, error) { return s.existingDatabase(ctx, notify) },
+		BaseURL:  s.BaseURL, PathPrefix: s.PathPrefix, Keyring: s.keyring(),
+		PollInterval: s.PollInterval, PollRate: s.PollRate, PollTimeout: s.PollTimeout, TaskDeadline: s.TaskDeadline,
+		Limits: worker.Limits, ProcessConns: processConns, Version: version(), UserAgent: userAgent(),
+	}
+	if s.DatabaseURL == "" {
+		cfg.DataDir, _ = s.dataDir() // existingDatabase says what is wrong with it
+	}
+	if credential, err := s.credential(); err == nil {
+		cfg.Credential = credential.Fingerprint()
+	}
+	if cfg.Relay, cfg.RelayErr = s.relay(); cfg.RelayErr != nil {
+		return cfg, func() {}
+	}
+	return cfg, cfg.Relay.Close
 }
 
-// check is one question. Those about the database are skipped when there is none.
-type check struct {
-	name     string
-	database bool
-	ask      func(context.Context) (finding, error) // an error: it could not be asked
-}
+// startLimit bounds starting an embedded server to look at it.
+const startLimit = 30 * time.Second
 
-// checks are all questions, in the order of the output.
-func (d *doctor) checks() []check {
-	return []check{
-		{"postgres", true, d.checkServer},
-		{"clock-database", true, d.checkDatabaseClock},
-		{"connections", true, d.checkConnections},
-		{"migrations", true, d.checkMigrations},
-		{"relay", false, d.checkRelay},
-		{"clock-relay", false, d.checkRelayClock},
-		{"key", false, d.checkKey},
-		{"services", true, d.checkServices},
-		{"polling", true, d.checkPolling},
-		{"rate", true, d.checkRate},
-		{"tasks", true, d.checkTasks},
-		{"deliveries", true, d.checkDeliveries},
-		{"endpoints", true, d.checkEndpoints},
-		{"outputs", true, d.checkOutputs},
-		{"signing-keys", true, d.checkSigningKeys},
-		{"bloat", true, d.checkTables},
-		{"snapshots", true, d.checkSnapshots},
-		{"disk", true, d.checkDisk},
+// existingDatabase returns the URL of the database, and a function that lets go
+// of it. It makes none: an embedded server that does not run is started for the
+// while, where its data are there.
+func (s settings) existingDatabase(ctx context.Context, notify func(string)) (url string, release func() error, err error) {
+	if s.DatabaseURL != "" {
+		return s.DatabaseURL, func() error { return nil }, nil
 	}
-}
-
-// examine makes all checks at the same time and tells them in their order. It
-// returns an error only when ctx ends.
-func examine(ctx context.Context, s settings, notify func(string), tell func(finding)) error {
-	d := &doctor{settings: s}
-	d.reach = sync.OnceValue(func() reached { return reachRelay(ctx, s) })
-	tell(finding{"settings", stateOK, "can be used", ""})
-	tell(d.connect(ctx, notify))
-	if d.db != nil {
-		defer func() { _ = d.db.close() }()
-	}
-	var results []chan finding
-	for _, c := range d.checks() {
-		result := make(chan finding, 1)
-		results = append(results, result)
-		go func() { result <- d.run(ctx, c) }()
-	}
-	for _, result := range results {
-		f := <-result
-		if ctx.Err() == nil {
-			tell(f)
-		}
-	}
-	return ctx.Err()
-}
-
-// run makes one check.
-func (d *doctor) run(ctx context.Context, c check) finding {
-	f, err := skipped(d.without), error(nil)
-	if !c.database || d.db != nil {
-		f, err = d.ask(ctx, c)
-	}
+	dir, err := s.dataDir()
 	if err != nil {
-		f = failed(err)
+		return "", nil, err
 	}
-	f.Check, f.Found = c.name, outbound.Line(f.Found)
-	return f
-}
-
-func (d *doctor) ask(ctx context.Context, c check) (finding, error) {
-	if c.database {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, checkLimit)
-		defer cancel()
+	if _, err := os.Stat(filepath.Join(dir, "data")); errors.Is(err, os.ErrNotExist) {
+		return "", nil, doctor.ErrNoDatabase
 	}
-	return c.ask(ctx)
-}
-
-// undefined are the codes of Postgres for tables and the like that do not exist.
-var undefined = []string{"3F000", "42P01", "42703", "42883"}
-
-// failed is the finding of a check that could not ask the database.
-func failed(err error) finding {
-	var pgErr *pgconn.PgError
-	isPg := errors.As(err, &pgErr)
-	switch {
-	case isPg && slices.Contains(undefined, pgErr.Code):
-		return skipped("the database lacks what is asked for; see migrations")
-	case isPg && pgErr.Code == "42501": // insufficient_privilege
-		return bad("give DATABASE_URL the role that klingwatch serve has", "%s", pgErr.Message)
-	case isPg && pgErr.Code == "57014", errors.Is(err, context.DeadlineExceeded):
-		return bad("see whether the server is overloaded or its disk is slow", "the database gave no answer within %s", checkLimit)
-	}
-	return bad("try again; see the log of Postgres", "%s", err)
-}
-
-// connect opens the database to look at it.
-func (d *doctor) connect(ctx context.Context, notify func(string)) finding {
-	begun := time.Now()
-	opened, err := d.openToLook(ctx, notify)
-	f := fine("answers after %s", milliseconds(time.Since(begun).Seconds()))
-	switch {
-	case errors.Is(err, errNoCluster):
-		f = warn("set DATABASE_URL, or start klingwatch serve: it makes one", "%s", err)
-	case err != nil:
-		f = bad("see that Postgres runs and DATABASE_URL is right", "%s", err)
-	}
-	f.Check, f.Found = "database", outbound.Line(f.Found)
-	if d.db = opened; opened == nil {
-		d.without = "there is no database to ask; see database"
-	}
-	return f
-}
-
-// errNoCluster says that there is nothing to look at yet.
-var errNoCluster = errors.New("DATABASE_URL is not set, and there is no embedded database yet")
-
-// openToLook connects like openDatabase, but creates, migrates and writes
-// nothing. An embedded server that does not run is started for the while.
-func (s settings) openToLook(ctx context.Context, notify func(string)) (*database, error) {
-	d := &database{url: s.DatabaseURL}
-	if d.url == "" {
-		dir, err := s.dataDir()
-		if err != nil {
-			return nil, err
-		}
-		if _, err := os.Stat(filepath.Join(dir, "data")); errors.Is(err, os.ErrNotExist) {
-			return nil, errNoCluster
-		}
-		starting, cancel := context.WithTimeout(ctx, startLimit)
-		defer cancel()
-		if d.embedded, err = embeddedpg.Start(starting, embeddedpg.Config{DataDir: dir, BinDir: s.PostgresBinDir, Notify: notify}); err != nil {
-			return nil, err
-		}
-		d.url = d.embedded.URL()
-	}
-	ctx, cancel := context.WithTimeout(ctx, connectLimit)
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	var err error
-	if d.Pool, err = db.OpenReadOnly(ctx, d.url, lookConns, checkLimit); err != nil {
-		if d.embedded != nil {
-			err = errors.Join(err, d.embedded.Close())
-		}
-		return nil, err
+	server, err := embeddedpg.Start(ctx, embeddedpg.Config{DataDir: dir, BinDir: s.PostgresBinDir, Notify: notify})
+	if err != nil {
+		return "", nil, err
 	}
-	return d, nil
+	return server.URL(), server.Close, nil
 }
 
 // stateStyles are the colours of the states.
-var stateStyles = map[string]lipgloss.Style{
-	stateOK: goodStyle, stateWarn: lipgloss.NewStyle().Foreground(lipgloss.Yellow), stateBad: badStyle, stateSkipped: dimStyle,
+var stateStyles = map[doctor.State]lipgloss.Style{
+	doctor.OK: goodStyle, doctor.Warn: lipgloss.NewStyle().Foreground(lipgloss.Yellow), doctor.Bad: badStyle, doctor.Skipped: dimStyle,
 }
 
-func (c *console) printFinding(f finding) {
-	line := fmt.Sprintf("%s %-14s %s", stateStyles[f.State].Render(fmt.Sprintf("%-7s", f.State)), f.Check, f.Found)
+func (c *console) printFinding(f doctor.Finding) {
+	line := fmt.Sprintf("%s %-14s %s", stateStyles[f.State].Render(fmt.Sprintf("%-7s", f.State)), f.Check, clean(f.Found))
 	if f.Todo != "" {
 		line += " -> " + f.Todo
 	}

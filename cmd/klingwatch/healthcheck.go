@@ -29,13 +29,16 @@ func (h healthcheckCommand) Run(ctx context.Context, c *console) error {
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, healthcheckTimeout)
+	asking, cancel := context.WithTimeout(ctx, healthcheckTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(base, "/")+"/readyz", nil)
+	req, err := http.NewRequestWithContext(asking, http.MethodGet, strings.TrimRight(base, "/")+"/readyz", nil)
 	if err != nil {
 		return fmt.Errorf("%q is not a URL like http://127.0.0.1:8080", base)
 	}
 	res, err := http.DefaultClient.Do(req)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err != nil {
 		return fmt.Errorf("no answer from %s: is klingwatch serve running there?", base)
 	}

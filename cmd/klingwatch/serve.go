@@ -54,7 +54,7 @@ func (cmd serveCommand) Run(ctx context.Context, c *console) (err error) {
 			return err
 		}
 		if len(applied) > 0 {
-			log.Info("migrated", "steps", names(applied))
+			log.Info("migrated", "steps", migrations.Names(applied))
 		}
 	}
 	switch err := requireSchema(ctx, d.Pool); {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/operate"
+	"github.com/klingwatch/klingwatch/readable"
 )
 
 type showCommand struct {
@@ -142,7 +143,7 @@ func when(t *time.Time) string {
 		return ""
 	}
 	if d := time.Until(*t); d > 0 {
-		return fmt.Sprintf("%s (in %s)", t.Local().Format(time.DateTime), short(d))
+		return fmt.Sprintf("%s (in %s)", t.Local().Format(time.DateTime), readable.Duration(d))
 	}
 	return fmt.Sprintf("%s (%s ago)", t.Local().Format(time.DateTime), ago(*t))
 }

@@ -36,7 +36,7 @@ func (t trackCommand) Run(ctx context.Context, c *console) error {
 	if t.Deadline < 0 {
 		return fmt.Errorf("--deadline must be more than 0, not %s", t.Deadline)
 	}
-	ids, err := t.ids(c)
+	ids, err := t.ids(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -66,25 +66,49 @@ func (t trackCommand) Run(ctx context.Context, c *console) error {
 }
 
 // ids come from the command line, else from standard input.
-func (t trackCommand) ids(c *console) ([]string, error) {
-	ids := t.IDs
-	if len(ids) == 0 {
-		if terminal(c.in) {
-			return nil, errors.New("no task id: give ids, or send them to standard input")
-		}
-		scanner := bufio.NewScanner(c.in)
-		scanner.Split(bufio.ScanWords)
-		for scanner.Scan() {
-			ids = append(ids, scanner.Text())
-		}
-		if err := scanner.Err(); err != nil && !errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("reading task ids from standard input: %w", err)
-		}
+func (t trackCommand) ids(ctx context.Context, c *console) ([]string, error) {
+	if len(t.IDs) > 0 {
+		return t.IDs, nil
 	}
-	if len(ids) == 0 {
+	if terminal(c.in) {
+		return nil, errors.New("no task id: give ids, or send them to standard input")
+	}
+	ids, err := readWords(ctx, c.in)
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, fmt.Errorf("reading task ids from standard input: %w", err)
+	case len(ids) == 0:
 		return nil, errors.New("no task id on standard input")
 	}
 	return ids, nil
+}
+
+// readWords reads words that white space separates, until the end of r or of ctx:
+// then it leaves a read behind that nothing could end.
+func readWords(ctx context.Context, r io.Reader) ([]string, error) {
+	type result struct {
+		words []string
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		var read result
+		scanner := bufio.NewScanner(r)
+		scanner.Split(bufio.ScanWords)
+		for scanner.Scan() {
+			read.words = append(read.words, scanner.Text())
+		}
+		read.err = scanner.Err()
+		done <- read
+	}()
+	select {
+	case read := <-done:
+		return read.words, read.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // trackAll inserts all tasks or none, prints what became of each and returns our

@@ -2,18 +2,22 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"charm.land/lipgloss/v2"
 	"charm.land/lipgloss/v2/table"
+	"github.com/lmittmann/tint"
 	"github.com/schollz/progressbar/v3"
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/outbound"
+	"github.com/klingwatch/klingwatch/readable"
 )
 
 var (
@@ -130,19 +134,7 @@ func (p *progress) end() {
 }
 
 // ago tells the distance of a time for people: 3s, 5m, 2h, 4d.
-func ago(t time.Time) string { return short(time.Since(t)) }
-
-func short(d time.Duration) string {
-	switch d = d.Abs(); {
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%dm", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh", int(d.Hours()))
-	}
-	return fmt.Sprintf("%dd", int(d.Hours()/24))
-}
+func ago(t time.Time) string { return readable.Duration(time.Since(t)) }
 
 // cut shortens a text for a table cell.
 func cut(text string, runes int) string {
@@ -158,4 +150,31 @@ func deref[T any](p *T) (v T) {
 		v = *p
 	}
 	return v
+}
+
+// newLog returns the logger of the settings: JSON, or text with colours on a
+// terminal.
+func (s settings) newLog(w io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(s.LogLevel)) // check has seen it
+	tty := terminal(w)
+	switch {
+	case s.LogFormat == "json", s.LogFormat == "" && !tty:
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: cleanAttr}))
+	case tty:
+		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, ReplaceAttr: cleanAttr}))
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: cleanAttr}))
+}
+
+// cleanAttr makes one safe line of every text and error in the log: ids, reasons
+// and addresses come from outside.
+func cleanAttr(_ []string, a slog.Attr) slog.Attr {
+	switch value := a.Value.Any().(type) {
+	case string:
+		a.Value = slog.StringValue(outbound.Line(value))
+	case error:
+		a.Value = slog.AnyValue(errors.New(outbound.Line(value.Error())))
+	}
+	return a
 }

@@ -3,9 +3,13 @@ package dbtest
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )
+
+// patience bounds waiting for something that must happen.
+const patience = 30 * time.Second
 
 // Blocked starts work and returns once it waits for a lock that another
 // transaction of the pool's database holds. End that transaction, then call wait:
@@ -17,7 +21,7 @@ import (
 //	err := wait()
 func Blocked(t testing.TB, pool *pgxpool.Pool, work func() error) (wait func() error) {
 	t.Helper()
-	before := waiting(t, pool)
+	before, deadline := waiting(t, pool), time.Now().Add(patience)
 	done := make(chan error, 1)
 	go func() { done <- work() }()
 	for waiting(t, pool) <= before {
@@ -25,6 +29,9 @@ func Blocked(t testing.TB, pool *pgxpool.Pool, work func() error) (wait func() e
 		case err := <-done:
 			t.Fatalf("it did not wait for the other transaction, and returned %v", err)
 		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("within %s it neither ended nor waited for the other transaction", patience)
 		}
 	}
 	return func() error { return <-done }

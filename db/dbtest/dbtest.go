@@ -37,6 +37,7 @@ var (
 	start    sync.Once
 	server   *embeddedpg.Server
 	dir      string
+	unlock   func() // of dir
 	startErr error
 	admin    *pgxpool.Pool
 	number   atomic.Int64
@@ -58,6 +59,7 @@ func Run(m *testing.M) int {
 	}
 	if dir != "" {
 		_ = os.RemoveAll(dir)
+		unlock()
 	}
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
@@ -120,7 +122,7 @@ func open(t testing.TB, url string) *pgxpool.Pool {
 // test of ours needs, and migrates the template.
 func startServer() (err error) {
 	ctx := context.Background()
-	if dir, err = os.MkdirTemp("", "klingwatch-dbtest-"); err != nil {
+	if dir, unlock, err = newDir(); err != nil {
 		return err
 	}
 	if err = os.Chmod(dir, 0o755); err != nil { // the server's user enters it
@@ -133,6 +135,7 @@ func startServer() (err error) {
 			"synchronous_commit": "off",
 			"full_page_writes":   "off",
 			"max_connections":    "300",
+			"max_wal_size":       "256MB", // it may be in memory
 		},
 	})
 	if err != nil {
@@ -151,6 +154,12 @@ func startServer() (err error) {
 	defer pool.Close() // a template must have no users
 	_, err = migrations.Up(ctx, pool)
 	return err
+}
+
+// tempDir makes a directory where temporary files belong.
+func tempDir() (dir string, unlock func(), err error) {
+	dir, err = os.MkdirTemp("", "klingwatch-dbtest-")
+	return dir, func() {}, err
 }
 
 func urlOf(name string) string {

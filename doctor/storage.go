@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/readable"
 )
 
 const (
@@ -25,8 +26,8 @@ const (
 	diskBad  = 256 << 20
 )
 
-func (d *doctor) checkTables(ctx context.Context) (finding, error) {
-	tables, err := db.BusyTables(ctx, d.db)
+func (x *examination) checkTables(ctx context.Context) (Finding, error) {
+	tables, err := db.BusyTables(ctx, x.pool)
 	if err == nil && len(tables) == 0 {
 		return skipped("there are no tables yet; see migrations"), nil
 	}
@@ -34,10 +35,10 @@ func (d *doctor) checkTables(ctx context.Context) (finding, error) {
 }
 
 // judgeTables finds tables that vacuum does not keep up with.
-func judgeTables(tables []db.TableHealth) finding {
+func judgeTables(tables []db.TableHealth) Finding {
 	var all, bloated []string
 	for _, t := range tables {
-		all = append(all, fmt.Sprintf("%s %s, %d dead of %d rows, vacuumed %s", t.Name, humanBytes(t.Size), t.Dead, t.Dead+t.Live, agoOrNever(t.Vacuumed)))
+		all = append(all, fmt.Sprintf("%s %s, %d dead of %d rows, vacuumed %s", t.Name, readable.Bytes(t.Size), t.Dead, t.Dead+t.Live, agoOrNever(t.Vacuumed)))
 		if t.Dead >= manyDead && t.Dead > t.Live/2 {
 			bloated = append(bloated, t.Name)
 		}
@@ -53,15 +54,15 @@ func agoOrNever(d *time.Duration) string {
 	if d == nil {
 		return "never"
 	}
-	return short(*d) + " ago"
+	return readable.Duration(*d) + " ago"
 }
 
-func (d *doctor) checkSnapshots(ctx context.Context) (finding, error) {
-	server, err := db.DescribeServer(ctx, d.db)
+func (x *examination) checkSnapshots(ctx context.Context) (Finding, error) {
+	server, err := db.DescribeServer(ctx, x.pool)
 	if err != nil {
-		return finding{}, err
+		return Finding{}, err
 	}
-	snapshot, err := db.OldestSnapshot(ctx, d.db)
+	snapshot, err := db.OldestSnapshot(ctx, x.pool)
 	found := &snapshot
 	if errors.Is(err, db.ErrNotFound) {
 		found, err = nil, nil
@@ -70,7 +71,7 @@ func (d *doctor) checkSnapshots(ctx context.Context) (finding, error) {
 }
 
 // judgeSnapshot judges what holds vacuum back most; nil: nothing that is seen.
-func judgeSnapshot(s *db.Snapshot, seesAll bool) finding {
+func judgeSnapshot(s *db.Snapshot, seesAll bool) Finding {
 	const todo = "end it or find out why it stays open: meanwhile no dead row is removed"
 	blind := ""
 	if !seesAll {
@@ -82,51 +83,35 @@ func judgeSnapshot(s *db.Snapshot, seesAll bool) finding {
 	case s.Held == nil && s.Transactions > heldTransactions:
 		return warn(todo, "%s holds vacuum back for %d transactions%s", s.Holder, s.Transactions, blind)
 	case s.Held != nil && *s.Held > heldBad:
-		return bad(todo, "%s holds vacuum back for %s%s", s.Holder, short(*s.Held), blind)
+		return bad(todo, "%s holds vacuum back for %s%s", s.Holder, readable.Duration(*s.Held), blind)
 	case s.Held != nil && *s.Held > heldWarn:
-		return warn(todo, "%s holds vacuum back for %s%s", s.Holder, short(*s.Held), blind)
+		return warn(todo, "%s holds vacuum back for %s%s", s.Holder, readable.Duration(*s.Held), blind)
 	}
 	return fine("none holds vacuum back for long%s", blind)
 }
 
-func (d *doctor) checkDisk(ctx context.Context) (finding, error) {
-	server, err := db.DescribeServer(ctx, d.db)
+func (x *examination) checkDisk(ctx context.Context) (Finding, error) {
+	server, err := db.DescribeServer(ctx, x.pool)
 	if err != nil {
-		return finding{}, err
+		return Finding{}, err
 	}
-	if d.db.embedded == nil {
-		return fine("the database %s takes %s; the space left on its server is not known here", server.Database, humanBytes(server.Size)), nil
+	if x.DataDir == "" {
+		return fine("the database %s takes %s; the space left on its server is not known here", server.Database, readable.Bytes(server.Size)), nil
 	}
-	dir, err := d.dataDir()
-	if err != nil {
-		return finding{}, err
-	}
-	free, known := freeSpace(dir)
+	free, known := freeSpace(x.DataDir)
 	return judgeDisk(server.Size, free, known), nil
 }
 
 // judgeDisk judges the space left, in bytes, where the embedded database is.
-func judgeDisk(size, free int64, known bool) finding {
+func judgeDisk(size, free int64, known bool) Finding {
 	const todo = "make room or move KLINGWATCH_DATA_DIR: Postgres stops when the disk is full"
 	switch {
 	case !known:
-		return fine("the database takes %s; the space left is not known on this system", humanBytes(size))
+		return fine("the database takes %s; the space left is not known on this system", readable.Bytes(size))
 	case free < diskBad:
-		return bad(todo, "the database takes %s, only %s are left", humanBytes(size), humanBytes(free))
+		return bad(todo, "the database takes %s, only %s are left", readable.Bytes(size), readable.Bytes(free))
 	case free < diskWarn:
-		return warn(todo, "the database takes %s, %s are left", humanBytes(size), humanBytes(free))
+		return warn(todo, "the database takes %s, %s are left", readable.Bytes(size), readable.Bytes(free))
 	}
-	return fine("the database takes %s, %s are left", humanBytes(size), humanBytes(free))
-}
-
-// humanBytes shows a size for people.
-func humanBytes(n int64) string {
-	const kilo = 1024
-	switch {
-	case n < kilo*kilo:
-		return fmt.Sprintf("%d kB", (n+kilo-1)/kilo)
-	case n < kilo*kilo*kilo:
-		return fmt.Sprintf("%d MB", n/(kilo*kilo))
-	}
-	return fmt.Sprintf("%.1f GB", float64(n)/(kilo*kilo*kilo))
+	return fine("the database takes %s, %s are left", readable.Bytes(size), readable.Bytes(free))
 }

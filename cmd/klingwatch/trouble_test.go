@@ -1,0 +1,274 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/klingwatch/klingwatch/db/dbtest"
+)
+
+// onDatabase are the commands that work on a database, and onNone the others, as
+// a person types them.
+var (
+	onDatabase = []string{
+		"serve",
+		"migrate", "migrate --check",
+		"track videos/text2video t1", "list", "show 1", "retry 1", "cancel 1",
+		"endpoints add https://app.example/hook", "endpoints list", "endpoints edit 1 --thin", "endpoints ping 1", "endpoints rotate 1",
+		"endpoints remove 1", "endpoints disable 1", "endpoints enable 1",
+		"deliveries list", "deliveries show 1", "deliveries redeliver 1", "deliveries redeliver --since 1h", "deliveries stop 1",
+		"deliveries progress", "deliveries cancel 1",
+		"keys show", "keys rotate",
+		"doctor",
+	}
+	onNone = []string{"dev --exit", "sim --listen 127.0.0.1:0", "healthcheck", "version", "settings"}
+)
+
+// answerLimit is how soon a command must say that something is missing.
+const answerLimit = 15 * time.Second
+
+// anyRelay are settings with which serve starts, on whatever database.
+var anyRelay = []string{"KLING_BASE_URL=http://127.0.0.1:1", "KLING_API_KEY=sk-secret-key", "KLINGWATCH_LISTEN_ADDR=127.0.0.1:0"}
+
+// ended waits for a process that must end soon, and fails where what it said
+// holds a secret or a stack trace. It returns the exit code and stderr.
+func (p *process) ended(t *testing.T) (code int, stderr string) {
+	t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(answerLimit):
+		t.Fatalf("%s has not ended after %s", strings.Join(p.Args, " "), answerLimit)
+	}
+	stderr = strings.Join(p.raw, "\n")
+	for _, forbidden := range []string{"sk-secret-key", "pass-secret", "goroutine ", "panic: "} {
+		if strings.Contains(stderr+p.out.String(), forbidden) {
+			t.Errorf("%s shows %q:\n%s\n%s", strings.Join(p.Args, " "), forbidden, stderr, p.out.String())
+		}
+	}
+	return p.ProcessState.ExitCode(), stderr
+}
+
+// failsWith fails unless the process ends with a code and one line that contains
+// a text and that klingwatch wrote.
+func (p *process) failsWith(t *testing.T, code int, text string) {
+	t.Helper()
+	got, stderr := p.ended(t)
+	if got != code || !strings.HasPrefix(stderr, "klingwatch: ") || strings.Contains(stderr, "\n") || !strings.Contains(stderr, text) {
+		t.Errorf("%s: exit code %d, want %d and one line with %q:\n%s", strings.Join(p.Args, " "), got, code, text, stderr)
+	}
+}
+
+// fails is failsWith(1), or for the doctor a finding on stdout.
+func (p *process) fails(t *testing.T, text, finding string) {
+	t.Helper()
+	if p.Args[1] != "doctor" {
+		p.failsWith(t, exitError, text)
+		return
+	}
+	if code, stderr := p.ended(t); code != exitError || stderr != "" || !strings.Contains(p.out.String(), finding) {
+		t.Errorf("doctor: exit code %d, want 1 and a finding with %q:\n%s\n%s", code, finding, p.out.String(), stderr)
+	}
+}
+
+// No command is left out of the tables.
+func TestEveryCommandIsTriedInTrouble(t *testing.T) {
+	t.Parallel()
+	parser, err := kong.New(&commands{}, kong.Name("klingwatch"), kong.Writers(io.Discard, io.Discard))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, leaf := range parser.Model.Leaves(false) {
+		name, _, _ := strings.Cut(leaf.Path(), " <")
+		name, _, _ = strings.Cut(strings.TrimPrefix(name, "klingwatch "), " [")
+		if !slices.ContainsFunc(slices.Concat(onDatabase, onNone), func(line string) bool {
+			return line == name || strings.HasPrefix(line, name+" ")
+		}) {
+			t.Errorf("%q is in neither onDatabase nor onNone: add it", name)
+		}
+	}
+}
+
+func TestALineThatIsNotUnderstoodIsAUsageError(t *testing.T) {
+	t.Parallel()
+	for _, line := range slices.Concat(onDatabase, onNone) {
+		launch(t, nil, append(strings.Fields(line), "--nonsense")...).failsWith(t, exitUsage, "unknown flag --nonsense; try klingwatch --help")
+	}
+	for _, line := range []string{"show", "track", "endpoints", "endpoints edit one", "list --limit many", "nonsense"} {
+		launch(t, nil, strings.Fields(line)...).failsWith(t, exitUsage, "; try klingwatch --help")
+	}
+}
+
+// silentServer accepts connections and says nothing. It sends a word for each.
+func silentServer(t *testing.T) (addr string, accepted <-chan struct{}) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := make(chan struct{}, 100)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		var conns []net.Conn
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				break
+			}
+			conns = append(conns, conn)
+			words <- struct{}{}
+		}
+		for _, conn := range conns {
+			conn.Close()
+		}
+	}()
+	t.Cleanup(func() { listener.Close(); <-ended })
+	return listener.Addr().String(), words
+}
+
+// withoutRights returns the URL of a database as a role that may do nothing in it.
+func withoutRights(t *testing.T) string {
+	t.Helper()
+	databaseURL := dbtest.NewURL(t)
+	conn, err := pgx.Connect(t.Context(), databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	role := fmt.Sprintf("stranger_%d", time.Now().UnixNano())
+	if _, err := conn.Exec(t.Context(), fmt.Sprintf(`create role %s login password 'pass-secret'`, role)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx := context.Background()
+		if _, err := conn.Exec(ctx, `drop role `+role); err != nil {
+			t.Error(err)
+		}
+		_ = conn.Close(ctx)
+	})
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword(role, "pass-secret")
+	return u.String()
+}
+
+// newerDatabase returns the URL of a database that a later version has migrated.
+func newerDatabase(t *testing.T) string {
+	t.Helper()
+	databaseURL := dbtest.NewURL(t)
+	if _, err := open(t, databaseURL).Exec(t.Context(), `insert into klingwatch.migrations (version, name) values (1000, '1000_later')`); err != nil {
+		t.Fatal(err)
+	}
+	return databaseURL
+}
+
+// belowAFile is a path where nothing can be made, whoever tries.
+func belowAFile(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file + "/below"
+}
+
+// Every command that needs a database says in one line what is wrong with it.
+func TestEveryCommandOnADatabaseThatCannotBeUsed(t *testing.T) {
+	t.Parallel()
+	silent, _ := silentServer(t)
+	for name, trouble := range map[string]struct {
+		env     string
+		says    string
+		finding string // of the doctor
+		but     []string
+	}{
+		"no server": {
+			"DATABASE_URL=postgres://user:pass-secret@127.0.0.1:1/x", "connecting to database x on 127.0.0.1 port 1: connect: connection refused: is Postgres running there?",
+			"bad     database       connecting to database x", nil,
+		},
+		"silent server": {
+			"DATABASE_URL=postgres://user:pass-secret@" + silent + "/x", "no answer in time",
+			"bad     database       connecting to database x", onDatabase[1 : len(onDatabase)-1], // all connect alike
+		},
+		"not a URL": {
+			"DATABASE_URL=postgres://user:pass-secret@[x", "DATABASE_URL is not a Postgres URL like ",
+			"bad     database       DATABASE_URL is not a Postgres URL", nil,
+		},
+		"no schema": {
+			"DATABASE_URL=" + dbtest.NewEmptyURL(t), "run klingwatch migrate",
+			"-> run klingwatch migrate", []string{"migrate"},
+		},
+		"newer database": {
+			"DATABASE_URL=" + newerDatabase(t), "the database is newer than this binary: install the newer klingwatch",
+			"bad     migrations     the database is newer", nil,
+		},
+		"no rights": {
+			"DATABASE_URL=" + withoutRights(t), "permission denied for schema klingwatch",
+			"-> give DATABASE_URL the role that klingwatch serve has", nil,
+		},
+		"no place for the embedded one": {
+			"KLINGWATCH_DATA_DIR=" + belowAFile(t), "not a directory",
+			"bad     database       creating the data directory: ", nil,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, line := range onDatabase {
+				if !slices.Contains(trouble.but, line) {
+					launch(t, append(anyRelay, trouble.env), strings.Fields(line)...).fails(t, trouble.says, trouble.finding)
+				}
+			}
+		})
+	}
+}
+
+// What else a command needs.
+func TestEveryCommandWithoutWhatItNeeds(t *testing.T) {
+	t.Parallel()
+	busy, _ := silentServer(t)
+	nowhere := belowAFile(t)
+	database := "DATABASE_URL=" + dbtest.NewURL(t)
+	for _, trouble := range []struct {
+		line    string
+		env     []string
+		says    string
+		finding string // of the doctor
+	}{
+		{"serve", []string{database, "KLINGWATCH_LISTEN_ADDR=" + busy}, "KLINGWATCH_LISTEN_ADDR: " + busy + " is in use by another program", ""},
+		{"dev", []string{"KLINGWATCH_LISTEN_ADDR=" + busy}, "KLINGWATCH_LISTEN_ADDR: " + busy + " is in use by another program", ""},
+		{"sim --listen " + busy, nil, "--listen: " + busy + " is in use by another program", ""},
+		{"healthcheck", []string{"KLINGWATCH_LISTEN_ADDR=" + busy}, "no answer from http://" + busy, ""},
+		{"healthcheck --url http://127.0.0.1:1", nil, "no answer from http://127.0.0.1:1: is klingwatch serve running there?", ""},
+		{"serve", []string{database, "KLING_API_KEY=", "KLING_API_KEY_FILE=" + nowhere}, "KLING_API_KEY_FILE: reading the key file: ", ""},
+		{"serve", []string{database, "KLING_API_KEY=", "KLING_API_KEY_FILE=" + filepath.Dir(filepath.Dir(nowhere))}, "is a directory", ""},
+		{"doctor", []string{database, "KLING_API_KEY=", "KLING_API_KEY_FILE=" + nowhere}, "", "bad     key            KLING_API_KEY_FILE: reading the key file: "},
+		{"doctor", []string{database}, "", "bad     relay          dial tcp 127.0.0.1:1: connect: connection refused"},
+		{"doctor", []string{database, "KLING_BASE_URL=http://" + busy, "KLINGWATCH_POLL_TIMEOUT=1s"}, "", "bad     relay          no answer in time"},
+		{"serve", []string{database, "KLING_BASE_URL="}, "KLING_BASE_URL is not set", ""},
+		{"serve", []string{database, "OTEL_TRACES_EXPORTER=nonsense", "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1"}, "OTEL_TRACES_EXPORTER must be otlp or none", ""},
+		{"dev", []string{"TMPDIR=" + nowhere}, "making a directory for the database: ", ""},
+		{"dev", []string{"KLINGWATCH_LISTEN_ADDR=127.0.0.1:0", "KLINGWATCH_POSTGRES_BIN_DIR=" + nowhere}, "there is no initdb", ""},
+		{"dev", []string{"KLINGWATCH_LISTEN_ADDR=127.0.0.1:0", "OTEL_TRACES_EXPORTER=nonsense", "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1"}, "OTEL_TRACES_EXPORTER must be otlp or none", ""},
+	} {
+		launch(t, append(anyRelay, trouble.env...), strings.Fields(trouble.line)...).fails(t, trouble.says, trouble.finding)
+	}
+
+	// one that answers with an error is shown as a whole
+	ping := launch(t, append(anyRelay, database, "KLINGWATCH_WEBHOOK_ALLOW_NETWORKS=127.0.0.0/8"), "endpoints", "ping", "http://127.0.0.1:1/hook")
+	if code, stderr := ping.ended(t); code != exitError || stderr != "" || !strings.Contains(ping.stdout(), "connection_refused") {
+		t.Errorf("ping: exit code %d\n%s\n%s", code, ping.stdout(), stderr)
+	}
+}

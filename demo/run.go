@@ -1,0 +1,100 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/operate"
+)
+
+// Run is a run of sample tasks.
+type Run struct {
+	pool     *pgxpool.Pool
+	receiver *Receiver
+	samples  []Sample
+}
+
+// Start inserts n sample tasks, whose callbacks go to the receiver. The receiver
+// must have subscribed.
+func Start(ctx context.Context, pool *pgxpool.Pool, receiver *Receiver, n int) (*Run, error) {
+	r := &Run{pool: pool, receiver: receiver, samples: samples(n)}
+	return r, insert(ctx, pool, receiver.url+callbackPath, r.samples)
+}
+
+// Progress is how far a run is.
+type Progress struct {
+	Task     *db.TaskStatus // the one that ended just now; nil: none did
+	Ended    int            // tasks
+	Verified int            // webhooks
+}
+
+// deliveriesLook is how often Follow looks for webhooks that have not arrived.
+const deliveriesLook = 250 * time.Millisecond
+
+// Follow returns when all samples have ended and every webhook of the database
+// has arrived or was given up, or with the error of ctx. It reports each task
+// that ends.
+func (r *Run) Follow(ctx context.Context, report func(Progress)) error {
+	ids := make([]int64, len(r.samples))
+	for i, sample := range r.samples {
+		ids[i] = sample.ID
+	}
+	ended := 0
+	progress := func(task *db.TaskStatus) { report(Progress{task, ended, r.receiver.Verified()}) }
+	err := operate.Wait(ctx, r.pool, ids, func(task db.TaskStatus) {
+		ended++
+		progress(&task)
+	})
+	if err != nil {
+		return err
+	}
+	for {
+		waiting, err := db.PendingDeliveries(ctx, r.pool)
+		if err != nil {
+			return fmt.Errorf("counting the webhooks that have not arrived: %w", err)
+		}
+		progress(nil)
+		if waiting == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(deliveriesLook):
+		}
+	}
+}
+
+// Row is what became of a sample.
+type Row struct {
+	Sample
+	Status   string
+	Polls    int
+	Webhooks int
+	Wrong    string // what is not as expected; "": nothing
+}
+
+// Compare compares what became of the samples with what was expected.
+func (r *Run) Compare(ctx context.Context) ([]Row, error) {
+	rows := make([]Row, len(r.samples))
+	for i, sample := range r.samples {
+		task, err := operate.FindTask(ctx, r.pool, strconv.FormatInt(sample.ID, 10))
+		if err != nil {
+			return nil, fmt.Errorf("reading sample task %s: %w", sample.TaskID, err)
+		}
+		deliveries, err := db.DeliveriesOfTask(ctx, r.pool, sample.ID)
+		if err != nil {
+			return nil, fmt.Errorf("reading the webhooks of sample task %s: %w", sample.TaskID, err)
+		}
+		rows[i] = Row{sample, task.Status, task.Polls, len(deliveries), r.receiver.check(sample, deliveries)}
+		if task.Status != sample.Expect {
+			rows[i].Wrong = "expected " + sample.Expect
+		}
+	}
+	return rows, nil
+}

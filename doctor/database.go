@@ -1,0 +1,104 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/migrations"
+	"github.com/klingwatch/klingwatch/operate"
+)
+
+// oldestMajor is the oldest Postgres that klingwatch runs on.
+const oldestMajor = 14
+
+func (x *examination) checkDatabase(context.Context) (Finding, error) {
+	took, err := x.connect()
+	return judgeDatabase(took, err, x.DataDir != ""), nil
+}
+
+func judgeDatabase(took time.Duration, err error, embedded bool) Finding {
+	switch {
+	case errors.Is(err, ErrNoDatabase):
+		return warn("set DATABASE_URL, or start klingwatch serve: it makes one", "%s", err)
+	case err != nil && embedded:
+		return bad("mend it, choose another KLINGWATCH_DATA_DIR, or set DATABASE_URL to use a server", "%s", err)
+	case err != nil:
+		return bad("see that Postgres runs and DATABASE_URL is right", "%s", err)
+	}
+	return fine("answers after %s", milliseconds(took))
+}
+
+func (x *examination) checkServer(ctx context.Context) (Finding, error) {
+	server, err := db.DescribeServer(ctx, x.pool)
+	return judgeServer(server), err
+}
+
+func judgeServer(s db.Server) Finding {
+	switch {
+	case s.Standby:
+		return bad("let DATABASE_URL name the primary", "Postgres %s is a standby, which cannot be written to", s.Version)
+	case s.Major < oldestMajor:
+		return bad(fmt.Sprintf("upgrade to Postgres %d or newer", oldestMajor), "Postgres %s is too old", s.Version)
+	case !s.Autovacuum:
+		return bad("set autovacuum = on and track_counts = on: the queue's table grows without bound", "Postgres %s runs without autovacuum", s.Version)
+	case !s.Fsync && !thrownAway(s.DataDirectory):
+		return bad("set fsync = on: a crash of the machine may destroy the database", "Postgres %s runs with fsync off", s.Version)
+	case !s.Fsync:
+		return fine("Postgres %s; fsync is off, this database is thrown away at the end", s.Version)
+	}
+	return fine("Postgres %s", s.Version)
+}
+
+// thrownAway recognises the directories of klingwatch dev and of our tests.
+func thrownAway(dataDirectory string) bool {
+	return strings.Contains(dataDirectory, "/klingwatch-dev-") || strings.Contains(dataDirectory, "/klingwatch-dbtest-")
+}
+
+func (x *examination) checkConnections(ctx context.Context) (Finding, error) {
+	server, err := db.DescribeServer(ctx, x.pool)
+	if err != nil {
+		return Finding{}, err
+	}
+	processes, err := operate.Processes(ctx, x.pool)
+	return judgeConnections(server, processes, x.ProcessConns), err
+}
+
+// judgeConnections wants room for the processes that run, or for a first one;
+// each takes up to perProcess connections.
+func judgeConnections(s db.Server, processes, perProcess int) Finding {
+	room := max(s.Connections-s.Others, 0) / perProcess
+	found := fmt.Sprintf("%d connections, %d of them in use by others: enough for %d processes of klingwatch, %d run", s.Connections, s.Others, room, processes)
+	if room < max(processes, 1) {
+		return warn(fmt.Sprintf("raise max_connections: each klingwatch process takes up to %d", perProcess), "%s", found)
+	}
+	return fine("%s", found)
+}
+
+func (x *examination) checkMigrations(ctx context.Context) (Finding, error) {
+	pending, err := migrations.Pending(ctx, x.pool)
+	switch {
+	case errors.Is(err, migrations.ErrNewerDatabase):
+		return bad("install the newer klingwatch", "the database is newer than this klingwatch (%s)", x.Version), nil
+	case err != nil:
+		return Finding{}, err
+	case len(pending) > 0:
+		return bad("run klingwatch migrate", "%d are pending: %s", len(pending), migrations.Names(pending)), nil
+	}
+	return fine("none is pending"), nil
+}
+
+func (x *examination) checkDatabaseClock(ctx context.Context) (Finding, error) {
+	conn, err := x.pool.Acquire(ctx)
+	if err != nil {
+		return Finding{}, err
+	}
+	defer conn.Release()
+	sent := time.Now()
+	read, err := db.Clock(ctx, conn)
+	skew, within := skewOf(read, sent, time.Now())
+	return judgeClock("the database's", skew, within, 2*time.Second, time.Minute), err
+}

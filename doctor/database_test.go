@@ -1,0 +1,47 @@
+package doctor
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/db/dbtest"
+)
+
+func TestMigrationsArePendingOrAhead(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	cfg := deployment(t, pool, "")
+	prepare(t, pool, `delete from klingwatch.migrations where version = (select max(version) from klingwatch.migrations)`)
+	found := findings(t, cfg)
+	wantFinding(t, found, "migrations", Bad, "1 are pending")
+	wantFinding(t, found, "tasks", OK, "0 open") // what can be asked is asked
+	prepare(t, pool, `insert into klingwatch.migrations (version, name) values (1000, 'later')`)
+	wantFinding(t, findings(t, cfg), "migrations", Bad, "newer than this klingwatch")
+}
+
+func TestJudgementsOfTheDatabase(t *testing.T) {
+	t.Parallel()
+	const perProcess = 21
+	if f := judgeDatabase(0, errors.New("not a directory"), true); f.State != Bad || !strings.Contains(f.Todo, "KLINGWATCH_DATA_DIR") {
+		t.Errorf("an embedded database that cannot be started: %+v", f)
+	}
+	good := db.Server{Version: "17.2", Major: 17, Autovacuum: true, Fsync: true, Connections: 97}
+	server := func(change func(*db.Server)) db.Server { s := good; change(&s); return s }
+	judged(t, map[string]judgement{
+		"connected":       {judgeDatabase(1234*time.Microsecond, nil, true), OK, "answers after 1.2 ms"},
+		"no database":     {judgeDatabase(0, ErrNoDatabase, true), Warn, "no embedded database yet"},
+		"unreachable":     {judgeDatabase(0, errors.New("boom"), false), Bad, "boom"},
+		"good server":     {judgeServer(good), OK, "Postgres 17.2"},
+		"old server":      {judgeServer(server(func(s *db.Server) { s.Major, s.Version = 13, "13.9" })), Bad, "13.9 is too old"},
+		"standby":         {judgeServer(server(func(s *db.Server) { s.Standby = true })), Bad, "standby"},
+		"no autovacuum":   {judgeServer(server(func(s *db.Server) { s.Autovacuum = false })), Bad, "without autovacuum"},
+		"no fsync":        {judgeServer(server(func(s *db.Server) { s.Fsync = false })), Bad, "fsync off"},
+		"no fsync in dev": {judgeServer(server(func(s *db.Server) { s.Fsync, s.DataDirectory = false, "/x/klingwatch-dev-1/data" })), OK, "fsync is off"},
+		"connections":     {judgeConnections(good, 4, perProcess), OK, "enough for 4"},
+		"few connections": {judgeConnections(good, 5, perProcess), Warn, "enough for 4 processes of klingwatch, 5 run"},
+		"no connections":  {judgeConnections(server(func(s *db.Server) { s.Others = 90 }), 0, perProcess), Warn, "enough for 0"},
+	})
+}

@@ -1,0 +1,63 @@
+package doctor
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/db/dbtest"
+)
+
+func TestAnOpenTransactionHoldsVacuumBack(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	if _, err := db.OldestSnapshot(t.Context(), pool); !errors.Is(err, db.ErrNotFound) {
+		t.Errorf("with nobody else: %v", err)
+	}
+	tx, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(t.Context()) }()
+	if _, err := tx.Exec(t.Context(), `select pg_current_xact_id()`); err != nil {
+		t.Fatal(err)
+	}
+	s, err := db.OldestSnapshot(t.Context(), pool)
+	if err != nil || s.Held == nil || !strings.Contains(s.Holder, "klingwatch (klingwatch), idle in transaction") {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+// The disk is asked where the database is on this machine.
+func TestTheDiskOfAnEmbeddedDatabase(t *testing.T) {
+	t.Parallel()
+	cfg := deployment(t, dbtest.New(t), "")
+	wantFinding(t, findings(t, cfg), "disk", OK, "the space left on its server is not known here")
+	cfg.DataDir = t.TempDir()
+	if f := findings(t, cfg)["disk"]; !strings.HasSuffix(f.Found, " are left") {
+		t.Errorf("%+v", f)
+	}
+	cfg.DataDir += "/missing"
+	wantFinding(t, findings(t, cfg), "disk", OK, "not known on this system")
+}
+
+func TestJudgementsOfTheStorage(t *testing.T) {
+	t.Parallel()
+	ago := func(d time.Duration) *time.Duration { return &d }
+	judged(t, map[string]judgement{
+		"table":            {judgeTables([]db.TableHealth{{Name: "tasks", Live: 100_000, Dead: 20_000}}), OK, "20000 dead of 120000 rows, vacuumed never"},
+		"bloated":          {judgeTables([]db.TableHealth{{Name: "tasks", Live: 100_000, Dead: 60_000, Vacuumed: ago(time.Hour)}}), Warn, "vacuumed 1h ago"},
+		"no snapshot":      {judgeSnapshot(nil, true), OK, "none"},
+		"unseen snapshot":  {judgeSnapshot(nil, false), OK, "not seen"},
+		"short snapshot":   {judgeSnapshot(&db.Snapshot{Held: ago(time.Second), Transactions: 2_000_000}, true), OK, "for long"},
+		"snapshot":         {judgeSnapshot(&db.Snapshot{Holder: "pid 7", Held: ago(10 * time.Minute)}, true), Warn, "pid 7 holds vacuum back for 10m"},
+		"long snapshot":    {judgeSnapshot(&db.Snapshot{Holder: "pid 7", Held: ago(3 * time.Hour)}, true), Bad, "for 3h"},
+		"replication slot": {judgeSnapshot(&db.Snapshot{Holder: "slot s", Transactions: 2_000_000}, true), Warn, "2000000 transactions"},
+		"disk":             {judgeDisk(5<<20, 50<<30, true), OK, "takes 5 MB, 50.0 GB are left"},
+		"small disk":       {judgeDisk(5<<30, 1<<30, true), Warn, "5.0 GB, 1.0 GB are left"},
+		"full disk":        {judgeDisk(5<<20, 1<<20, true), Bad, "only 1 MB"},
+		"unknown disk":     {judgeDisk(5000, 0, false), OK, "5 kB"},
+	})
+}

@@ -1,0 +1,35 @@
+// Package readable writes spans of time and sizes in the few characters that
+// people need to compare them.
+package readable
+
+import (
+	"fmt"
+	"time"
+)
+
+// Duration returns the size of d in its largest unit, rounded down: 3s, 5m, 47h,
+// 4d. The sign is left out.
+func Duration(d time.Duration) string {
+	switch d = d.Abs(); {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+// Bytes returns a size with its unit, of 1024 each: 5 kB (rounded up), 12 MB
+// (rounded down), 1.5 GB.
+func Bytes(n int64) string {
+	const kilo = 1024
+	switch {
+	case n < kilo*kilo:
+		return fmt.Sprintf("%d kB", (n+kilo-1)/kilo)
+	case n < kilo*kilo*kilo:
+		return fmt.Sprintf("%d MB", n/(kilo*kilo))
+	}
+	return fmt.Sprintf("%.1f GB", float64(n)/(kilo*kilo*kilo))
+}

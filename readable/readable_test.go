@@ -1,0 +1,31 @@
+package readable_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/klingwatch/klingwatch/readable"
+)
+
+func TestDurationsHaveOneUnit(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		0: "0s", 999 * time.Millisecond: "0s", 59 * time.Second: "59s", 61 * time.Second: "1m", -5 * time.Minute: "5m",
+		time.Hour: "1h", 48*time.Hour - time.Second: "47h", 48 * time.Hour: "2d", 80 * time.Hour: "3d",
+	} {
+		if got := readable.Duration(d); got != want {
+			t.Errorf("%s is written %s, want %s", d, got, want)
+		}
+	}
+}
+
+func TestSizesHaveOneUnit(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int64]string{
+		0: "0 kB", 1: "1 kB", 5000: "5 kB", 1<<20 - 1: "1024 kB", 1 << 20: "1 MB", 12_900_000: "12 MB", 1 << 30: "1.0 GB", 3 << 29: "1.5 GB",
+	} {
+		if got := readable.Bytes(n); got != want {
+			t.Errorf("%d bytes are written %s, want %s", n, got, want)
+		}
+	}
+}
