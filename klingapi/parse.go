@@ -177,8 +177,10 @@ func scrub(v any) any {
 }
 
 // text returns a string or a number as text; "" for anything else.
-func (o object) text(key string) string {
-	switch v := o[key].(type) {
+func (o object) text(key string) string { return textOf(o[key]) }
+
+func textOf(v any) string {
+	switch v := v.(type) {
 	case string:
 		return strings.TrimSpace(v)
 	case json.Number:
