@@ -11,9 +11,8 @@ import (
 
 // chooseFiles returns the files of the outermost node that names any itself: what a
 // relay says outside may be its own link, which needs its key, to the file that is
-// named inside. relay is the host that was asked. Where no node names a file, the
-// envelope may, beside the record.
-func chooseFiles(document any, nodes []node, ref Ref, relay string) files {
+// named inside. Where no node names a file, an envelope may, beside the record.
+func chooseFiles(nodes []node, ref Ref, a evidence) files {
 	ids := []string{ref.TaskID}
 	for _, n := range nodes {
 		ids = append(ids, idOf(n.object))
@@ -21,8 +20,8 @@ func chooseFiles(document any, nodes []node, ref Ref, relay string) files {
 	var proxied files
 	for i, n := range nodes {
 		own := searchFiles(n.object, ref)
-		own.outputs = slices.DeleteFunc(own.outputs, func(o Output) bool { return isTaskLink(o.URL, ids, relay) })
-		direct := slices.DeleteFunc(slices.Clone(own.outputs), func(o Output) bool { return isProxied(o.URL, ids, relay) })
+		own.outputs = slices.DeleteFunc(own.outputs, func(o Output) bool { return isTaskLink(o.URL, ids, a.relay) })
+		direct := slices.DeleteFunc(slices.Clone(own.outputs), func(o Output) bool { return isProxied(o.URL, ids, a.relay) })
 		switch {
 		case len(direct) > 0 || own.tooLarge > 0:
 			own.outputs = withDetails(renumber(direct), nodes[i+1:], ref)
@@ -33,8 +32,8 @@ func chooseFiles(document any, nodes []node, ref Ref, relay string) files {
 			proxied.outputs = own.outputs
 		}
 	}
-	for _, envelope := range envelopes(document, ref) {
-		if beside := listedFiles(envelope, ref); len(beside.outputs) > 0 {
+	for _, o := range a.around {
+		if beside := listedFiles(o, ref); len(beside.outputs) > 0 {
 			return beside
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -65,6 +66,19 @@ func tellingCode(given ...string) string {
 		}
 	}
 	return given[len(given)-1]
+}
+
+// readEnvelopes returns what the outermost envelope says, or the outermost that
+// reports an error by its code.
+func readEnvelopes(document any, around []object, status int) envelope {
+	root, _ := document.(object)
+	said := readEnvelope(root, status)
+	for _, o := range around {
+		if inner := readEnvelope(o, status); inner.failed && !said.failed {
+			return inner
+		}
+	}
+	return said
 }
 
 // firstText returns the first of the fields that holds a text.
@@ -160,27 +174,33 @@ func kindOfFamily(code string) ErrorKind {
 	return ""
 }
 
-// reportsNoTask reports whether an envelope that is content holds nothing: an id that
+// reportsNoTask reports whether envelopes that are content hold nothing: an id that
 // the relay does not know is left out.
-func reportsNoTask(root object, status int) bool {
-	e := readEnvelope(root, status)
-	return status == http.StatusOK && !e.wrong && isPhrase(e.message) && root != nil && holdsNothing(root, "data")
+func reportsNoTask(around []object, status int) bool {
+	for _, o := range around {
+		if e := readEnvelope(o, status); e.wrong || !isPhrase(e.message) {
+			return false
+		}
+	}
+	return status == http.StatusOK && len(around) > 0 && slices.ContainsFunc(around, holdsNothing)
 }
 
-// holdsNothing reports whether a field is null, or an empty list, itself or one level
-// further in.
-func holdsNothing(o object, key string) bool {
-	v, there := o[key]
-	switch v := embedded(v).(type) {
-	case nil:
-		return there
-	case string:
-		return strings.TrimSpace(v) == ""
-	case []any:
-		return len(v) == 0
-	case object:
-		for _, key := range []string{"tasks", "jobs", "records", "list", "items", "rows", "data"} {
-			if list, ok := v[key].([]any); ok && len(list) == 0 {
+// holdsNothing reports whether an envelope has a null, or an empty list, where the
+// record would be.
+func holdsNothing(o object) bool {
+	for _, key := range []string{"data", "tasks", "jobs", "records", "list", "items", "rows"} {
+		v, there := o[key]
+		switch v := embedded(v).(type) {
+		case nil:
+			if there && key == "data" {
+				return true
+			}
+		case string:
+			if strings.TrimSpace(v) == "" && key == "data" {
+				return true
+			}
+		case []any:
+			if len(v) == 0 {
 				return true
 			}
 		}

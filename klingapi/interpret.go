@@ -21,13 +21,13 @@ func interpret(ref Ref, res *http.Response, body []byte, relay string) (*Reply, 
 		return nil, answer
 	}
 
-	root, _ := document.(object)
-	said := readEnvelope(root, res.StatusCode)
+	around := envelopes(document, ref)
+	said := readEnvelopes(document, around, res.StatusCode)
 	answer.Code, answer.Message = said.code, said.message
 	answer.RequestID = cmp.Or(answer.RequestID, findRequestID(document, ref)) // the relay's operator knows the one of the header
 	trouble := troubleOf(res.StatusCode, said)
 	good := res.StatusCode < 300 && trouble != NotFound && (!said.failed || said.ofTask && trouble == "")
-	record, found := findRecord(document, ref, evidence{good: good, odd: res.StatusCode < 300 && trouble == "", relay: relay})
+	record, found := findRecord(document, ref, evidence{good: good, odd: res.StatusCode < 300 && trouble == "", around: around, relay: relay})
 
 	if found && isLostWord(record.Word) {
 		answer.Kind = NotFound
@@ -40,14 +40,13 @@ func interpret(ref Ref, res *http.Response, body []byte, relay string) (*Reply, 
 		}
 		return reply, nil
 	}
-	return nil, answer.describe(document, ref, trouble)
+	return nil, answer.describe(around, trouble)
 }
 
 // describe completes the error of an answer without a record. What the outermost
 // envelope does not say, an inner one may.
-func (e *Error) describe(document any, ref Ref, trouble ErrorKind) *Error {
-	root, _ := document.(object)
-	for _, o := range envelopes(document, ref) {
+func (e *Error) describe(around []object, trouble ErrorKind) *Error {
+	for _, o := range around {
 		if trouble != "" {
 			break
 		}
@@ -56,7 +55,7 @@ func (e *Error) describe(document any, ref Ref, trouble ErrorKind) *Error {
 			e.Code, e.Message = cmp.Or(said.code, e.Code), cmp.Or(said.message, e.Message)
 		}
 	}
-	if trouble == "" && reportsNoTask(root, e.HTTPStatus) {
+	if trouble == "" && reportsNoTask(around, e.HTTPStatus) {
 		trouble, e.Message = NotFound, cmp.Or(e.Message, "an answer without the task in it")
 	}
 	e.Kind = cmp.Or(trouble, Unreadable)

@@ -16,6 +16,7 @@ type node struct {
 	object
 	word     string // its status word
 	generic  bool   // the word stands in "status" or "state", where gateways put the outcome of the request as well
+	nested   bool   // it stands in an envelope, so that its message is its own
 	strength strength
 }
 
@@ -54,6 +55,7 @@ func descend(v any, ref Ref, nodes []node, page bool, depth int) []node {
 		if n.strength > faint { // then an outer word without an id was about the request
 			nodes = slices.DeleteFunc(slices.Clone(nodes), func(n node) bool { return n.strength == faint })
 		}
+		n.nested = depth < maxNesting
 		nodes = append(slices.Clip(nodes), n)
 	}
 	for _, inner := range wrapped(o, ref) {
@@ -84,17 +86,18 @@ func wrapped(o object, ref Ref) []any {
 // are where there is no record.
 func envelopes(document any, ref Ref) []object {
 	var around []object
-	o, ok := embedded(document).(object)
+	o, ok := pick(document, ref, true)
 	for range maxNesting {
 		if _, is := asNode(o, ref); !ok || is {
 			return around
 		}
 		around = append(around, o)
-		i := slices.IndexFunc(wrappers, func(key string) bool { _, ok := embedded(o[key]).(object); return ok })
-		if i < 0 {
-			return around
+		ok = false
+		for _, inner := range wrapped(o, ref) {
+			if o, ok = pick(inner, ref, true); ok {
+				break
+			}
 		}
-		o = embedded(o[wrappers[i]]).(object)
 	}
 	return around
 }
@@ -133,11 +136,7 @@ func pick(v any, ref Ref, lone bool) (object, bool) {
 	if !lone || len(list) != 1 {
 		return nil, false
 	}
-	o, ok := embedded(list[0]).(object)
-	if ok {
-		_, ok = asNode(o, ref)
-	}
-	return o, ok
+	return pick(list[0], ref, lone)
 }
 
 // embedded decodes a value that is JSON in a string.

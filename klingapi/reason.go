@@ -2,7 +2,9 @@ package klingapi
 
 import (
 	"cmp"
+	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -93,28 +95,56 @@ func ownReason(nodes []node) string {
 	return firstReason(nodes, slices.Concat([]string{"task_status_msg"}, errorFields, reasonFields)...)
 }
 
+// explainsItself reports whether a failure gives a reason that is not the envelope's.
+func explainsItself(nodes []node) bool {
+	if ownReason(nodes) != "" || firstReason(nodes, "url", "result_url") != "" {
+		return true
+	}
+	return slices.ContainsFunc(nodes, func(n node) bool {
+		code := firstReason([]node{n}, codeFields...)
+		return n.nested && reasonIn(n.object, "message") != "" || code != "" && !isPassing(code) && codes[strings.ToLower(code)] == ""
+	})
+}
+
+// isPassing reports whether a code is that of a trouble that passes.
+func isPassing(code string) bool {
+	n, err := strconv.Atoi(code)
+	kind := codes[strings.ToLower(code)]
+	return kind == Throttled || kind == Unavailable || err == nil && (n == http.StatusTooManyRequests || n >= 500 && n < 600)
+}
+
+// hasPassingError reports whether the error of a record is one that passes: then it
+// may be about the request.
+func hasPassingError(n node) bool {
+	inner, ok := embedded(n.object["error"]).(object)
+	return ok && isPassing(inner.text("code"))
+}
+
 // reason returns why a task failed. In the last resort it is the message of the
 // envelope, a code, or what stands where the URL of a success would.
-func reason(document any, nodes []node) string {
-	return cmp.Or(ownReason(nodes), remark(document, nodes), firstReason(nodes, codeFields...), firstReason(nodes, "url", "result_url"))
+func reason(nodes []node, around []object) string {
+	return cmp.Or(ownReason(nodes), remark(nodes, around), firstReason(nodes, codeFields...), firstReason(nodes, "url", "result_url"))
 }
 
-// withRoot adds the envelope to the nodes.
-func withRoot(document any, nodes []node) []node {
-	root, _ := document.(object)
-	return append(slices.Clone(nodes), node{object: root})
+// outward adds the envelopes to the nodes, the innermost first.
+func outward(nodes []node, around []object) []node {
+	nodes = slices.Clone(nodes)
+	for _, o := range slices.Backward(around) {
+		nodes = append(nodes, node{object: o})
+	}
+	return nodes
 }
 
-// remark is what the messages of the nodes, and of the envelope, say beyond phrases.
-func remark(document any, nodes []node) string {
-	return firstReason(withRoot(document, nodes), "message", "msg")
+// remark is what the messages of the nodes, and of the envelopes, say beyond phrases.
+func remark(nodes []node, around []object) string {
+	return firstReason(outward(nodes, around), "message", "msg")
 }
 
 // contradiction is an error told beside a success: in a field that is for errors
 // only. A fail_reason that is a URL is the file of old builds of new-api; Kling writes
 // task_status_msg beside any status.
-func contradiction(document any, nodes []node) string {
-	for _, n := range withRoot(document, nodes) {
+func contradiction(nodes []node, around []object) string {
+	for _, n := range outward(nodes, around) {
 		if n.status() == Failed {
 			if text := reasonIn(n.object, "task_status_msg"); text != "" {
 				return line(text)

@@ -10,33 +10,38 @@ import (
 
 // evidence is what must be known of an answer to judge the nodes in it.
 type evidence struct {
-	good  bool // neither HTTP status nor code reports an error
-	odd   bool // the HTTP status is good, and the code of the envelope means nothing to us
-	relay string
+	good   bool     // neither HTTP status nor code reports an error
+	odd    bool     // the HTTP status is good, and the code of the envelope means nothing to us
+	around []object // the envelopes, outermost first
+	relay  string   // the host that was asked
 }
 
 // findRecord makes one Record of the nodes that describe the task.
 func findRecord(document any, ref Ref, a evidence) (Record, bool) {
 	nodes := findNodes(document, ref)
-	if !a.good && !a.odd {
-		// of a weak node only a file is certain, since errors repeat ids, too
-		nodes = slices.DeleteFunc(nodes, func(n node) bool {
-			return n.strength < strong && (n.status() != Succeeded || len(findFiles(n.object, ref)) == 0)
-		})
-	}
 	if len(nodes) == 0 {
 		return Record{}, false
 	}
 	verdict := decide(nodes)
+	if !a.good && !a.odd {
+		// of a weak node only a file is certain, since errors repeat ids, too
+		doubtful := func(n node) bool {
+			return n.strength < strong && (n.status() != Succeeded || len(findFiles(n.object, ref)) == 0)
+		}
+		if doubtful(verdict) {
+			return Record{}, false
+		}
+		nodes = slices.DeleteFunc(nodes, doubtful)
+	}
 	record := describe(nodes)
 	record.Word, record.Status = line(verdict.word), verdict.status()
 	switch record.Status {
 	case Failed:
-		record.fail(document, nodes, verdict, a)
+		record.fail(nodes, verdict, a)
 	case Stopped:
-		record.Message, record.ByRelay = reason(document, nodes), true
+		record.Message, record.ByRelay = reason(nodes, a.around), true
 	case Succeeded:
-		record.succeed(document, nodes, verdict, ref, a)
+		record.succeed(nodes, verdict, ref, a)
 	}
 	return record, true
 }
@@ -65,6 +70,7 @@ func decide(nodes []node) node {
 	for _, counts := range []func(node) bool{
 		func(n node) bool { return n.strength == strong && n.status() != "" || n.strength == weak && n.runs() },
 		node.runs,
+		func(n node) bool { return n.strength == strong }, // an unknown word counts as running
 		func(n node) bool { return n.status() != "" },
 	} {
 		if i := slices.IndexFunc(nodes, counts); i >= 0 {
@@ -75,43 +81,55 @@ func decide(nodes []node) node {
 }
 
 // fail judges a failure word. A failure of the relay's own stands around a record
-// that has not failed. A failure is unsure where the answer may be about the request.
-func (r *Record) fail(document any, nodes []node, verdict node, a evidence) {
-	r.Status, r.Message = Failed, reason(document, nodes)
+// that has not failed.
+func (r *Record) fail(nodes []node, verdict node, a evidence) {
+	r.Status, r.Message = Failed, reason(nodes, a.around)
 	r.ByRelay = slices.ContainsFunc(nodes, node.runs)
-	r.Unsure = !a.good && (ownReason(nodes) == "" || verdict.strength < strong) || verdict.generic && strings.EqualFold(strings.TrimSpace(verdict.word), "error")
+	r.Unsure = isUnsure(nodes, verdict, a)
+}
+
+// isUnsure reports whether a failure may be one of the request: the answer reports an
+// error as well, the word is "error", or another word contradicts it.
+func isUnsure(nodes []node, verdict node, a evidence) bool {
+	if verdict.generic && strings.EqualFold(strings.TrimSpace(verdict.word), "error") {
+		return true
+	}
+	if verdict.strength == strong {
+		return !a.good && !explainsItself(nodes)
+	}
+	return !a.good || verdict.status() == Failed && slices.ContainsFunc(nodes, func(n node) bool { return n.status() != Failed })
 }
 
 // succeed judges a success word: with files it is one, whatever else is said;
 // without, an error beside it is the truth, and where nothing but a word is there
 // that may be about the request, it is none.
-func (r *Record) succeed(document any, nodes []node, verdict node, ref Ref, a evidence) {
-	files := chooseFiles(document, nodes, ref, a.relay)
+func (r *Record) succeed(nodes []node, verdict node, ref Ref, a evidence) {
+	files := chooseFiles(nodes, ref, a)
 	r.Outputs, r.Incomplete, r.TooLarge = files.outputs, files.incomplete, files.tooLarge
 	failedInside := slices.ContainsFunc(nodes, func(n node) bool { return n.status() == Failed })
 	switch {
 	case len(r.Outputs) > 0 || r.TooLarge > 0:
-		r.Message = contradiction(document, nodes)
-	case failedInside || contradiction(document, nodes) != "":
-		r.fail(document, nodes, verdict, a)
-		r.Message = cmp.Or(contradiction(document, nodes), r.Message)
-		r.ByRelay, r.Unsure = false, !a.good
+		r.Message = contradiction(nodes, a.around)
+	case failedInside || contradiction(nodes, a.around) != "":
+		r.fail(nodes, verdict, a)
+		r.Message = cmp.Or(contradiction(nodes, a.around), r.Message)
+		r.ByRelay, r.Unsure = false, r.Unsure || contradiction(nodes, nil) == "" || slices.ContainsFunc(nodes, hasPassingError)
 	default:
-		r.succeedWithoutFile(document, nodes, verdict, a)
+		r.succeedWithoutFile(nodes, verdict, a)
 	}
 }
 
 // succeedWithoutFile accepts a result that is no file. Without one, a success that
 // comes with an error of the answer is none, and a word that may be about the request
 // decides nothing.
-func (r *Record) succeedWithoutFile(document any, nodes []node, verdict node, a evidence) {
+func (r *Record) succeedWithoutFile(nodes []node, verdict node, a evidence) {
 	if !r.Incomplete {
 		r.Result = resultWithoutFiles(nodes)
 	}
 	if r.Result != nil {
 		return
 	}
-	r.Message = remark(document, nodes)
+	r.Message = remark(nodes, a.around)
 	switch {
 	case !a.good:
 		r.Status = ""
