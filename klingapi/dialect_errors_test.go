@@ -57,6 +57,9 @@ var notFoundDialects = []dialect{
 	{status: 400, body: `{"code":400,"data":"task not exist","msg":""}`},
 	{status: 403, body: `{"error":{"code":"","message":"该令牌无权访问模型  (request id: x)","type":"new_api_error"}}`},
 	{name: "a message that is a body", status: 500, body: `{"code":500,"message":"{\"code\":1201,\"message\":\"Task not found by id/external id: ID\"}"}`},
+	{status: 200, body: `{"code":0,"message":"task not found","data":null}`},
+	{status: 200, body: `{"code":0,"msg":"任务不存在","data":{}}`},
+	{status: 400, body: `task_not_exist`},
 }
 
 // otherErrorDialects look like the same and are not.
@@ -106,6 +109,8 @@ var otherErrorDialects = []dialect{
 	{status: 200, body: `{"data":{"code":429,"message":"slow down"}}`, want: "error throttled"},
 	{status: 400, body: `{"detail":"Request is still in progress"}`, want: "error rejected"},
 	{name: "a throttle beside a code of a type", status: 429, body: `{"code":1302,"message":"slow","error":{"type":"x","code":"0","message":""}}`, want: "error throttled"},
+	{status: 200, body: `{"code":202,"message":"Task is still processing","data":null}`, want: "error unreadable"},
+	{status: 401, body: `task not found`, want: "error refused"},
 }
 
 func TestNotFoundInEverySpelling(t *testing.T) {

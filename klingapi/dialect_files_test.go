@@ -95,6 +95,14 @@ var fileDialects = []dialect{
 	{name: "the digital human made a video", body: `{` + done + `,"result":{"digital_human_video":"https://cdn.example/o.mp4"}}`, want: "succeeded video[0]=o.mp4"},
 	{name: "video_info", body: `{` + done + `,"video_info":{"video_url":"https://cdn.example/o","width":1}}`, want: "succeeded video[0]=o"},
 	{name: "a host without a scheme is no URL", body: `{` + done + `,"url":"cdn.example/o.mp4"}`, want: "succeeded"},
+	{name: "a file in base64", action: "images", body: `{` + done + `,"data":[{"b64_json":"iVBORw0KGgo=","revised_prompt":"a cat"}]}`, want: "succeeded image[0]=data:image/png;base64,iVBORw0KGgo="},
+	{name: "a file in base64 that is too large", action: "images", body: `{` + done + `,"output":[{"image_base64":"/9j/` + strings.Repeat("A", klingapi.MaxInline) + `"}]}`, want: "succeeded too large"},
+	{name: "a result too large for a webhook", body: `{` + done + `,"output":{"text":"` + strings.Repeat("A", klingapi.MaxInline) + `"}}`, want: "succeeded"},
+	{name: "an id of the file alone is no result", body: `{` + done + `,"output":{"video_id":"v-1"}}`, want: "succeeded"},
+	{name: "items that say that they are no outputs", body: `{` + done + `,"result":[{"type":"cover","url":"https://cdn.example/c.png"},{"role":"first_frame","url":"https://cdn.example/f.png"},{"type":"video","url":"https://cdn.example/o.mp4"}]}`, want: "succeeded video[0]=o.mp4"},
+	{name: "the same files under two hosts", body: `{` + done + `,"outputs":["https://cdn.example/o.mp4"],"task_result":{"videos":[{"url":"https://other.example/x.mp4"}]}}`, want: "succeeded video[0]=o.mp4"},
+	{name: "lists of two kinds", body: `{` + done + `,"outputs":["https://cdn.example/o.mp4"],"audios":[{"url":"https://cdn.example/a.mp3"}]}`, want: "succeeded video[0]=o.mp4 audio[0]=a.mp3"},
+	{name: "origin_url", body: `{` + done + `,"output":{"origin_url":"https://cdn.example/o"}}`, want: "succeeded video[0]=o"},
 }
 
 func TestFilesAreFoundWhereverTheyStand(t *testing.T) {

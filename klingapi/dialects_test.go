@@ -165,6 +165,10 @@ var recordDialects = []dialect{
 	{name: "SSE", body: "data: {\"status\":\"failed\",\"task_id\":\"ID\"}\n\n", want: "error unreadable"},
 	{name: "a plain word", body: `"succeed"`, want: "error unreadable"},
 	{name: "numbers for strings", body: `{"code":"0","data":{"task_id":12345678901234567890,"task_status":"succeed","created_at":"1774805076166","task_result":{"videos":[{"id":7,"url":"https://cdn.example/o.mp4","duration":5.1}]}}}`, want: "succeeded video[0]=o.mp4/5.1"},
+	{name: "GraphQL", body: `{"data":{"getTask":{"id":"ID","status":"COMPLETED","videoUrl":"https://cdn.example/o.mp4"}}}`, want: "succeeded video[0]=o.mp4"},
+	{name: "GraphQL with an error", body: `{"errors":[{"message":"boom"}],"data":{"getTask":null}}`, want: "error unreadable"},
+	{name: "a detail inside data", body: `{"code":0,"data":{"detail":{"id":"ID","status":"succeeded","url":"https://cdn.example/o.mp4"}}}`, want: "succeeded video[0]=o.mp4"},
+	{name: "a lone request is no record", body: `{"request":{"task_id":"ID","status":"failed"}}`, want: "error unreadable"},
 }
 
 func TestRecordsAreFound(t *testing.T) {
@@ -248,6 +252,8 @@ var contradictionDialects = []dialect{
 	{name: "another progress", body: `{"status":"success","task_id":"ID","progress":0.4}`, want: "bare"},
 	{name: "a fraction that is whole", body: `{"status":"success","task_id":"ID","progress":1}`, want: "succeeded"},
 	{name: "an error beside a running word", body: `{"task_id":"ID","status":"processing","error":"attempt 1 failed, retrying"}`, want: "processing"},
+	{name: "a failure with a throttle's error in an envelope", body: `{"code":0,"data":{"id":"ID","status":"failed","error":{"code":"rate_limit_exceeded","message":"slow down"}}}`, want: "failed unsure: slow down"},
+	{name: "a failure with its own 500", body: `{"id":"ID","status":"failed","error":{"code":500,"message":"generation failed"}}`, want: "failed: generation failed"},
 }
 
 func TestContradictions(t *testing.T) {

@@ -107,7 +107,7 @@ func kindOfText(status int, body []byte) ErrorKind {
 		return Refused
 	case status == http.StatusGone:
 		return NotFound
-	case status == http.StatusNotFound && saysUnknownTask(string(body[:min(len(body), maxMessage)])) && !isHTML(body):
+	case status >= 400 && !isHTML(body) && saysNoTask(string(body[:min(len(body), maxMessage)])):
 		return NotFound
 	case status == http.StatusNotFound, status >= 300 && status < 400, status < 300 && isHTML(body):
 		return Misconfigured

@@ -31,34 +31,44 @@ type outputFinder struct {
 // foundFile is a file, and what speaks for it.
 type foundFile struct {
 	Output
-	listed bool // it stands in a list of results
-	named  bool // it does, or its extension or field says what it is: no mere link
+	listed string // the field of the record that lists it, "" where it is no list of results
+	named  bool   // it does, or its extension or field says what it is: no mere link
 }
 
 // place is where the search is.
 type place struct {
-	kind   Kind // as the fields that led here say, "" where they say nothing
-	listed bool // below one of listFields
+	kind   Kind   // as the fields that led here say, "" where they say nothing
+	listed string // the outermost of listFields above it, "" for none
 	depth  int
 }
 
 // below is the place of the value of a field.
 func (p place) below(key string) place {
-	return place{kind: firstKind(kindNamed(key), p.kind), listed: p.listed || listFields.MatchString(key), depth: p.depth + 1}
+	if p.listed == "" && listFields.MatchString(key) {
+		p.listed = key
+	}
+	return place{kind: firstKind(kindNamed(key), p.kind), listed: p.listed, depth: p.depth + 1}
 }
 
 // findFiles returns the files that an object names, in order.
 func findFiles(o object, ref Ref) []Output { return searchFiles(o, ref).outputs }
 
-// searchFiles looks through an object. What stands beside its status is no file
-// where a list names one: it is the same under another address, or the request's.
+// searchFiles looks through an object. Of several lists with files of a kind the first
+// counts, since the others name the same under other addresses. So may what stands
+// beside the status; or it is the request's.
 func searchFiles(o object, ref Ref) files {
 	f := newFinder(o, ref)
+	lists := map[Kind]string{} // the one that counts
+	for _, file := range f.found {
+		if lists[file.Kind] == "" {
+			lists[file.Kind] = file.listed
+		}
+	}
 	main := kindOfAction(ref)
-	listed := slices.ContainsFunc(f.found, func(file foundFile) bool { return file.listed && (file.Kind == main || ref.Action == "general") })
+	listed := lists[main] != "" || ref.Action == "general" && len(lists[Video])+len(lists[Audio]) > 0
 	all := files{incomplete: f.incomplete, tooLarge: f.tooLarge}
 	for _, file := range f.found {
-		if file.listed || !listed {
+		if file.listed == lists[file.Kind] || file.listed == "series_images" || file.listed == "" && !listed {
 			all.outputs = append(all.outputs, file.Output)
 		}
 	}
@@ -104,6 +114,9 @@ func (f *outputFinder) object(o object, at place) {
 		return
 	}
 	if !isRecord(o) {
+		if isOtherItem(o) {
+			return
+		}
 		described := o.text("type") + " " + o.text("content_type") + " " + o.text("mime_type") + " " + o.text("media_type") + " " + o.text("file_type") + " " + o.text("kind") + " " + o.text("format")
 		at.kind = firstKind(kindNamed(described), at.kind)
 		f.noteMissing(o)
@@ -117,14 +130,14 @@ func (f *outputFinder) object(o object, at place) {
 
 // skips reports whether a field cannot hold outputs of this object.
 func (f *outputFinder) skips(o object, key string, at place) bool {
-	if isOther(key) || !at.listed && requestNames.MatchString(key) {
+	if isOther(key) || at.listed == "" && requestNames.MatchString(key) {
 		return true
 	}
 	switch key {
 	case "image_url": // where no images are made it is the request's, or a cover
 		return f.ref.Action != "images" && f.ref.Action != "general"
 	case "images", "image_urls":
-		if !at.listed && !isMadeBy(f.ref, Image) {
+		if at.listed == "" && !isMadeBy(f.ref, Image) {
 			return true
 		}
 	case "image": // beside a video it is its cover
@@ -164,6 +177,9 @@ var betweenLinks = regexp.MustCompile(`[,;|\s]+(https?://)`)
 // says so.
 func (f *outputFinder) text(parent object, key, raw string, at place) {
 	raw = strings.TrimSpace(raw)
+	if isBase64Field(key) && raw != "" && !isInline(raw) && !isURL(raw) {
+		raw = inlined(raw, firstKind(at.kind, kindOfAction(f.ref)))
+	}
 	if !isURL(raw) && !isInline(raw) {
 		return
 	}
@@ -178,7 +194,7 @@ func (f *outputFinder) link(parent object, key, raw string, at place) {
 		return
 	}
 	kind := firstKind(byExtension, at.kind, kindOfAction(f.ref))
-	if !at.listed && !isMadeBy(f.ref, kind) || f.seen[identity(raw)] {
+	if at.listed == "" && !isMadeBy(f.ref, kind) || f.seen[identity(raw)] {
 		return
 	}
 	f.seen[identity(raw)] = true
@@ -197,7 +213,7 @@ func (f *outputFinder) link(parent object, key, raw string, at place) {
 	if isRecord(parent) || parent["task_id"] != nil {
 		o.UpstreamID = "" // the id of the task
 	}
-	f.found = append(f.found, foundFile{o, at.listed, at.listed || byExtension != "" || kindNamed(key) != ""})
+	f.found = append(f.found, foundFile{o, at.listed, at.listed != "" || byExtension != "" || kindNamed(key) != ""})
 }
 
 // urlFields hold the URL of an item.
@@ -253,6 +269,23 @@ func isURL(text string) bool {
 // isInline reports whether a text is a file as a data: URL.
 func isInline(text string) bool {
 	return strings.HasPrefix(text, "data:image/") || strings.HasPrefix(text, "data:video/") || strings.HasPrefix(text, "data:audio/")
+}
+
+// isBase64Field reports whether a field holds a file itself: OpenAI's b64_json.
+func isBase64Field(key string) bool {
+	return strings.Contains(key, "b64") || strings.Contains(key, "base64")
+}
+
+// inlined writes a file in base64 as a data: URL; the media type is in its first bytes,
+// or follows from the kind.
+func inlined(text string, kind Kind) string {
+	mediaType := map[Kind]string{Image: "image/png", Video: "video/mp4", Audio: "audio/mpeg"}[kind]
+	for prefix, known := range map[string]string{"iVBORw0KGgo": "image/png", "/9j/": "image/jpeg", "R0lGOD": "image/gif", "SUQz": "audio/mpeg"} {
+		if strings.HasPrefix(text, prefix) {
+			mediaType = known
+		}
+	}
+	return "data:" + mediaType + ";base64," + text
 }
 
 // isFileURL reports whether a text is a URL and nothing else.

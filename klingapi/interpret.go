@@ -26,7 +26,8 @@ func interpret(ref Ref, res *http.Response, body []byte, relay string) (*Reply, 
 	answer.Code, answer.Message = said.code, said.message
 	answer.RequestID = cmp.Or(answer.RequestID, findRequestID(document, ref)) // the relay's operator knows the one of the header
 	trouble := troubleOf(res.StatusCode, said)
-	good := res.StatusCode < 300 && trouble != NotFound && (!said.failed || said.ofTask && trouble == "")
+	ofTask := said.ofTask && (trouble == "" || isServerError(said.code))
+	good := res.StatusCode < 300 && trouble != NotFound && (!said.failed || ofTask)
 	record, found := findRecord(document, ref, evidence{good: good, odd: res.StatusCode < 300 && trouble == "", around: around, relay: relay})
 
 	if found && isLostWord(record.Word) {
@@ -51,6 +52,7 @@ func (e *Error) describe(around []object, trouble ErrorKind) *Error {
 			break
 		}
 		said := readEnvelope(o, e.HTTPStatus)
+		said.wrong = true // no record, although nothing is reported: the message may say why
 		if trouble = cmp.Or(troubleOf(e.HTTPStatus, said), kindOfFamily(said.code)); trouble != "" {
 			e.Code, e.Message = cmp.Or(said.code, e.Code), cmp.Or(said.message, e.Message)
 		}

@@ -68,7 +68,7 @@ var otherWords = set(
 	"share", "page", "web", "dashboard", "console", "links", "billing", "error", "errors", "message", "msg", "log", "logs")
 
 // otherNames are whole names of the same kind.
-var otherNames = regexp.MustCompile(`^(task_info|(avatar|mask|(static|dynamic)_mask|face|subject|human|person|cloth|garment|origin)s?(_(image|video|audio|list|data)s?)?(_urls?)?)$`)
+var otherNames = regexp.MustCompile(`^(task_info|(avatar|mask|(static|dynamic)_mask|face|subject|human|person|cloth|garment)s?(_(image|video|audio|list|data)s?)?(_urls?)?|origin_(image|video|audio)(_url)?)$`)
 
 // requestNames are fields of a request that may also be fields of a result.
 var requestNames = regexp.MustCompile(`^((image|video|audio|voice)_list|image_(tail|reference))$`)
@@ -110,6 +110,11 @@ func isUnmarked(key string) bool {
 }
 
 var unmarked = set("without", "no", "non", "free", "remove", "removed")
+
+// isOtherItem reports whether an item of a list says itself that it is no output.
+func isOtherItem(o object) bool {
+	return slices.ContainsFunc([]string{"type", "role", "purpose"}, func(key string) bool { return isOther(separators.Replace(strings.ToLower(o.text(key)))) })
+}
 
 // kindNamed reads a kind out of a field's name, a type or a media type.
 func kindNamed(name string) Kind {

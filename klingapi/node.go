@@ -37,7 +37,7 @@ func (n node) runs() bool { return n.status() == Submitted || n.status() == Proc
 // wrappers are the fields in which envelopes put the record, or the list that it is in.
 var wrappers = []string{
 	"data", "task", "response", "resp", "result", "results", "output", "body", "json", "job", "record", "prediction", "generation", "video",
-	"tasks", "jobs", "records", "list", "items", "rows", "generations",
+	"tasks", "jobs", "records", "list", "items", "rows", "generations", "detail", "info", "item", "content",
 }
 
 // findNodes walks root, data, data.data and so on, outermost first.
@@ -79,8 +79,14 @@ func wrapped(o object, ref Ref) []any {
 			inner = append(inner, o[key])
 		}
 	}
+	if fields := fieldsOf(o); len(fields) == 1 && len(inner) == 0 && !noWrapper[fields[0]] { // GraphQL: {"data":{"getTask":{...}}}
+		inner = append(inner, o[fields[0]])
+	}
 	return inner
 }
+
+// noWrapper are the fields that hold no answer, even where nothing else is there.
+var noWrapper = set("error", "errors", "request", "input", "inputs", "params", "query", "message", "msg", "callback", "webhook")
 
 // envelopes lists the objects around a record, outermost first, or all that there
 // are where there is no record.

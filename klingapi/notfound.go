@@ -34,6 +34,11 @@ func saysUnknownTask(message string) bool {
 	return false
 }
 
+// saysNoTask reports the same of a text that is no JSON: a message, or a bare code.
+func saysNoTask(text string) bool {
+	return saysUnknownTask(text) || isUnknownWord(strings.TrimSpace(text))
+}
+
 // unknownWords match codes and status words of the same meaning.
 var unknownWords = regexp.MustCompile(`^(task|job|record|video|generation|prediction)_?(id_)?(is_)?(not_?found|not_?exists?|does_not_exist|unknown|missing|gone)(_error)?$|^(no_such|unknown|missing)_(task|job|record)$`)
 

@@ -2,7 +2,6 @@ package klingapi
 
 import (
 	"cmp"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -102,15 +101,21 @@ func explainsItself(nodes []node) bool {
 	}
 	return slices.ContainsFunc(nodes, func(n node) bool {
 		code := firstReason([]node{n}, codeFields...)
-		return n.nested && reasonIn(n.object, "message") != "" || code != "" && !isPassing(code) && codes[strings.ToLower(code)] == ""
+		return n.nested && reasonIn(n.object, "message") != "" || code != "" && codes[strings.ToLower(code)] == "" && code != "429" && !isServerError(code)
 	})
 }
 
 // isPassing reports whether a code is that of a trouble that passes.
 func isPassing(code string) bool {
-	n, err := strconv.Atoi(code)
 	kind := codes[strings.ToLower(code)]
-	return kind == Throttled || kind == Unavailable || err == nil && (n == http.StatusTooManyRequests || n >= 500 && n < 600)
+	return kind == Throttled || kind == Unavailable || code == "429"
+}
+
+// isServerError reports whether a code is 500 to 599: relays write that of a task as
+// well.
+func isServerError(code string) bool {
+	n, err := strconv.Atoi(code)
+	return err == nil && n >= 500 && n < 600
 }
 
 // hasPassingError reports whether the error of a record is one that passes: then it

@@ -11,7 +11,7 @@ import (
 // evidence is what must be known of an answer to judge the nodes in it.
 type evidence struct {
 	good   bool     // neither HTTP status nor code reports an error
-	odd    bool     // the HTTP status is good, and the code of the envelope means nothing to us
+	odd    bool     // the HTTP status is good, and the code means nothing to us
 	around []object // the envelopes, outermost first
 	relay  string   // the host that was asked
 }
@@ -89,7 +89,7 @@ func (r *Record) fail(nodes []node, verdict node, a evidence) {
 }
 
 // isUnsure reports whether a failure may be one of the request: the answer reports an
-// error as well, the word is "error", or another word contradicts it.
+// error as well, the word is "error", or another word contradicts a weak one.
 func isUnsure(nodes []node, verdict node, a evidence) bool {
 	if verdict.generic && strings.EqualFold(strings.TrimSpace(verdict.word), "error") {
 		return true
@@ -97,7 +97,7 @@ func isUnsure(nodes []node, verdict node, a evidence) bool {
 	if verdict.strength == strong {
 		return !a.good && !explainsItself(nodes)
 	}
-	return !a.good || verdict.status() == Failed && slices.ContainsFunc(nodes, func(n node) bool { return n.status() != Failed })
+	return !a.good || hasPassingError(verdict) || slices.ContainsFunc(nodes, func(n node) bool { return n.status() != verdict.status() })
 }
 
 // succeed judges a success word: with files it is one, whatever else is said;
@@ -156,7 +156,7 @@ func resultWithoutFiles(nodes []node) json.RawMessage {
 			if _, text := v.(string); text && n.strength < strong || !saysSomething(v) {
 				continue
 			}
-			if result, err := encode(v); err == nil {
+			if result, err := encode(v); err == nil && len(result) <= MaxInline {
 				return result
 			}
 		}
@@ -166,7 +166,7 @@ func resultWithoutFiles(nodes []node) json.RawMessage {
 
 // sayNothing are fields that a result may have beside what it is.
 var sayNothing = set("url", "status", "state", "type", "code", "msg", "message", "success", "progress", "task_id", "id", "request_id", "index", "created_at", "updated_at",
-	"create_time", "update_time", "cost", "credits", "usage", "duration", "width", "height", "size", "format", "seed", "model", "prompt")
+	"create_time", "update_time", "cost", "credits", "usage", "duration", "width", "height", "size", "format", "seed", "model", "prompt", "video_id", "image_id", "audio_id", "file_id")
 
 // saysSomething reports whether a result holds a value that is neither a remark nor
 // a link: a cover alone is no result.
