@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
-	"regexp"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -77,63 +75,6 @@ var codes = map[string]ErrorKind{
 	"rate_limit_exceeded":     Throttled,
 }
 
-// successCodes are the values of code that report no error.
-var successCodes = map[string]bool{"": true, "0": true, "0.0": true, "200": true, "success": true, "succeed": true, "ok": true}
-
-// troubleOf decides what an answer in JSON reports: by its code, then by what its
-// message says of the task, then by the HTTP status, also where that is written as
-// the code. "" for an answer that reports nothing.
-func troubleOf(status int, code, message string) ErrorKind {
-	code = strings.ToLower(code)
-	if status >= 400 || !successCodes[code] {
-		switch {
-		case code == "1203", code == "410", notFoundCodes.MatchString(code), noModel.MatchString(message):
-			return NotFound
-		case unrouted.MatchString(message):
-			return Misconfigured
-		case code == "404", unknownTask.MatchString(message) && (codes[code] == "" || code == "1201" || code == "1202"):
-			return NotFound
-		case status == http.StatusNotFound && bareNotFound.MatchString(message):
-			return Misconfigured // said of any path that is not served
-		}
-	}
-	if kind := codes[code]; kind != "" {
-		return kind
-	}
-	if status < 300 && len(code) == 3 {
-		if n, err := strconv.Atoi(code); err == nil && n >= 400 {
-			status = n // written as the code, under HTTP 200
-		}
-	}
-	if status < 300 {
-		return ""
-	}
-	return kindOfStatus(status)
-}
-
-// unknownTask matches what relays say of an id that they do not know. It takes a
-// word for the task: "not found" alone is said of paths, keys and models as well.
-var unknownTask = regexp.MustCompile(`(?i)\b(task|job|record|generation|prediction)(_?id)?\b[^.;]{0,80}?(not[ _-]?(found|exists?)|does ?n[o']t exist|no longer (exists|available)|was removed|been removed|been deleted|unknown)` +
-	`|\b(video|image|request|id)\b['"]?\s+(\S+\s+)?(was |is |has been )?(not[ _-]?(found|exists?)|does ?n[o']t exist)` +
-	`|\b(no such|unknown|non-?existent|invalid|cannot find|can't find|could not find|couldn't find|did not find)( the| this| any)? ?(task|job|record|generation|prediction)\b` +
-	`|\bno (task|job|record|generation)s? (was |were )?found` +
-	`|\bnot found by id` +
-	`|(任务|记录|作业|任務|記錄)[^。；]{0,40}?(不存在|未找到|找不到|没有找到|已过期|已删除|無法找到)|(不存在|未找到|找不到|没有找到|查无)[^。；]{0,20}?(任务|记录|作业|任務|記錄)`)
-
-// notFoundCodes match codes of the same meaning.
-var notFoundCodes = regexp.MustCompile(`^(task|job|record|video|generation|prediction)_?(id_)?(is_)?(not_?found|not_?exists?|does_not_exist|unknown|missing|gone)(_error)?$|^(no_such|unknown|missing)_(task|job|record)$`)
-
-// noModel matches what new-api says of an id that it does not know to a token with
-// model limits: the model's name is empty.
-var noModel = regexp.MustCompile(`(?i)no access to model\s*(\(|$)`)
-
-// unrouted matches what gateways say of a path that they do not serve: new-api
-// ("Invalid URL (GET /v1/x)"), Express, Gin, Spring.
-var unrouted = regexp.MustCompile(`(?i)invalid url \(|no route|route not found|path not found|no handler|cannot get /|unknown (path|route|endpoint|url)|(endpoint|api|page|url|path|route) (was |is )?not found|no static resource`)
-
-// bareNotFound matches the same without a word more: FastAPI, net/http.
-var bareNotFound = regexp.MustCompile(`(?i)^\s*(404:? )?(page )?not found\.?\s*$`)
-
 // kindOfStatus decides by the HTTP status of an answer in JSON.
 func kindOfStatus(status int) ErrorKind {
 	switch {
@@ -166,7 +107,7 @@ func kindOfText(status int, body []byte) ErrorKind {
 		return Refused
 	case status == http.StatusGone:
 		return NotFound
-	case status == http.StatusNotFound && unknownTask.Match(body[:min(len(body), maxMessage)]) && !isHTML(body):
+	case status >= 400 && !isHTML(body) && saysNoTask(string(body[:min(len(body), maxMessage)])):
 		return NotFound
 	case status == http.StatusNotFound, status >= 300 && status < 400, status < 300 && isHTML(body):
 		return Misconfigured

@@ -1,19 +1,18 @@
 package klingapi
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"net/url"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// expiryOf returns when a signed URL says that it expires; the zero time where it
-// does not. Times before 2001 and after 2286 are no times.
-//
-//	Expires, expires, Expire, exp, e, ksTime-like: unix seconds or milliseconds (CloudFront, OSS, COS, Kuaishou)
-//	X-Amz-Date with X-Amz-Expires, and X-Goog-, x-tos-, x-oss-, x-obs-, x-cos-: a moment and seconds from it
-//	se: RFC 3339 (Azure SAS)
-//	q-sign-time, q-key-time: begin;end in unix seconds (COS)
+// expiryOf returns the earliest moment at which a signed URL says that it expires; the
+// zero time where it does not. Times before 2001 and after 2286 are no times.
 func expiryOf(raw string) time.Time {
 	u, err := url.Parse(raw)
 	if err != nil || u.RawQuery == "" {
@@ -25,41 +24,92 @@ func expiryOf(raw string) time.Time {
 		query[strings.ToLower(key)] = values[0]
 	}
 	var first time.Time
-	take := func(t time.Time) {
-		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
-			first = t
-		}
-	}
-	for _, key := range []string{"expires", "expire", "expires_at", "expiry", "exp", "e", "x-expires", "expiration", "kstime", "ks_time", "auth_expires", "deadline"} {
-		take(moment(query[key]))
-	}
-	for _, key := range []string{"q-sign-time", "q-key-time"} {
-		_, end, _ := strings.Cut(query[key], ";")
-		take(moment(end))
-	}
 	for key, value := range query {
-		// kuaishou signs with pkey and clientCacheKey; other parameters are named after what they are
-		if strings.HasSuffix(key, "expiretime") || strings.HasSuffix(key, "expire_time") || strings.HasSuffix(key, "expires_time") {
-			take(moment(value))
+		for _, t := range momentsIn(key, value, query) {
+			if !t.IsZero() && (first.IsZero() || t.Before(first)) {
+				first = t
+			}
 		}
-		prefix, found := strings.CutSuffix(key, "-expires")
-		if !found {
-			continue
-		}
-		seconds, err := strconv.ParseInt(value, 10, 64)
-		signed, dateErr := time.Parse("20060102T150405Z", strings.ToUpper(query[prefix+"-date"]))
-		if err == nil && dateErr == nil && seconds >= 0 {
-			take(signed.Add(time.Duration(min(seconds, maxLifetime)) * time.Second))
-		}
-	}
-	if t, err := time.Parse(time.RFC3339, query["se"]); err == nil {
-		take(t.UTC())
 	}
 	return first
 }
 
+// expiryFields hold a moment: CloudFront, Google, OSS, OBS, Qiniu, Kuaishou, Azure (se)
+// and other CDNs.
+var expiryFields = []string{
+	"expires", "expire", "expires_at", "expiry", "exp", "e", "x-expires", "expiration", "kstime", "ks_time", "auth_expires", "deadline", "validuntil", "valid_until", "se",
+}
+
+// momentsIn lists when one parameter says that the URL expires.
+func momentsIn(key, value string, query map[string]string) []time.Time {
+	prefix, relative := strings.CutSuffix(key, "-expires")
+	signed, dateErr := time.Parse(compactTime, strings.ToUpper(query[prefix+"-date"]))
+	switch {
+	case relative && dateErr == nil: // X-Amz-Date with X-Amz-Expires; X-Goog-, x-tos-, x-oss-, x-obs-, x-cos-
+		return []time.Time{secondsAfter(signed, value)}
+	case slices.Contains(expiryFields, key), strings.HasSuffix(key, "expiretime"), strings.HasSuffix(key, "expire_time"), strings.HasSuffix(key, "expires_time"):
+		return []time.Time{moment(value)}
+	case key == "q-sign-time", key == "q-key-time": // begin;end (COS)
+		_, end, _ := strings.Cut(value, ";")
+		return []time.Time{moment(end)}
+	}
+	return momentsInside(value)
+}
+
+// compactTime is the form of the dates in signatures.
+const compactTime = "20060102T150405Z"
+
+var (
+	akamaiForm = regexp.MustCompile(`(?:^|~)exp=([0-9]+)`)
+	policyForm = regexp.MustCompile(`"DateLessThan":\s*\{\s*"AWS:EpochTime":\s*([0-9]+)`)
+	baiduForm  = regexp.MustCompile(`^bce-auth-v1/[^/]+/([^/]+)/([0-9]+)/`)
+)
+
+// momentsInside looks into tokens: exp=...~acl=... (Akamai), a JSON Web Token (Runway,
+// Supabase), a policy (CloudFront), bce-auth-v1/... (Baidu).
+func momentsInside(value string) []time.Time {
+	if match := akamaiForm.FindStringSubmatch(value); match != nil {
+		return []time.Time{moment(match[1])}
+	}
+	if match := baiduForm.FindStringSubmatch(value); match != nil {
+		return []time.Time{secondsAfter(moment(match[1]), match[2])}
+	}
+	if parts := strings.Split(value, "."); len(parts) == 3 {
+		var claims struct {
+			Exp json.Number `json:"exp"`
+		}
+		if text, err := base64.RawURLEncoding.DecodeString(parts[1]); err == nil && json.Unmarshal(text, &claims) == nil {
+			return []time.Time{moment(claims.Exp.String())}
+		}
+	}
+	text, _ := base64.StdEncoding.DecodeString(cloudFrontAlphabet.Replace(value))
+	if match := policyForm.FindSubmatch(text); match != nil {
+		return []time.Time{moment(string(match[1]))}
+	}
+	return nil
+}
+
+// cloudFrontAlphabet undoes what CloudFront replaces in base64.
+var cloudFrontAlphabet = strings.NewReplacer("-", "+", "_", "=", "~", "/", " ", "+")
+
 // maxLifetime bounds what a URL may promise, in seconds: a century.
 const maxLifetime = 100 * 365 * 24 * 3600
 
-// moment reads unix seconds or milliseconds, or RFC 3339.
-func moment(text string) time.Time { return object{"t": text}.time("t") }
+// secondsAfter is a moment some seconds after another; the zero time for nonsense.
+func secondsAfter(t time.Time, seconds string) time.Time {
+	n, err := strconv.ParseInt(seconds, 10, 64)
+	if err != nil || n < 0 || t.IsZero() {
+		return time.Time{}
+	}
+	return t.Add(time.Duration(min(n, maxLifetime)) * time.Second)
+}
+
+// moment reads unix seconds or milliseconds, RFC 3339, or what Azure makes of it.
+func moment(text string) time.Time {
+	for _, form := range []string{"2006-01-02T15:04Z", "2006-01-02"} {
+		if t, err := time.Parse(form, text); err == nil {
+			return t
+		}
+	}
+	return object{"t": text}.time("t")
+}

@@ -1,7 +1,6 @@
 package klingapi
 
 import (
-	"net/netip"
 	"net/url"
 	"path"
 	"regexp"
@@ -20,94 +19,86 @@ type files struct {
 	tooLarge   int  // data: URLs beyond MaxInline that were left out
 }
 
-// fileOrder is the order in which the fields of one object are looked at: what is
-// listed, then what stands beside it. Any other field follows, by its name.
-var fileOrder = []string{
-	"outputs", "task_result", "images", "image", "series_images", "videos", "video", "audios", "audio", "video_result", "image_result", "audio_result",
-	"works", "resource_without_watermark", "resource", "result", "results", "output", "result_json", "clips", "files", "file",
-	"url", "urls", "result_url", "result_urls", "video_url", "video_urls", "image_url", "image_urls", "audio_url", "audio_urls", "mp3_url", "url_mp3", "wav_url", "url_wav",
-	"download_url", "file_url", "media_url", "metadata", "data",
+// outputFinder collects the files of an object.
+type outputFinder struct {
+	ref        Ref
+	found      []foundFile
+	incomplete bool
+	tooLarge   int
+	seen       map[string]bool
 }
 
-// fileFields may hold a URL without a telling extension.
-var fileFields = regexp.MustCompile(`^(url|urls|uri|src|link|image|video|audio|file|files|resource|output|outputs|result|results|clip|clips|images|videos|audios|works|data|` +
-	`(result|video|image|audio|mp3|wav|mp4|download|file|media|output|final|resource|hd|origin|original|source_video)s?_?(url|urls|uri)|url_(mp3|wav|mp4|[0-9]{1,2})|` +
-	`(video|image|audio)_result|series_images|resource_without_watermark)$`)
+// foundFile is a file, and what speaks for it.
+type foundFile struct {
+	Output
+	listed string // the field of the record that lists it, "" where it is no list of results
+	named  bool   // it does, or its extension or field says what it is: no mere link
+}
 
-// noFiles are the fields of a request that a reply repeats, previews, and links that
-// lead elsewhere. What is below them is no output.
-var noFiles = regexp.MustCompile(`^(inputs?|params?|parameters|prompts?|negative_prompt|request|requests|request_body|task_info|properties|options|config|settings|extra|arguments|payload|` +
-	`(first|last|start|end|tail|static|dynamic)_?(frame|image|mask)s?(_urls?)?|image_tail|(tail|input|reference|ref|source|init|origin_image|subject|face|mask|human|cloth|person|garment)_?(image|images|video|videos|audio|url|urls|list|image_urls?|video_urls?|audio_urls?)?|` +
-	`image_list|video_list|element_list|voice_list|image_reference|parent_video|trial_url|` +
-	`(cover|poster|thumbnail|thumb|preview|avatar|icon|logo|snapshot)s?(_image)?(_urls?)?|watermark_?(url|urls|image|video)?|(video|image)_with_watermark|` +
-	`callback|callback_url|webhook|webhook_url|notify_url|(self|next|prev|status|cancel|poll|query|stream|get|docs?|help)_?(url|link)|links|billing|error|errors|message|msg)$`)
+// place is where the search is.
+type place struct {
+	kind   Kind   // as the fields that led here say, "" where they say nothing
+	listed string // the outermost of listFields above it, "" for none
+	depth  int
+}
 
-// outputFinder collects the files of an object and numbers them by kind.
-type outputFinder struct {
-	files
-	ref  Ref
-	next map[Kind]int
-	seen map[string]bool
+// below is the place of the value of a field.
+func (p place) below(key string) place {
+	if p.listed == "" && listFields.MatchString(key) {
+		p.listed = key
+	}
+	return place{kind: firstKind(kindNamed(key), p.kind), listed: p.listed, depth: p.depth + 1}
 }
 
 // findFiles returns the files that an object names, in order.
-func findFiles(o object, ref Ref) []Output {
-	f := newFinder(ref)
-	f.object(o, "", 0)
-	return f.outputs
-}
+func findFiles(o object, ref Ref) []Output { return searchFiles(o, ref).outputs }
 
-func newFinder(ref Ref) *outputFinder {
-	return &outputFinder{ref: ref, next: map[Kind]int{}, seen: map[string]bool{}}
-}
-
-// chooseFiles returns the files of the outermost node that names any itself: what a
-// relay says outside may be its own link, which needs its key, to the file that is
-// named inside. relay is the host that was asked.
-func chooseFiles(nodes []node, ref Ref, relay string) files {
-	ids := []string{ref.TaskID}
-	for _, n := range nodes {
-		ids = append(ids, idOf(n.object))
-	}
-	var proxied files
-	for i, n := range nodes {
-		f := newFinder(ref)
-		f.object(n.object, "", 0)
-		own := f.files
-		own.outputs = slices.DeleteFunc(slices.Clone(own.outputs), func(o Output) bool { return isProxied(o.URL, ids, relay) })
-		switch {
-		case len(own.outputs) > 0 || own.tooLarge > 0:
-			own.outputs = withDetails(renumber(own.outputs), nodes[i+1:], ref)
-			return own
-		case own.incomplete:
-			proxied.incomplete = true
-		case len(f.outputs) > 0 && len(proxied.outputs) == 0:
-			proxied.outputs = f.outputs
+// searchFiles looks through an object. Of several lists with files of a kind the first
+// counts, since the others name the same under other addresses. So may what stands
+// beside the status; or it is the request's.
+func searchFiles(o object, ref Ref) files {
+	f := newFinder(o, ref)
+	lists := map[Kind]string{} // the one that counts
+	for _, file := range f.found {
+		if lists[file.Kind] == "" {
+			lists[file.Kind] = file.listed
 		}
 	}
-	for i := range proxied.outputs {
-		proxied.outputs[i].NeedsKey = true
-	}
-	return proxied
-}
-
-// withDetails adds to the only file of an outer node what an inner one knows of it:
-// relays that copy a file give no more than its URL.
-func withDetails(outputs []Output, inner []node, ref Ref) []Output {
-	if len(outputs) != 1 || outputs[0].UpstreamID != "" || outputs[0].DurationSeconds != "" {
-		return outputs
-	}
-	for _, n := range inner {
-		if same := findFiles(n.object, ref); len(same) > 0 && same[0].Kind == outputs[0].Kind {
-			url := outputs[0].URL
-			outputs = same
-			outputs[0].URL = url
-			return outputs
+	main := kindOfAction(ref)
+	listed := lists[main] != "" || ref.Action == "general" && len(lists[Video])+len(lists[Audio]) > 0
+	all := files{incomplete: f.incomplete, tooLarge: f.tooLarge}
+	for _, file := range f.found {
+		if file.listed == lists[file.Kind] || file.listed == "series_images" || file.listed == "" && !listed {
+			all.outputs = append(all.outputs, file.Output)
 		}
 	}
-	return outputs
+	all.outputs = renumber(all.outputs)
+	return all
 }
 
+func newFinder(o object, ref Ref) *outputFinder {
+	f := &outputFinder{ref: ref, seen: map[string]bool{}}
+	f.object(o, place{})
+	return f
+}
+
+// namesFile reports whether an object names a file that is more than a mere link.
+func namesFile(o object, ref Ref) bool {
+	return slices.ContainsFunc(newFinder(o, ref).found, func(file foundFile) bool { return file.named })
+}
+
+// listedFiles are the files that an envelope lists beside the record.
+func listedFiles(o object, ref Ref) files {
+	only := object{}
+	for key, value := range o {
+		if listFields.MatchString(key) && !slices.Contains(wrappers, key) {
+			only[key] = value
+		}
+	}
+	return searchFiles(only, ref)
+}
+
+// renumber counts the positions of each kind from 0.
 func renumber(outputs []Output) []Output {
 	next := map[Kind]int{}
 	for i := range outputs {
@@ -117,171 +108,147 @@ func renumber(outputs []Output) []Output {
 	return outputs
 }
 
-// object looks through the fields of an object; kind is what the field that led here
-// says, "" for nothing.
-func (f *outputFinder) object(o object, kind Kind, depth int) {
-	if depth > maxNesting {
+// object looks through the fields of an object.
+func (f *outputFinder) object(o object, at place) {
+	if at.depth > maxNesting || at.depth > 0 && isEcho(o) {
 		return
 	}
-	if named := kindNamed(o.text("type") + " " + o.text("content_type") + " " + o.text("kind")); named != "" {
-		kind = named
+	if !isRecord(o) {
+		if isOtherItem(o) {
+			return
+		}
+		described := o.text("type") + " " + o.text("content_type") + " " + o.text("mime_type") + " " + o.text("media_type") + " " + o.text("file_type") + " " + o.text("kind") + " " + o.text("format")
+		at.kind = firstKind(kindNamed(described), at.kind)
+		f.noteMissing(o)
 	}
-	f.noteMissing(o)
 	for _, key := range fieldsOf(o) {
-		if noFiles.MatchString(key) && !(key == "image_url" && f.ref.Action == "images") {
-			continue
+		if !f.skips(o, key, at) {
+			f.value(o, key, embedded(o[key]), at.below(key))
 		}
-		// a record inside is a node of its own
-		if inner, ok := embedded(o[key]).(object); ok && slices.Contains(wrappers, key) {
-			if isRecord(inner) {
-				continue
-			}
-		}
-		f.value(o, key, embedded(o[key]), firstKind(kindNamed(key), kind), depth)
 	}
 }
 
-// isRecord reports whether an object has a status of its own.
-func isRecord(o object) bool {
-	for _, keys := range [][]string{statusFields, stateFields} {
-		for _, key := range keys {
-			if _, ok := o[key].(string); ok {
-				return true
-			}
-		}
+// skips reports whether a field cannot hold outputs of this object.
+func (f *outputFinder) skips(o object, key string, at place) bool {
+	if isOther(key) || at.listed == "" && requestNames.MatchString(key) {
+		return true
 	}
-	return false
+	switch key {
+	case "image_url": // where no images are made it is the request's, or a cover
+		return f.ref.Action != "images" && f.ref.Action != "general"
+	case "images", "image_urls":
+		if at.listed == "" && !isMadeBy(f.ref, Image) {
+			return true
+		}
+	case "image": // beside a video it is its cover
+		return !isMadeBy(f.ref, Image) && (o["video"] != nil || o["video_url"] != nil || o["url"] != nil)
+	case "download_url", "play_url": // the same under another address
+		return o.firstText("url", "video_url", "image_url", "audio_url") != ""
+	}
+	inner, ok := embedded(o[key]).(object)
+	return ok && slices.Contains(wrappers, key) && isRecord(inner) // a node of its own
 }
 
-func (f *outputFinder) value(parent object, key string, v any, kind Kind, depth int) {
+// isEcho reports whether an object repeats the request: it has a prompt, and neither
+// an id nor a file of its own.
+func isEcho(o object) bool {
+	return (o["prompt"] != nil || o["negative_prompt"] != nil) && !isRecord(o) && idOf(o) == "" && o["url"] == nil && o["video_url"] == nil
+}
+
+func (f *outputFinder) value(parent object, key string, v any, at place) {
 	switch v := v.(type) {
 	case string:
-		f.text(parent, key, v, kind)
+		f.text(parent, key, v, at)
 	case object:
-		f.object(v, kind, depth+1)
+		f.object(v, at)
 	case []any:
 		for _, item := range v {
-			f.value(object{}, key, embedded(item), kind, depth+1)
+			at := at
+			at.depth++
+			f.value(object{}, key, embedded(item), at)
 		}
 	}
 }
 
-// text takes a URL where the field is one for files, or its extension says so.
-func (f *outputFinder) text(parent object, key, raw string, kind Kind) {
+// betweenLinks stands between URLs that share one text.
+var betweenLinks = regexp.MustCompile(`[,;|\s]+(https?://)`)
+
+// text takes each URL of a text where the field is one for files, or its extension
+// says so.
+func (f *outputFinder) text(parent object, key, raw string, at place) {
 	raw = strings.TrimSpace(raw)
-	inline := isInline(raw)
-	if !isURL(raw) && !inline || key == "image_url" && f.ref.Action != "images" && f.ref.Action != "general" {
+	if isBase64Field(key) && raw != "" && !isInline(raw) && !isURL(raw) {
+		raw = inlined(raw, firstKind(at.kind, kindOfAction(f.ref)))
+	}
+	if !isURL(raw) && !isInline(raw) {
 		return
 	}
+	for raw := range strings.SplitSeq(betweenLinks.ReplaceAllString(raw, "\n$1"), "\n") {
+		f.link(parent, key, raw, at)
+	}
+}
+
+func (f *outputFinder) link(parent object, key, raw string, at place) {
 	byExtension := kindOfURL(raw)
-	if byExtension == "" && !fileFields.MatchString(key) && key != "fail_reason" {
+	if byExtension == "" && !mayHoldFile(key) || noMedia[extension(raw)] {
 		return
 	}
-	if f.seen[raw] {
+	kind := firstKind(byExtension, at.kind, kindOfAction(f.ref))
+	if at.listed == "" && !isMadeBy(f.ref, kind) || f.seen[identity(raw)] {
 		return
 	}
-	f.seen[raw] = true
-	if inline && len(raw) > MaxInline {
+	f.seen[identity(raw)] = true
+	if isInline(raw) && len(raw) > MaxInline {
 		f.tooLarge++
 		return
 	}
 	o := Output{
-		Kind:            firstKind(byExtension, kind, kindOfAction(f.ref)),
+		Kind:            kind,
 		URL:             raw,
 		UpstreamID:      parent.text("id"),
-		DurationSeconds: firstDuration(parent, durationFields(key)...),
+		DurationSeconds: durationOf(parent, key),
 		WatermarkURL:    parent.text("watermark_url"),
 		ExpiresAt:       expiryOf(raw),
 	}
 	if isRecord(parent) || parent["task_id"] != nil {
 		o.UpstreamID = "" // the id of the task
 	}
-	o.Position = f.next[o.Kind]
-	f.next[o.Kind]++
-	f.outputs = append(f.outputs, o)
+	f.found = append(f.found, foundFile{o, at.listed, at.listed != "" || byExtension != "" || kindNamed(key) != ""})
 }
 
-// noteMissing notes an item whose URL is there but empty: it comes at a later poll.
+// urlFields hold the URL of an item.
+var urlFields = []string{"url", "video_url", "image_url", "audio_url", "uri", "mp3_url", "url_mp3", "resource"}
+
+// noteMissing notes an item that has no URL yet: it comes at a later poll.
 func (f *outputFinder) noteMissing(o object) {
-	if isRecord(o) {
-		return
+	empty := false
+	for _, field := range urlFields {
+		v, ok := o[field]
+		if ok && v != nil && v != "" {
+			return
+		}
+		empty = empty || ok
 	}
-	if v, ok := o["url"]; ok && (v == nil || v == "") && (o["id"] != nil || o["index"] != nil || o["watermark_url"] != nil || o["duration"] != nil) {
+	if empty && slices.ContainsFunc([]string{"id", "index", "type", "watermark_url", "duration", "video_id", "image_id"}, func(field string) bool { return o[field] != nil }) {
 		f.incomplete = true
 	}
 }
 
-// fieldsOf lists the fields of an object in the order in which files are numbered.
-func fieldsOf(o object) []string {
-	keys := make([]string, 0, len(o))
-	for key := range o {
-		if !strings.ContainsFunc(key, isCapital) { // it has a twin in small letters
-			keys = append(keys, key)
-		}
-	}
-	rank := func(key string) int {
-		if i := slices.Index(fileOrder, key); i >= 0 {
-			return i
-		}
-		return len(fileOrder)
-	}
-	slices.SortFunc(keys, func(a, b string) int {
-		if byRank := rank(a) - rank(b); byRank != 0 {
-			return byRank
-		}
-		return strings.Compare(a, b)
-	})
-	return keys
-}
-
-func durationFields(key string) []string {
-	for _, format := range []string{"mp3", "wav"} {
-		if strings.Contains(key, format) {
-			return []string{"duration_" + format, format + "_duration", "duration", "duration_seconds"}
-		}
-	}
-	return []string{"duration", "duration_seconds", "video_duration", "audio_duration"}
-}
-
-var durationForm = regexp.MustCompile(`^([0-9]{1,9}(?:\.[0-9]{1,30})?)\s*(?:s|sec|secs|seconds)?$`)
-
-// firstDuration reads 5, "5", "5.041" and "5s".
-func firstDuration(o object, keys ...string) string {
-	for _, key := range keys {
-		if match := durationForm.FindStringSubmatch(strings.ToLower(o.text(key))); match != nil {
-			return match[1]
-		}
-	}
-	return ""
-}
-
-// kindNamed reads a kind out of a field's name, a type or a media type.
-func kindNamed(name string) Kind {
-	name = strings.ToLower(name)
-	for _, word := range []struct {
-		part string
-		kind Kind
-	}{{"video", Video}, {"mp4", Video}, {"image", Image}, {"picture", Image}, {"photo", Image}, {"audio", Audio}, {"mp3", Audio}, {"wav", Audio}, {"music", Audio}, {"sound", Audio}} {
-		if strings.Contains(name, word.part) {
-			return word.kind
-		}
-	}
-	return ""
-}
-
-func firstKind(kinds ...Kind) Kind {
-	for _, kind := range kinds {
-		if kind != "" {
-			return kind
-		}
-	}
-	return ""
-}
-
 var kindOfExtension = map[string]Kind{
-	".png": Image, ".jpg": Image, ".jpeg": Image, ".webp": Image, ".gif": Image, ".avif": Image, ".bmp": Image,
-	".mp4": Video, ".m4v": Video, ".mov": Video, ".webm": Video, ".mkv": Video,
-	".mp3": Audio, ".wav": Audio, ".m4a": Audio, ".ogg": Audio, ".flac": Audio, ".aac": Audio,
+	".png": Image, ".jpg": Image, ".jpeg": Image, ".webp": Image, ".gif": Image, ".avif": Image, ".bmp": Image, ".heic": Image, ".tiff": Image,
+	".mp4": Video, ".m4v": Video, ".mov": Video, ".webm": Video, ".mkv": Video, ".avi": Video,
+	".mp3": Audio, ".wav": Audio, ".m4a": Audio, ".ogg": Audio, ".flac": Audio, ".aac": Audio, ".opus": Audio,
+}
+
+// noMedia are the extensions of what stands beside a file.
+var noMedia = map[string]bool{".srt": true, ".vtt": true, ".ass": true, ".json": true, ".txt": true, ".html": true, ".htm": true}
+
+// extension of the path of a URL, in small letters.
+func extension(raw string) string {
+	if u, err := url.Parse(raw); err == nil && !isInline(raw) {
+		return strings.ToLower(path.Ext(u.Path))
+	}
+	return ""
 }
 
 // kindOfURL returns the kind of a URL by its extension or media type, "" for none.
@@ -290,21 +257,7 @@ func kindOfURL(raw string) Kind {
 		mediaType, _, _ := strings.Cut(raw, ";")
 		return kindNamed(mediaType)
 	}
-	if u, err := url.Parse(raw); err == nil {
-		return kindOfExtension[strings.ToLower(path.Ext(u.Path))]
-	}
-	return ""
-}
-
-// kindOfAction is what tasks of an action make.
-func kindOfAction(ref Ref) Kind {
-	switch ref.Action {
-	case "images", "general":
-		return Image
-	case "audio":
-		return Audio
-	}
-	return firstKind(kindNamed(ref.Action), Video)
+	return kindOfExtension[extension(raw)]
 }
 
 // isURL reports whether a text is an absolute http(s) URL.
@@ -318,26 +271,40 @@ func isInline(text string) bool {
 	return strings.HasPrefix(text, "data:image/") || strings.HasPrefix(text, "data:video/") || strings.HasPrefix(text, "data:audio/")
 }
 
+// isBase64Field reports whether a field holds a file itself: OpenAI's b64_json.
+func isBase64Field(key string) bool {
+	return strings.Contains(key, "b64") || strings.Contains(key, "base64")
+}
+
+// inlined writes a file in base64 as a data: URL; the media type is in its first bytes,
+// or follows from the kind.
+func inlined(text string, kind Kind) string {
+	mediaType := map[Kind]string{Image: "image/png", Video: "video/mp4", Audio: "audio/mpeg"}[kind]
+	for prefix, known := range map[string]string{"iVBORw0KGgo": "image/png", "/9j/": "image/jpeg", "R0lGOD": "image/gif", "SUQz": "audio/mpeg"} {
+		if strings.HasPrefix(text, prefix) {
+			mediaType = known
+		}
+	}
+	return "data:" + mediaType + ";base64," + text
+}
+
 // isFileURL reports whether a text is a URL and nothing else.
 func isFileURL(text string) bool { return isURL(text) && !strings.ContainsAny(text, " \t") }
 
-var proxyPath = regexp.MustCompile(`/v1/(videos|images|audios?|tasks|video/generations)/([^/]+)/content/?$`)
+// signing matches the parameters that differ between two signatures of one file.
+var signing = regexp.MustCompile(`(?i)^(x-.*|.*sign.*|.*token.*|.*expire.*|.*key.*|policy|sig|s[eprvk]|exp|download|response-.*|attname)$`)
 
-// isProxied reports whether a URL is a relay's own link to the file, which needs the
-// relay's key: new-api, relay/relay_task.go, /v1/videos/{task_id}/content.
-func isProxied(raw string, ids []string, relay string) bool {
+// identity is what two addresses of one file have in common.
+func identity(raw string) string {
 	u, err := url.Parse(raw)
-	if err != nil {
-		return false
+	if err != nil || isInline(raw) || kindOfURL(raw) == "" {
+		return raw
 	}
-	match := proxyPath.FindStringSubmatch(u.Path)
-	return match != nil && (slices.Contains(ids, match[2]) || strings.EqualFold(u.Host, relay) || !isPublic(u.Hostname()))
-}
-
-// isPublic reports whether a host can be one of the open internet.
-func isPublic(host string) bool {
-	if addr, err := netip.ParseAddr(host); err == nil {
-		return addr.IsGlobalUnicast() && !addr.IsPrivate()
+	query := u.Query()
+	for key := range query {
+		if signing.MatchString(key) {
+			query.Del(key)
+		}
 	}
-	return strings.Contains(strings.TrimSuffix(host, "."), ".") && !strings.HasSuffix(host, ".local") && !strings.HasSuffix(host, ".internal")
+	return u.Host + u.Path + "?" + query.Encode()
 }

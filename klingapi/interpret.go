@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/klingwatch/klingwatch/outbound"
@@ -22,44 +21,50 @@ func interpret(ref Ref, res *http.Response, body []byte, relay string) (*Reply, 
 		return nil, answer
 	}
 
-	root, _ := document.(object)
-	answer.Code, answer.Message = codeAndMessage(root)
-	answer.RequestID = cmp.Or(answer.RequestID, findRequestID(root)) // the relay's operator knows the one of the header
-	trouble := troubleOf(res.StatusCode, answer.Code, answer.Message)
-	failed := !successCodes[strings.ToLower(answer.Code)]
-	record, found := findRecord(document, ref, evidence{
-		good: !failed && res.StatusCode < 300, transient: trouble == Unavailable || trouble == Throttled, relay: relay,
-	})
+	around := envelopes(document, ref)
+	said := readEnvelopes(document, around, res.StatusCode)
+	answer.Code, answer.Message = said.code, said.message
+	answer.RequestID = cmp.Or(answer.RequestID, findRequestID(document, ref)) // the relay's operator knows the one of the header
+	trouble := troubleOf(res.StatusCode, said)
+	ofTask := said.ofTask && (trouble == "" || isServerError(said.code))
+	good := res.StatusCode < 300 && trouble != NotFound && (!said.failed || ofTask)
+	record, found := findRecord(document, ref, evidence{good: good, odd: res.StatusCode < 300 && trouble == "", around: around, relay: relay})
 
-	if found && (record.Status != "" || (!failed && res.StatusCode < 300)) {
+	if found && isLostWord(record.Word) {
+		answer.Kind = NotFound
+		return nil, answer
+	}
+	if found && (record.Status != "" || good) {
 		reply := &Reply{HTTPStatus: res.StatusCode, RequestID: answer.RequestID, Record: record, Body: stored}
-		if failed {
+		if said.failed {
 			reply.Code = answer.Code
 		}
 		return reply, nil
 	}
-	answer.Kind = trouble
-	if answer.Kind == "" && isEmptyAnswer(root) {
-		answer.Kind, answer.Message = NotFound, cmp.Or(answer.Message, "an answer without the task in it")
-	}
-	if answer.Kind == "" {
-		answer.Kind = Unreadable
-	}
-	if answer.Kind == Unreadable && answer.Message == "" {
-		answer.Message = "JSON without a task in it"
-	}
-	return nil, answer
+	return nil, answer.describe(around, trouble)
 }
 
-// isEmptyAnswer reports whether an envelope that reports success holds nothing: an
-// id that the relay does not know is left out.
-func isEmptyAnswer(root object) bool {
-	v, there := root["data"]
-	if !there {
-		return false
+// describe completes the error of an answer without a record. What the outermost
+// envelope does not say, an inner one may.
+func (e *Error) describe(around []object, trouble ErrorKind) *Error {
+	for _, o := range around {
+		if trouble != "" {
+			break
+		}
+		said := readEnvelope(o, e.HTTPStatus)
+		said.wrong = true // no record, although nothing is reported: the message may say why
+		if trouble = cmp.Or(troubleOf(e.HTTPStatus, said), kindOfFamily(said.code)); trouble != "" {
+			e.Code, e.Message = cmp.Or(said.code, e.Code), cmp.Or(said.message, e.Message)
+		}
 	}
-	list, isList := embedded(v).([]any)
-	return v == nil || isList && len(list) == 0
+	if trouble == "" && reportsNoTask(around, e.HTTPStatus) {
+		trouble, e.Message = NotFound, cmp.Or(e.Message, "an answer without the task in it")
+	}
+	e.Kind = cmp.Or(trouble, Unreadable)
+	if e.Kind == Unreadable && e.Message == "" {
+		e.Message = "JSON without a task in it"
+	}
+	return e
 }
 
 // errorOf returns an *Error with what status and headers say.
@@ -78,34 +83,20 @@ func tooLarge(res *http.Response) *Error {
 	return err
 }
 
-// codeAndMessage reads the envelope of an error: the official one, the OpenAI shape
-// {"error":{"message","type","code"}}, or {"detail":...} as FastAPI writes it.
-func codeAndMessage(root object) (code, message string) {
-	code, message = cmp.Or(root.text("code"), root.text("error_code"), root.text("err_code")), cmp.Or(root.text("message"), root.text("msg"), root.text("error_msg"))
-	if inner, ok := root["error"].(object); ok {
-		code = cmp.Or(inner.text("code"), inner.text("type"), code)
-		message = cmp.Or(inner.text("message"), message)
-	} else if reason := root.text("error"); reason != "" {
-		message = cmp.Or(message, reason)
-	}
-	if inner, ok := root["detail"].(object); ok {
-		code, message = cmp.Or(inner.text("code"), inner.text("type"), code), cmp.Or(inner.text("message"), inner.text("msg"), message)
-	}
-	message = cmp.Or(message, root.text("detail"))
-	return outbound.Truncate(outbound.Line(code), maxCode), line(message)
-}
-
 // findRequestID looks through the wrappers, from the outermost inwards.
-func findRequestID(node object) string {
+func findRequestID(document any, ref Ref) string {
+	v := document
 	for range maxNesting {
-		if id := node.text("request_id"); id != "" {
-			return outbound.Truncate(outbound.Line(id), maxRequestID)
-		}
-		next, ok := node["data"].(object)
+		o, ok := embedded(v).(object)
 		if !ok {
 			return ""
 		}
-		node = next
+		if id := o.text("request_id"); id != "" && id != ref.TaskID {
+			return outbound.Truncate(outbound.Line(id), maxRequestID)
+		}
+		if v = o["data"]; v == nil {
+			v = o["response"]
+		}
 	}
 	return ""
 }

@@ -2,66 +2,147 @@ package klingapi
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 )
 
-// maxNesting bounds the search through wrappers: new-api nests the official body
+// maxNesting bounds the search through envelopes: new-api nests the official body
 // once, and every further instance in a chain once more.
 const maxNesting = 8
 
 // node is an object of the reply that describes the task.
 type node struct {
 	object
-	word string // its status word
-	weak bool   // the word may be the outcome of the request, which gateways put into "status" as well
+	word     string // its status word
+	generic  bool   // the word stands in "status" or "state", where gateways put the outcome of the request as well
+	nested   bool   // it stands in an envelope, so that its message is its own
+	strength strength
 }
+
+// strength says how sure it is that a node is about the task, and not the request.
+type strength int
+
+const (
+	faint  strength = iota // nothing but a word that says that something runs
+	weak                   // an id, which errors repeat as well, or a file
+	strong                 // a field that only tasks have
+)
 
 // status is the node's word as the table has it.
 func (n node) status() Status { return ParseStatus(n.word) }
 
-// wrappers are the fields in which envelopes put the record.
-var wrappers = []string{"data", "task"}
+func (n node) runs() bool { return n.status() == Submitted || n.status() == Processing }
+
+// wrappers are the fields in which envelopes put the record, or the list that it is in.
+var wrappers = []string{
+	"data", "task", "response", "resp", "result", "results", "output", "body", "json", "job", "record", "prediction", "generation", "video",
+	"tasks", "jobs", "records", "list", "items", "rows", "generations", "detail", "info", "item", "content",
+}
 
 // findNodes walks root, data, data.data and so on, outermost first.
-func findNodes(v any, ref Ref) []node {
-	var nodes []node
-	for range maxNesting {
-		o, ok := embedded(v).(object)
-		if !ok {
-			if o, ok = findInList(embedded(v), ref, nodes); !ok {
-				return nodes
-			}
+func findNodes(document any, ref Ref) []node {
+	return descend(document, ref, nil, false, maxNesting)
+}
+
+// descend adds the nodes in v to the outer ones. page says that v is in a listing.
+func descend(v any, ref Ref, nodes []node, page bool, depth int) []node {
+	o, ok := pick(v, ref, len(nodes) == 0 && !page)
+	if !ok || depth == 0 {
+		return nodes
+	}
+	if n, ok := asNode(o, ref); ok && (n.strength > faint || depth < maxNesting || standsAlone(o)) {
+		if n.strength > faint { // then an outer word without an id was about the request
+			nodes = slices.DeleteFunc(slices.Clone(nodes), func(n node) bool { return n.strength == faint })
 		}
-		if n, ok := asNode(o, ref); ok {
-			nodes = append(nodes, n)
-		}
-		if v = wrapped(o); isListing(o, v) {
-			return nodes
+		n.nested = depth < maxNesting
+		nodes = append(slices.Clip(nodes), n)
+	}
+	for _, inner := range wrapped(o, ref) {
+		if more := descend(inner, ref, nodes, page || isPage(o), depth-1); len(more) > len(nodes) {
+			return more
 		}
 	}
 	return nodes
 }
 
-// wrapped is what an envelope holds; nil where it is none.
-func wrapped(o object) any {
+// wrapped lists what an object holds as an envelope.
+func wrapped(o object, ref Ref) []any {
+	var inner []any
+	if record, ok := embedded(o[ref.TaskID]).(object); ok { // records by their ids
+		record = maps.Clone(record)
+		record["task_id"] = cmp.Or(record.text("task_id"), ref.TaskID)
+		inner = append(inner, record)
+	}
 	for _, key := range wrappers {
-		if inner := o[key]; inner != nil {
-			return inner
+		if o[key] != nil {
+			inner = append(inner, o[key])
 		}
 	}
-	return nil
+	if fields := fieldsOf(o); len(fields) == 1 && len(inner) == 0 && !noWrapper[fields[0]] { // GraphQL: {"data":{"getTask":{...}}}
+		inner = append(inner, o[fields[0]])
+	}
+	return inner
 }
 
-// isListing reports whether an envelope pages through tasks, whatever was asked for:
+// noWrapper are the fields that hold no answer, even where nothing else is there.
+var noWrapper = set("error", "errors", "request", "input", "inputs", "params", "query", "message", "msg", "callback", "webhook")
+
+// envelopes lists the objects around a record, outermost first, or all that there
+// are where there is no record.
+func envelopes(document any, ref Ref) []object {
+	var around []object
+	o, ok := pick(document, ref, true)
+	for range maxNesting {
+		if _, is := asNode(o, ref); !ok || is {
+			return around
+		}
+		around = append(around, o)
+		ok = false
+		for _, inner := range wrapped(o, ref) {
+			if o, ok = pick(inner, ref, true); ok {
+				break
+			}
+		}
+	}
+	return around
+}
+
+// pageFields are fields of envelopes that page through tasks.
+var pageFields = []string{"next", "next_cursor", "next_page", "cursor", "page", "page_num", "page_no", "page_size", "per_page", "limit", "offset"}
+
+// isPage reports whether an envelope pages through tasks, whatever was asked for:
 // then a lone record in it is no answer.
-func isListing(o object, inner any) bool {
-	if _, list := embedded(inner).([]any); !list {
-		return false
+func isPage(o object) bool {
+	for _, key := range []string{"pagination", "paging", "meta"} {
+		if inner, ok := o[key].(object); ok && isPage(inner) {
+			return true
+		}
 	}
 	more, _ := o["has_more"].(bool)
-	total := cmp.Or(o.text("total"), o.text("total_count"))
-	return more || o.text("next_cursor") != "" || total != "" && total != "1" && total != "0"
+	total := cmp.Or(o.text("total"), o.text("total_count"), o.text("count"))
+	return more || total != "" && total != "1" && total != "0" || o.text("object") == "list" ||
+		slices.ContainsFunc(pageFields, func(key string) bool { return o[key] != nil && o[key] != "" })
+}
+
+// pick returns an object as it is, and of a list of records the one that was asked
+// for, or, where lone is set, the only one: relays answer with ids of their own.
+func pick(v any, ref Ref, lone bool) (object, bool) {
+	v = embedded(v)
+	list, ok := v.([]any)
+	if !ok {
+		o, ok := v.(object)
+		return o, ok
+	}
+	for _, item := range list {
+		if o, ok := embedded(item).(object); ok && isAsked(o, ref) {
+			return o, true
+		}
+	}
+	if !lone || len(list) != 1 {
+		return nil, false
+	}
+	return pick(list[0], ref, lone)
 }
 
 // embedded decodes a value that is JSON in a string.
@@ -83,132 +164,80 @@ func embedded(v any) any {
 
 // statusFields say how the task is; stateFields may as well say how the request went.
 var (
-	statusFields = []string{"task_status", "task_state"}
+	statusFields = []string{"task_status", "task_state", "job_status", "generation_status", "video_status"}
 	stateFields  = []string{"status", "state"}
 )
 
+// wordIn returns the status word of the first of the fields that has one: a string,
+// or {"state": ...}.
+func wordIn(o object, fields []string) (word string, ok bool) {
+	for _, field := range fields {
+		switch v := o[field].(type) {
+		case string:
+			return v, true
+		case object:
+			if word := cmp.Or(v.text("state"), v.text("status"), v.text("name"), v.text("value"), v.text("code")); ParseStatus(word) != "" {
+				return word, true
+			}
+		}
+	}
+	return "", false
+}
+
+// isRecord reports whether an object has a status word of its own.
+func isRecord(o object) bool {
+	_, status := wordIn(o, statusFields)
+	_, state := wordIn(o, stateFields)
+	return status || state
+}
+
 // taskFields are fields that only tasks have.
 var taskFields = []string{
-	"task_result", "result_url", "result_urls", "result_json", "fail_reason", "err_reason", "failure_reason", "fail_msg", "progress", "outputs", "works",
+	"task_result", "result_url", "result_urls", "result_json", "fail_reason", "err_reason", "failure_reason", "fail_msg", "progress", "outputs", "works", "creations",
 	"video_result", "image_result", "audio_result", "task_info", "final_unit_deduction", "external_task_id",
 }
 
 // asNode reports whether an object describes a task. A field "status" alone is not
-// enough, because gateways put the outcome of the request there: it takes a field
-// that only tasks have. An id, which errors repeat as well, or a file makes a weak
-// node.
+// enough, because gateways put the outcome of the request there.
 func asNode(o object, ref Ref) (node, bool) {
-	for _, key := range statusFields {
-		if word, ok := o[key].(string); ok {
-			return node{object: o, word: word}, true
-		}
+	if word, ok := wordIn(o, statusFields); ok {
+		return node{object: o, word: word, strength: strong}, true
 	}
-	for _, key := range stateFields {
-		word, ok := o[key].(string)
-		if !ok {
-			continue
-		}
-		if slices.ContainsFunc(taskFields, func(field string) bool { _, ok := o[field]; return ok }) {
-			return node{object: o, word: word}, true
-		}
-		if o.text("task_id") != "" || isAsked(o, ref) || len(findFiles(o, ref)) > 0 {
-			return node{object: o, word: word, weak: true}, true
-		}
+	word, ok := wordIn(o, stateFields)
+	n := node{object: o, word: word, generic: true}
+	switch {
+	case !ok:
+		return node{}, false
+	case slices.ContainsFunc(taskFields, func(field string) bool { _, ok := o[field]; return ok }):
+		n.strength = strong
+	case o.text("task_id") != "" || isAsked(o, ref) || namesFile(o, ref):
+		n.strength = weak
+	default:
+		return n, n.runs()
 	}
-	return node{}, false
+	return n, true
 }
+
+// standsAlone reports whether an answer can be about a task, and not about the relay,
+// although nothing but a word is in it: {"status":"running","version":"1"} is not.
+func standsAlone(o object) bool {
+	return o.firstText(slices.Concat(idFields, []string{"retry_after", "queue_position", "position", "eta"})...) != ""
+}
+
+// idFields name a record: by the provider's id, or by the caller's own.
+var (
+	idFields       = []string{"task_id", "id", "job_id", "generation_id", "prediction_id", "request_id"}
+	externalFields = []string{"external_task_id", "external_id"}
+)
 
 // idOf is the id of a record, "" where it has none.
-func idOf(o object) string { return cmp.Or(o.text("task_id"), o.text("id")) }
+func idOf(o object) string { return cmp.Or(o.text("task_id"), o.text("id"), o.text("job_id")) }
 
-// isAsked reports whether a record is the one that was asked for, by the provider's
-// id or by the caller's own.
+// isAsked reports whether a record is the one that was asked for.
 func isAsked(o object, ref Ref) bool {
 	info, _ := o["task_info"].(object)
-	for _, id := range []string{o.text("task_id"), o.text("id"), o.text("external_task_id"), o.text("external_id"), info.text("external_task_id")} {
-		if id == ref.TaskID {
-			return true
-		}
+	named := func(o object, fields []string) bool {
+		return slices.ContainsFunc(fields, func(field string) bool { return o.text(field) == ref.TaskID })
 	}
-	return false
-}
-
-// findInList finds the task in a list of records: the one that was asked for, or the
-// only one. Relays answer with ids of their own, so another id speaks against the
-// only one just where it says that it is another task.
-func findInList(v any, ref Ref, outer []node) (object, bool) {
-	list, ok := v.([]any)
-	if !ok {
-		return nil, false
-	}
-	var records []object
-	for _, item := range list {
-		o, ok := embedded(item).(object)
-		if !ok {
-			continue
-		}
-		if isAsked(o, ref) {
-			return o, true
-		}
-		if _, ok := asNode(o, ref); ok {
-			records = append(records, o)
-		}
-	}
-	if len(records) != 1 || len(list) != 1 || len(outer) > 0 {
-		return nil, false
-	}
-	return records[0], true
-}
-
-// snakeCase returns a tree whose keys are written like task_id where the relay wrote
-// taskId. A tree without capitals is returned as it is.
-func snakeCase(v any) any {
-	switch v := v.(type) {
-	case object:
-		for key, value := range v {
-			v[key] = snakeCase(value)
-		}
-		for _, key := range capitalKeys(v) {
-			if name := snake(key); v[name] == nil {
-				v[name] = v[key]
-			}
-		}
-		return v
-	case []any:
-		for i, value := range v {
-			v[i] = snakeCase(value)
-		}
-	}
-	return v
-}
-
-// capitalKeys lists the keys with capitals, sorted.
-func capitalKeys(o object) []string {
-	var keys []string
-	for key := range o {
-		if strings.ContainsFunc(key, isCapital) {
-			keys = append(keys, key)
-		}
-	}
-	slices.Sort(keys)
-	return keys
-}
-
-func isCapital(r rune) bool { return r >= 'A' && r <= 'Z' }
-
-// snake writes resultUrls, ResultURLs or RESULT_URLS as result_urls.
-func snake(key string) string {
-	var b strings.Builder
-	for i, r := range key {
-		if isCapital(r) {
-			afterSmall := i > 0 && key[i-1] >= 'a' && key[i-1] <= 'z'
-			beforeSmall := i > 0 && i+1 < len(key) && key[i+1] >= 'a' && key[i+1] <= 'z' && isCapital(rune(key[i-1]))
-			if afterSmall || beforeSmall {
-				b.WriteByte('_')
-			}
-			r += 'a' - 'A'
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
+	return named(o, idFields) || named(o, externalFields) || named(info, externalFields)
 }

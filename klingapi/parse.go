@@ -42,7 +42,7 @@ func parse(body []byte) (tree any, stored json.RawMessage, err error) {
 		tree = scrub(tree)
 		stored, err = encode(tree)
 	}
-	if err == nil && bytes.Contains(body, []byte(`"data:`)) {
+	if err == nil && mayHoldInline.Match(body) {
 		stored, err = encode(withoutInline(tree))
 	}
 	if w.capitals {
@@ -64,12 +64,20 @@ func encode(v any) (json.RawMessage, error) {
 // output it is stored already.
 const maxStoredInline = 64
 
-// withoutInline returns a copy of a tree in which data: URLs are cut.
+var mayHoldInline = regexp.MustCompile(`"data:|b64|base64`)
+
+// withoutInline returns a copy of a tree in which files are cut: data: URLs, and
+// base64 in a field for it.
 func withoutInline(v any) any {
 	switch v := v.(type) {
 	case object:
 		short := make(object, len(v))
 		for key, value := range v {
+			text, ok := value.(string)
+			if ok && isBase64Field(strings.ToLower(key)) && len(text) > maxStoredInline {
+				short[key] = cutInline(text)
+				continue
+			}
 			short[key] = withoutInline(value)
 		}
 		return short
@@ -81,10 +89,14 @@ func withoutInline(v any) any {
 		return short
 	case string:
 		if isInline(v) && len(v) > maxStoredInline {
-			return fmt.Sprintf("%s... (%d bytes)", v[:maxStoredInline], len(v))
+			return cutInline(v)
 		}
 	}
 	return v
+}
+
+func cutInline(text string) string {
+	return fmt.Sprintf("%s... (%d bytes)", text[:maxStoredInline], len(text))
 }
 
 // maxDepth of a document; Postgres' own parser is limited by its stack.
@@ -177,8 +189,10 @@ func scrub(v any) any {
 }
 
 // text returns a string or a number as text; "" for anything else.
-func (o object) text(key string) string {
-	switch v := o[key].(type) {
+func (o object) text(key string) string { return textOf(o[key]) }
+
+func textOf(v any) string {
+	switch v := v.(type) {
 	case string:
 		return strings.TrimSpace(v)
 	case json.Number:

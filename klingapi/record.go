@@ -4,32 +4,51 @@ import (
 	"cmp"
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 // evidence is what must be known of an answer to judge the nodes in it.
 type evidence struct {
-	good      bool // neither HTTP status nor code reports an error
-	transient bool // they report trouble that passes: 429, 5xx, 1302, 5000
-	relay     string
+	good   bool     // neither HTTP status nor code reports an error
+	odd    bool     // the HTTP status is good, and the code means nothing to us
+	around []object // the envelopes, outermost first
+	relay  string   // the host that was asked
 }
 
-// findRecord makes one Record of the nodes that describe the task. The outermost
-// known status wins: new-api may give up (FAILURE) while the inner body still says
-// processing.
+// findRecord makes one Record of the nodes that describe the task.
 func findRecord(document any, ref Ref, a evidence) (Record, bool) {
 	nodes := findNodes(document, ref)
-	if !a.good {
-		// of a weak node only a file is certain, since errors repeat ids, too
-		nodes = slices.DeleteFunc(nodes, func(n node) bool {
-			return n.weak && (n.status() != Succeeded || len(findFiles(n.object, ref)) == 0)
-		})
-	}
 	if len(nodes) == 0 {
 		return Record{}, false
 	}
 	verdict := decide(nodes)
-	record := Record{Word: line(verdict.word), Status: verdict.status()}
+	if !a.good && !a.odd {
+		// of a weak node only a file is certain, since errors repeat ids, too
+		doubtful := func(n node) bool {
+			return n.strength < strong && (n.status() != Succeeded || len(findFiles(n.object, ref)) == 0)
+		}
+		if doubtful(verdict) {
+			return Record{}, false
+		}
+		nodes = slices.DeleteFunc(nodes, doubtful)
+	}
+	record := describe(nodes)
+	record.Word, record.Status = line(verdict.word), verdict.status()
+	switch record.Status {
+	case Failed:
+		record.fail(nodes, verdict, a)
+	case Stopped:
+		record.Message, record.ByRelay = reason(nodes, a.around), true
+	case Succeeded:
+		record.succeed(nodes, verdict, ref, a)
+	}
+	return record, true
+}
+
+// describe reads what the nodes say of the task besides its state.
+func describe(nodes []node) Record {
+	var record Record
 	for _, n := range nodes {
 		record.TaskID = cmp.Or(record.TaskID, idOf(n.object))
 		record.UnitDeduction = cmp.Or(record.UnitDeduction, n.decimal("final_unit_deduction"))
@@ -40,156 +59,92 @@ func findRecord(document any, ref Ref, a evidence) (Record, bool) {
 			record.UpdatedAt = firstTime(n.object, "updated_at", "update_time", "finish_time")
 		}
 	}
-	switch record.Status {
-	case Failed:
-		record.fail(document, nodes, verdict, a)
-	case Stopped:
-		record.Message, record.ByRelay = reason(document, nodes), true
-	case Succeeded:
-		record.succeed(document, nodes, verdict, ref, a)
-	}
-	return record, true
-}
-
-// fail judges a failure word. A failure of the relay's own stands around a record
-// that has not failed. A failure is unsure where the answer may be about the request.
-func (r *Record) fail(document any, nodes []node, verdict node, a evidence) {
-	r.Status, r.Message = Failed, reason(document, nodes)
-	r.ByRelay = slices.ContainsFunc(nodes, func(n node) bool { s := n.status(); return s == Submitted || s == Processing })
-	r.Unsure = a.transient && ownReason(nodes) == "" || verdict.weak && strings.EqualFold(strings.TrimSpace(verdict.word), "error")
-}
-
-// succeed judges a success word: with files it is one, whatever else is said;
-// without, an error beside it is the truth, and where nothing but a weak word is
-// there, it may be about the request.
-func (r *Record) succeed(document any, nodes []node, verdict node, ref Ref, a evidence) {
-	files := chooseFiles(nodes, ref, a.relay)
-	r.Outputs, r.Incomplete, r.TooLarge = files.outputs, files.incomplete, files.tooLarge
-	failedInside := slices.ContainsFunc(nodes, func(n node) bool { return n.status() == Failed })
-	switch {
-	case len(r.Outputs) > 0 || r.TooLarge > 0:
-		r.Message = contradiction(document, nodes)
-	case failedInside || contradiction(document, nodes) != "":
-		r.fail(document, nodes, verdict, a)
-		r.Message = cmp.Or(contradiction(document, nodes), r.Message)
-		r.ByRelay, r.Unsure = false, a.transient && r.Message == ""
-	default:
-		if !r.Incomplete {
-			r.Result = resultWithoutFiles(nodes)
-		}
-		if r.Result != nil {
-			return
-		}
-		r.Message = remark(document, nodes)
-		if verdict.weak {
-			r.Status, r.Bare = "", true
-		}
-	}
+	return record
 }
 
 // decide picks the node whose word counts: the outermost strong one with a known
-// word, else the outermost weak one with a known word, else the outermost.
+// word, since new-api may give up (FAILURE) while the inner body still says
+// processing. Of words that may be about the request, one that says that the task
+// runs is safe.
 func decide(nodes []node) node {
-	for _, weak := range []bool{false, true} {
-		for _, n := range nodes {
-			if n.weak == weak && n.status() != "" {
-				return n
-			}
+	for _, counts := range []func(node) bool{
+		func(n node) bool { return n.strength == strong && n.status() != "" || n.strength == weak && n.runs() },
+		node.runs,
+		func(n node) bool { return n.strength == strong }, // an unknown word counts as running
+		func(n node) bool { return n.status() != "" },
+	} {
+		if i := slices.IndexFunc(nodes, counts); i >= 0 {
+			return nodes[i]
 		}
 	}
 	return nodes[0]
 }
 
-// reasonFields are where a task's failure is explained, the most telling first.
-var reasonFields = []string{
-	"task_status_msg", "fail_reason", "err_reason", "error", "error_message", "error_msg", "failure_reason", "fail_msg", "status_message", "reason",
+// fail judges a failure word. A failure of the relay's own stands around a record
+// that has not failed.
+func (r *Record) fail(nodes []node, verdict node, a evidence) {
+	r.Status, r.Message = Failed, reason(nodes, a.around)
+	r.ByRelay = slices.ContainsFunc(nodes, node.runs)
+	r.Unsure = isUnsure(nodes, verdict, a)
 }
 
-// phrases are what envelopes say when nothing is wrong with them.
-var phrases = map[string]bool{
-	"": true, "success": true, "succeed": true, "succeeded": true, "successful": true, "ok": true, "none": true, "null": true, "nil": true, "0": true,
-	"request success": true, "completed": true, "成功": true, "操作成功": true, "请求成功": true, "查询成功": true,
+// isUnsure reports whether a failure may be one of the request: the answer reports an
+// error as well, the word is "error", or another word contradicts a weak one.
+func isUnsure(nodes []node, verdict node, a evidence) bool {
+	if verdict.generic && strings.EqualFold(strings.TrimSpace(verdict.word), "error") {
+		return true
+	}
+	if verdict.strength == strong {
+		return !a.good && !explainsItself(nodes)
+	}
+	return !a.good || hasPassingError(verdict) || slices.ContainsFunc(nodes, func(n node) bool { return n.status() != verdict.status() })
 }
 
-func isPhrase(text string) bool {
-	return phrases[strings.ToLower(strings.Trim(strings.TrimSpace(text), ".!。"))]
+// succeed judges a success word: with files it is one, whatever else is said;
+// without, an error beside it is the truth, and where nothing but a word is there
+// that may be about the request, it is none.
+func (r *Record) succeed(nodes []node, verdict node, ref Ref, a evidence) {
+	files := chooseFiles(nodes, ref, a)
+	r.Outputs, r.Incomplete, r.TooLarge = files.outputs, files.incomplete, files.tooLarge
+	failedInside := slices.ContainsFunc(nodes, func(n node) bool { return n.status() == Failed })
+	switch {
+	case len(r.Outputs) > 0 || r.TooLarge > 0:
+		r.Message = contradiction(nodes, a.around)
+	case failedInside || contradiction(nodes, a.around) != "":
+		r.fail(nodes, verdict, a)
+		r.Message = cmp.Or(contradiction(nodes, a.around), r.Message)
+		r.ByRelay, r.Unsure = false, r.Unsure || contradiction(nodes, nil) == "" || slices.ContainsFunc(nodes, hasPassingError)
+	default:
+		r.succeedWithoutFile(nodes, verdict, a)
+	}
 }
 
-// reasonIn returns the reason in one field: a text, or {"message": ...}.
-func reasonIn(o object, key string) string {
-	text := o.text(key)
-	if inner, ok := embedded(o[key]).(object); ok {
-		text = cmp.Or(inner.text("message"), inner.text("msg"), inner.text("detail"), inner.text("reason"), inner.text("code"))
+// succeedWithoutFile accepts a result that is no file. Without one, a success that
+// comes with an error of the answer is none, and a word that may be about the request
+// decides nothing.
+func (r *Record) succeedWithoutFile(nodes []node, verdict node, a evidence) {
+	if !r.Incomplete {
+		r.Result = resultWithoutFiles(nodes)
 	}
-	if isPhrase(text) {
-		return ""
+	if r.Result != nil {
+		return
 	}
-	return text
+	r.Message = remark(nodes, a.around)
+	switch {
+	case !a.good:
+		r.Status = ""
+	case verdict.strength < strong, verdict.generic && isUnderWay(nodes):
+		r.Status, r.Bare = "", true
+	}
 }
 
-// ownReason is a reason that the task's own fields give.
-func ownReason(nodes []node) string {
-	for _, n := range nodes {
-		for _, key := range reasonFields {
-			if text := reasonIn(n.object, key); text != "" {
-				return line(text)
-			}
-		}
-	}
-	return ""
-}
-
-// reason returns why a task failed. Relays also put it where they put the URL of a
-// success; in the last resort it is the message of the envelope.
-func reason(document any, nodes []node) string {
-	if text := ownReason(nodes); text != "" {
-		return text
-	}
-	if text := remark(document, nodes); text != "" {
-		return text
-	}
-	for _, n := range nodes {
-		for _, key := range []string{"url", "result_url"} {
-			if text := reasonIn(n.object, key); text != "" {
-				return line(text)
-			}
-		}
-	}
-	return ""
-}
-
-// remark is what the messages of the nodes, and of the envelope, say beyond phrases.
-func remark(document any, nodes []node) string {
-	root, _ := document.(object)
-	for _, n := range append(slices.Clone(nodes), node{object: root}) {
-		for _, key := range []string{"message", "msg"} {
-			if text := reasonIn(n.object, key); text != "" {
-				return line(text)
-			}
-		}
-	}
-	return ""
-}
-
-// contradiction is an error told beside a success: in a field that is for errors
-// only. A reason that is a URL is the file of old builds of new-api.
-func contradiction(document any, nodes []node) string {
-	root, _ := document.(object)
-	for _, n := range append(slices.Clone(nodes), node{object: root}) {
-		for _, key := range reasonFields {
-			if key == "status_message" || key == "reason" {
-				continue // also said of a success
-			}
-			text := reasonIn(n.object, key)
-			if key == "task_status_msg" && n.status() != Failed {
-				continue // Kling's own word on any status
-			}
-			if text != "" && !isFileURL(text) {
-				return line(text)
-			}
-		}
-	}
-	return ""
+// isUnderWay reports whether a node says that the task is partly done.
+func isUnderWay(nodes []node) bool {
+	return slices.ContainsFunc(nodes, func(n node) bool {
+		text, percent := strings.CutSuffix(n.text("progress"), "%")
+		done, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+		return err == nil && done < 100 && (percent || done != 0 && done != 1) // 0 may never have been set, 1 may be all
+	})
 }
 
 // resultWithoutFiles is the result of a task that makes no file: an element, a
@@ -198,10 +153,10 @@ func resultWithoutFiles(nodes []node) json.RawMessage {
 	for _, n := range nodes {
 		for _, key := range []string{"task_result", "result", "output", "outputs", "result_json"} {
 			v := embedded(n.object[key])
-			if !saysSomething(v) {
+			if _, text := v.(string); text && n.strength < strong || !saysSomething(v) {
 				continue
 			}
-			if result, err := encode(v); err == nil {
+			if result, err := encode(v); err == nil && len(result) <= MaxInline {
 				return result
 			}
 		}
@@ -209,20 +164,27 @@ func resultWithoutFiles(nodes []node) json.RawMessage {
 	return nil
 }
 
-// saysSomething reports whether a result holds a value that is no status word and no
-// file that is still missing.
+// sayNothing are fields that a result may have beside what it is.
+var sayNothing = set("url", "status", "state", "type", "code", "msg", "message", "success", "progress", "task_id", "id", "request_id", "index", "created_at", "updated_at",
+	"create_time", "update_time", "cost", "credits", "usage", "duration", "width", "height", "size", "format", "seed", "model", "prompt", "video_id", "image_id", "audio_id", "file_id")
+
+// saysSomething reports whether a result holds a value that is neither a remark nor
+// a link: a cover alone is no result.
 func saysSomething(v any) bool {
 	switch v := v.(type) {
 	case object:
 		for key, value := range v {
-			if key != "url" && key != "status" && key != "type" && !slices.Contains(wrappers, key) && saysSomething(value) {
+			if inner, ok := value.(object); ok && isRecord(inner) {
+				continue // a node of its own
+			}
+			if !sayNothing[key] && saysSomething(value) {
 				return true
 			}
 		}
 	case []any:
 		return slices.ContainsFunc(v, saysSomething)
 	case string:
-		return strings.TrimSpace(v) != "" && ParseStatus(v) == ""
+		return !isPhrase(v) && ParseStatus(v) == "" && !isURL(v) && !isInline(v)
 	case json.Number:
 		return true
 	}

@@ -1,6 +1,7 @@
 package klingapi_test
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -15,15 +16,15 @@ import (
 )
 
 // ask has a server answer with the given status, headers and body, and returns
-// what the client makes of it.
+// what the client makes of it. HOST in the body is the host of the server.
 func ask(t *testing.T, ref klingapi.Ref, status int, header http.Header, body []byte) (*klingapi.Reply, error) {
 	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for name, values := range header {
 			w.Header()[name] = values
 		}
 		w.WriteHeader(status)
-		_, _ = w.Write(body)
+		_, _ = w.Write(bytes.ReplaceAll(body, []byte("//HOST/"), []byte("//"+r.Host+"/")))
 	}))
 	defer server.Close()
 	client, err := klingapi.New(klingapi.Config{BaseURL: server.URL, Credential: klingapi.StaticKey("sk-test")})

@@ -48,7 +48,7 @@ var words = map[string]Status{
 	"timeout":   Stopped, // ArcReel 1889: the gateway gave up, not the provider
 	"timed_out": Stopped,
 	"expired":   Stopped,
-	// Qiniu; PiAPI; Kie; Replicate; fal
+	// Qiniu; PiAPI; Kie; Replicate; fal; MiniMax, Vidu; Tencent; Higgsfield
 	"initializing": Submitted,
 	"staged":       Submitted,
 	"waiting":      Submitted,
@@ -57,10 +57,21 @@ var words = map[string]Status{
 	"starting":     Submitted,
 	"created":      Submitted,
 	"generating":   Processing,
+	"preparing":    Submitted, // MiniMax
+	"queueing":     Submitted, // MiniMax, Vidu
+	"wait":         Submitted, // Tencent: WAIT, RUN, FAIL, DONE; of VOD WAITING, PROCESSING, FINISH, ABORTED
+	"run":          Processing,
+	"finish":       Succeeded,
+	"aborted":      Failed, // Tencent VOD, Replicate
+	"nsfw":         Failed, // Higgsfield
 }
 
+// separators of words that consist of two.
+var separators = strings.NewReplacer(" ", "_", "-", "_")
+
 // ParseStatus returns the Status of a status word as received, "" for an unknown
-// word. Case and surrounding space do not matter.
+// word. Case, surrounding space, hyphens and the TASK_STATUS_ of Novita do not matter.
 func ParseStatus(word string) Status {
-	return words[strings.ReplaceAll(strings.ToLower(strings.TrimSpace(word)), " ", "_")]
+	word = separators.Replace(strings.ToLower(strings.TrimSpace(word)))
+	return words[strings.TrimPrefix(word, "task_status_")]
 }

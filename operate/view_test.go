@@ -70,8 +70,10 @@ func TestAViewOfATaskLeavesNothingOut(t *testing.T) {
 	}
 	missing := empties(reflect.ValueOf(view), "view")
 	want := []string{
-		"view.Task.NextPollAt",                 // it has ended
-		"view.Expected",                        // as well
+		"view.Task.NextPollAt",     // it has ended
+		"view.Expected",            // as well
+		"view.Outputs[0].NeedsKey", // the URL is the file's own
+		"view.Outputs[1].NeedsKey",
 		"view.Deliveries[0].Delivery.Endpoint", // a callback
 	}
 	if !slices.Equal(missing, want) {
