@@ -2,7 +2,6 @@ package klingsim
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -88,9 +87,24 @@ var faultByWord = func() map[string]fault {
 			}
 			q.record(&view{phase: weird, created: q.seen.first, updated: q.seen.first}).write(q.w)
 		},
+		"weakerror": func(q *query) {
+			jsonReply(http.StatusOK, item{"status": "error", "task_id": q.taskID(), "error": "rate limit, retry later"}).write(q.w)
+		},
+		"weakfail": func(q *query) {
+			record := item{"task_id": q.taskID(), "task_status": "failed", "task_status_msg": ""}
+			jsonReply(http.StatusTooManyRequests, item{"code": codeRateTooHigh, "message": "rate too high", "data": record}).write(q.w)
+		},
+		"frontend": frontEndPage.asFault(),
+		"invalidurl": func(q *query) {
+			message := fmt.Sprintf("Invalid URL (GET %s)", q.req.URL.EscapedPath())
+			jsonReply(http.StatusNotFound, item{"error": item{"message": message, "type": "invalid_request_error", "param": "", "code": ""}}).write(q.w)
+		},
 		"gateway":      gatewayError(http.StatusServiceUnavailable, "model_not_found", "No available channel for model kling-v1"),
 		"gatewaykey":   gatewayError(http.StatusUnauthorized, "", "Invalid token"),
 		"gatewayquota": gatewayError(http.StatusForbidden, "insufficient_user_quota", "User quota is not enough"),
+	}
+	for _, status := range []int{http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusTooManyRequests, http.StatusInternalServerError} {
+		byWord[fmt.Sprintf("body%d", status)] = jsonReply(http.StatusOK, item{"code": status, "msg": http.StatusText(status), "data": nil}).asFault()
 	}
 	for _, e := range errorTable {
 		byWord[fmt.Sprintf("e%d", e.code)] = refusal(e.code)
@@ -120,22 +134,10 @@ func (q *query) errorReply(status, code int, message string) reply {
 	return jsonReply(status, envelope{Code: code, Message: &message, RequestID: q.requestID()})
 }
 
-// unknown is the answer for an id that the relay does not know, in the form that the words choose.
-func (q *query) unknown() reply {
-	if q.words[groupVisibility] == "unknown1203" {
-		return q.errorReply(http.StatusNotFound, codeNoResource, errorByCode(codeNoResource).message)
-	}
-	if q.newAPI() {
-		message := "task_not_exist"
-		return jsonReply(http.StatusBadRequest, envelope{Code: message, Message: &message, Data: json.RawMessage("null")}).
-			with("X-Oneapi-Request-Id", q.requestID())
-	}
-	return q.errorReply(http.StatusBadRequest, codeNotFound, notFoundMessage+q.askedID())
-}
-
 // askedID is the id in the path.
 func (q *query) askedID() string {
-	_, id := route(strings.TrimPrefix(q.req.URL.EscapedPath(), q.relay.config.PathPrefix+"/"))
+	path := strings.TrimSuffix(q.req.URL.EscapedPath(), "/")
+	_, id := route(strings.TrimPrefix(path, q.relay.config.PathPrefix+"/"))
 	return id
 }
 

@@ -2,7 +2,9 @@ package klingsim
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed" // for the files that code cannot easily generate
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -15,12 +17,16 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"time"
 )
 
 // linkLife is how long Kling keeps outputs. The simulator serves them forever.
 const linkLife = 30 * 24 * time.Hour
+
+// shortLife is how long the links of `s3` and `sas` say that they are good for.
+const shortLife = time.Hour
 
 // The lengths of the files that are served, as Kling writes them.
 const (
@@ -31,9 +37,17 @@ const (
 
 // addResult adds the outputs to a succeeded view, without URLs if the words choose that.
 func (q *query) addResult(v *view) {
-	if q.words[groupOutcome] == "nourl" {
-		if n := q.relay.store.succeed(q.task); n <= bareSuccesses || q.words[groupRepeat] == "always" {
-			v.result = q.bareResult(n)
+	missing := 0 // how many answers have lacked a URL
+	switch word := q.words[groupOutcome]; word {
+	case "element", "voice":
+		v.result = resultWithoutFiles[word]
+		return
+	case "nourl", "latefile":
+		missing = q.relay.store.succeed(q.task)
+		if missing > bareSuccesses && q.words[groupRepeat] != "always" {
+			missing = 0
+		} else if word == "nourl" {
+			v.result = q.bareResult(missing)
 			return
 		}
 	}
@@ -42,13 +56,58 @@ func (q *query) addResult(v *view) {
 		items := make([]item, l.count)
 		for i := range items {
 			items[i] = q.output(l, i, v.updated)
+			if missing > 0 && len(v.files) == 0 {
+				withoutURL(items[i])
+			}
+			v.files = append(v.files, filesOf(l, items[i])...)
 		}
 		result[l.name] = items
-		if v.url == "" {
-			v.url = firstURL(items[0])
-		}
+	}
+	v.url = v.files[0].url
+	if q.words[groupLink] == "placeholderonly" {
+		v.result = q.bareResult(3)
+		return
 	}
 	v.result = jsonReply(0, result).body
+}
+
+// resultWithoutFiles are the results of tasks that make no file.
+var resultWithoutFiles = map[string]json.RawMessage{
+	"element": json.RawMessage(`{"elements":[{"element_id":829,"element_name":"cat"}]}`),
+	"voice":   json.RawMessage(`{"voices":[{"voice_id":"voice-829","trial_url":"http://cdn.example/trial.mp3"}]}`),
+}
+
+// withoutURL empties the URLs of an output.
+func withoutURL(output item) {
+	for _, name := range urlNames {
+		if _, ok := output[name]; ok {
+			output[name] = ""
+		}
+	}
+}
+
+// urlNames are the fields of an output with a URL, in order.
+var urlNames = []string{"url", "url_1", "url_2", "url_3", "url_mp3", "url_wav"}
+
+// filesOf lists the files of an output.
+func filesOf(l list, output item) []madeFile {
+	var files []madeFile
+	for _, name := range urlNames {
+		url, ok := output[name].(string)
+		if !ok {
+			continue
+		}
+		file := madeFile{kind: "image", url: url}
+		file.id, _ = output["id"].(string)
+		switch {
+		case l.style == audio:
+			file.kind, file.seconds = "audio", map[string]string{"url_mp3": mp3Seconds, "url_wav": wavSeconds}[name]
+		case l.style >= video:
+			file.kind, file.seconds = "video", videoSeconds
+		}
+		files = append(files, file)
+	}
+	return files
 }
 
 // bareResult returns a result without a URL, by n in turn: empty, null, with an empty list, with an empty URL.
@@ -96,29 +155,49 @@ func (q *query) index(position int) any {
 
 // fileURL returns the URL of an output, with a signature that the file handler ignores, but that logs must not contain.
 func (q *query) fileURL(name string, ended int64) string {
-	base := q.relay.config.PublicURL
-	if base == "" {
-		base = "http://" + q.req.Host
-		if q.req.TLS != nil {
-			base = "https://" + q.req.Host
-		}
+	name = url.PathEscape(q.seen.id) + "-" + name
+	if word := q.words[groupLink]; word == "inline" || word == "inlinehuge" {
+		return inlineURL(name, word == "inlinehuge")
 	}
 	var signature [16]byte
-	binary.BigEndian.PutUint64(signature[:], q.relay.chance(q.seen.id, name, 1))
-	binary.BigEndian.PutUint64(signature[8:], q.relay.chance(q.seen.id, name, 2))
-	expires := (ended + linkLife.Milliseconds()) / 1000
-	return fmt.Sprintf("%s%s%s-%s?x-kcdn-signature=%s&expires=%d",
-		base, filesPath, url.PathEscape(q.seen.id), name, hex.EncodeToString(signature[:]), expires)
+	binary.BigEndian.PutUint64(signature[:], q.relay.chance(name, "signature", 1))
+	binary.BigEndian.PutUint64(signature[8:], q.relay.chance(name, "signature", 2))
+	base, signed, text := cmp.Or(q.relay.config.PublicURL, q.ownURL())+filesPath+name, time.UnixMilli(ended).UTC(), hex.EncodeToString(signature[:])
+	switch q.words[groupLink] {
+	case "s3":
+		return fmt.Sprintf("%s?X-Amz-Date=%s&X-Amz-Expires=%.0f&X-Amz-Signature=%s", base, signed.Format("20060102T150405Z"), shortLife.Seconds(), text)
+	case "sas":
+		return fmt.Sprintf("%s?sp=r&se=%s&sig=%s", base, url.QueryEscape(signed.Add(shortLife).Format(time.RFC3339)), text)
+	}
+	return fmt.Sprintf("%s?x-kcdn-signature=%s&expires=%d", base, text, signed.Add(linkLife).Unix())
 }
 
-// firstURL returns the URL of an output that has several, for relays that send only one.
-func firstURL(output item) string {
-	for _, name := range []string{"url", "url_1", "url_mp3"} {
-		if link, ok := output[name].(string); ok {
-			return link
-		}
+// ownURL returns the scheme and host of the request.
+func (q *query) ownURL() string {
+	if q.req.TLS != nil {
+		return "https://" + q.req.Host
 	}
-	return ""
+	return "http://" + q.req.Host
+}
+
+// hugeInline is more than klingapi takes of a data: URL, in bytes.
+const hugeInline = 80 << 10
+
+// inlineURL returns a file as a data: URL; a huge one ends in zeros.
+func inlineURL(name string, huge bool) string {
+	body, mediaType := fileNamed(name)
+	if huge {
+		body = append(slices.Clip(body), make([]byte, hugeInline)...)
+	}
+	return "data:" + mediaType + ";base64," + base64.StdEncoding.EncodeToString(body)
+}
+
+// placeholder returns new-api's own link to the file of a task that has succeeded: its relay serves it to its key.
+func (q *query) placeholder(v *view) string {
+	if v.phase != succeeded {
+		return ""
+	}
+	return q.ownURL() + contentPath + url.PathEscape(q.seen.id) + contentSuffix
 }
 
 // The embedded files: 2.0 s of H.264 (baseline, yuv420p, index in front) and 1 s of MP3, a few kB each.
@@ -135,28 +214,39 @@ var mp3File []byte
 // filesPath is where outputs are served, outside the API and without a key, as by a CDN.
 const filesPath = "/files/"
 
+// Where new-api serves a file to its key: contentPath, the id of the task, contentSuffix.
+const (
+	contentPath   = "/v1/videos/"
+	contentSuffix = "/content"
+)
+
 // filesTime is the Last-Modified of all files, which never change.
 var filesTime = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// serveFile serves an output of any task. The extension of the name is the type; the name decides picture and pitch.
+// serveFile serves an output of any task. The extension of its name chooses the type, the name the picture or the pitch.
 func (r *Relay) serveFile(w http.ResponseWriter, req *http.Request, name string) {
-	var body []byte
-	var mediaType string
-	switch path.Ext(name) {
-	case ".png":
-		body, mediaType = pngFile(name), "image/png"
-	case ".mp4":
-		body, mediaType = mp4File, "video/mp4"
-	case ".mp3":
-		body, mediaType = mp3File, "audio/mpeg"
-	case ".wav":
-		body, mediaType = wavFile(name), "audio/wav"
-	default:
+	body, mediaType := fileNamed(name)
+	if body == nil {
 		notFoundPage.write(w)
 		return
 	}
 	w.Header().Set("Content-Type", mediaType)
 	http.ServeContent(w, req, name, filesTime, bytes.NewReader(body))
+}
+
+// fileNamed returns a file and its media type; nil for an unknown extension.
+func fileNamed(name string) (body []byte, mediaType string) {
+	switch path.Ext(name) {
+	case ".png":
+		return pngFile(name), "image/png"
+	case ".mp4":
+		return mp4File, "video/mp4"
+	case ".mp3":
+		return mp3File, "audio/mpeg"
+	case ".wav":
+		return wavFile(name), "audio/wav"
+	}
+	return nil, ""
 }
 
 func nameHash(name string) uint64 {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/klingwatch/klingwatch/klingapi"
 	"github.com/klingwatch/klingwatch/klingapi/klingsim"
 )
 
@@ -183,5 +184,35 @@ func TestAPartOfAFileCanBeFetched(t *testing.T) {
 	picture := func(name string) string { return b.do(http.MethodGet, "/files/"+name, "", "").body }
 	if picture("a-0.png") != picture("a-0.png") || picture("a-0.png") == picture("b-0.png") {
 		t.Error("a picture does not depend on its task alone")
+	}
+}
+
+// Every form that lists all files is understood to have the same ones, whatever the path makes.
+func TestEveryFormNamesTheSameFiles(t *testing.T) {
+	t.Parallel()
+	b := newBench()
+	client, err := klingapi.New(klingapi.Config{BaseURL: "http://relay.example", Credential: klingapi.StaticKey(key), Transport: b})
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := func(path, form string) map[klingapi.Kind]int {
+		action, action2, _ := strings.Cut(path, "/")
+		reply, err := client.GetTask(t.Context(), klingapi.Ref{Action: action, Action2: action2, TaskID: form + "-quick-1"})
+		if err != nil {
+			t.Fatal(path, form, err)
+		}
+		kinds := map[klingapi.Kind]int{}
+		for _, o := range reply.Record.Outputs {
+			kinds[o.Kind]++
+		}
+		return kinds
+	}
+	for _, path := range klingsim.Paths() {
+		want := count(path, "ok")
+		for _, form := range []string{"newapi", "v3", "v3object", "geekai", "outputlist", "stringdata"} {
+			if diff := cmp.Diff(want, count(path, form)); diff != "" {
+				t.Errorf("%s as %s (-want +got):\n%s", path, form, diff)
+			}
+		}
 	}
 }

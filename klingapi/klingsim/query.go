@@ -1,6 +1,8 @@
 package klingsim
 
 import (
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"io"
@@ -48,7 +50,11 @@ func (q *query) answer() {
 		broken(q)
 		return
 	}
-	q.reply().write(q.w)
+	p := q.reply()
+	if q.words[groupTransport] == "gzip" {
+		p = p.compressed()
+	}
+	p.write(q.w)
 }
 
 // create answers a POST: it makes a task that is submitted. The new id begins with the words of the external_task_id, so
@@ -116,14 +122,14 @@ func (q *query) passed() int {
 // known reports whether the relay knows the task in this query.
 func (q *query) known() bool {
 	switch q.words[groupVisibility] {
-	case "unknown", "unknown1203":
-		return false
+	case "":
+		return true
 	case "late":
 		return q.passed() > lateQueries
 	case "flicker":
 		return q.passed()%3 == 0
 	}
-	return true
+	return false
 }
 
 // reply returns the answer without faults.
@@ -145,12 +151,14 @@ func (q *query) view() *view {
 	case age < start:
 		v.phase, v.updated = submitted, q.seen.first
 	default:
-		v.phase, v.updated = q.ending(), q.seen.first+life
+		v.phase, v.updated = q.ending(age-life), q.seen.first+life
 	}
-	if v.phase == failed {
+	switch {
+	case v.phase == gaveUp:
+		v.reason = timeoutReason
+	case v.phase == failed, v.phase == succeeded && q.words[groupOutcome] == "contradict":
 		v.reason = reasons[q.taskChance("reason")%uint64(len(reasons))]
-	}
-	if v.phase == succeeded {
+	case v.phase == succeeded:
 		q.addResult(v)
 	}
 	return v
@@ -168,12 +176,17 @@ func (q *query) life() int64 {
 	return int64(factor * float64(q.relay.config.Lifetime.Milliseconds()))
 }
 
-func (q *query) ending() phase {
+// ending returns how the task has ended, some ms ago. A relay that gave up gets the success of the provider later.
+func (q *query) ending(ago int64) phase {
 	switch q.words[groupOutcome] {
 	case "fail":
 		return failed
 	case "canceled":
 		return canceled
+	case "timeout", "expired", "relaytimeout":
+		if q.words[groupRepeat] == "always" || ago < q.relay.config.Lifetime.Milliseconds() {
+			return gaveUp
+		}
 	}
 	return succeeded
 }
@@ -188,8 +201,47 @@ func (q *query) requestID() string {
 
 // newAPI reports whether the answer has a form of new-api.
 func (q *query) newAPI() bool {
-	return strings.HasPrefix(q.words[groupForm], "newapi") || q.words[groupForm] == "disagree"
+	return strings.HasPrefix(q.words[groupForm], "newapi") || q.words[groupForm] == "disagree" || q.words[groupOutcome] == "relaytimeout" ||
+		strings.HasPrefix(q.words[groupLink], "placeholder")
 }
 
 // jobID returns the id that the provider behind new-api gave the task.
 func (q *query) jobID() string { return strconv.FormatUint(numericID(q.taskChance("job")), 10) }
+
+// chance returns a random number that depends only on seed, name, purpose and number. Without the state of a generator,
+// the order of requests changes nothing.
+func (r *Relay) chance(name, purpose string, number uint64) uint64 {
+	const offset, prime = 14695981039346656037, 1099511628211 // FNV-1a
+	h := uint64(offset) ^ mix(r.config.Seed)
+	for i := range len(name) {
+		h = (h ^ uint64(name[i])) * prime
+	}
+	h = mix(h)
+	for i := range len(purpose) {
+		h = (h ^ uint64(purpose[i])) * prime
+	}
+	return mix(h + number)
+}
+
+// mix is the finalizer of SplitMix64: FNV alone gives similar numbers to ids that differ only at the end.
+func mix(h uint64) uint64 {
+	h += 0x9e3779b97f4a7c15
+	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
+	h = (h ^ h>>27) * 0x94d049bb133111eb
+	return h ^ h>>31
+}
+
+// share maps a random number to [0, 1).
+func share(h uint64) float64 { return float64(h>>11) / (1 << 53) }
+
+// opaqueID returns a random number as an id of 22 characters like those of Kling. It begins with "Cj", which is no word
+// of the vocabulary.
+func opaqueID(h uint64) string {
+	var raw [15]byte
+	binary.BigEndian.PutUint64(raw[:], h)
+	binary.BigEndian.PutUint64(raw[7:], mix(h))
+	return "Cj" + base64.RawURLEncoding.EncodeToString(raw[:])
+}
+
+// numericID returns a random number as an id of 18 digits, which is above 2^53.
+func numericID(h uint64) uint64 { return 100_000_000_000_000_000 + h%900_000_000_000_000_000 }

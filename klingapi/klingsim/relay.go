@@ -17,6 +17,7 @@ type Config struct {
 	Lifetime   time.Duration    // median time from the first request about a task to its end; each task has a factor of 0.5-2; zero: 5s
 	FaultRate  float64          // share of queries, 0-1, that a small random fault answers; zero: none
 	Latency    time.Duration    // upper bound of the random wait before an answer; zero: none
+	FrontEnd   bool             // paths outside the prefix answer 200 with an HTML page, as at new-api, instead of 404
 	Now        func() time.Time // the clock that tasks age by; nil: time.Now
 }
 
@@ -110,17 +111,37 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.serveMoved(w, req)
 		return
 	}
+	if strings.HasPrefix(path, contentPath) && strings.HasSuffix(path, contentSuffix) {
+		r.serveContent(w, req)
+		return
+	}
 	if rest, ok := strings.CutPrefix(path, r.config.PathPrefix+"/"); ok {
 		r.serveAPI(w, req, rest)
 		return
 	}
+	if r.config.FrontEnd {
+		frontEndPage.write(w)
+		return
+	}
 	notFoundPage.write(w)
+}
+
+// serveContent serves new-api's own link to a file, to those who have the key.
+func (r *Relay) serveContent(w http.ResponseWriter, req *http.Request) {
+	if r.refusal(req.Header.Get("Authorization")) != 0 {
+		jsonReply(http.StatusUnauthorized, item{"error": item{"message": "Invalid token", "type": "new_api_error", "code": ""}}).write(w)
+		return
+	}
+	r.serveFile(w, req, "output.mp4")
 }
 
 // serveAPI answers for the relay as a whole, or else for the task.
 func (r *Relay) serveAPI(w http.ResponseWriter, req *http.Request, path string) {
 	number := r.requests.Add(1)
 	kind, id := route(path)
+	if slashed, rest := route(strings.TrimSuffix(path, "/")); id == "" && behaviourOf(rest)[groupTransport] == "slash" {
+		kind, id = slashed, rest
+	}
 	q := &query{relay: r, w: w, req: req, kind: kind, number: uint64(number)}
 	isQuery := kind != nil && id != "" && req.Method == http.MethodGet
 	if isQuery {

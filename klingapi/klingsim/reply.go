@@ -2,6 +2,7 @@ package klingsim
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -32,6 +33,16 @@ func (p reply) with(name, value string) reply {
 	return p
 }
 
+// compressed returns the reply in gzip.
+func (p reply) compressed() reply {
+	var b bytes.Buffer
+	zip := gzip.NewWriter(&b)
+	_, _ = zip.Write(p.body) // a buffer accepts everything
+	_ = zip.Close()
+	p.body = b.Bytes()
+	return p.with("Content-Encoding", "gzip")
+}
+
 func (p reply) write(w http.ResponseWriter) {
 	for _, h := range p.headers {
 		w.Header().Set(h[0], h[1])
@@ -49,7 +60,11 @@ const (
 	loginHTML = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body><form method=\"post\"></form></body></html>\n"
 )
 
+// frontEndHTML is what new-api serves for any path that it does not route.
+const frontEndHTML = "<!doctype html>\n<html lang=\"en\"><head><title>New API</title></head><body><div id=\"root\"></div></body></html>\n"
+
 var (
+	frontEndPage   = page(http.StatusOK, frontEndHTML)
 	badGatewayHTML = statusHTML(http.StatusBadGateway)
 	notFoundPage   = page(http.StatusNotFound, statusHTML(http.StatusNotFound))
 )

@@ -15,7 +15,8 @@ const (
 	succeeded
 	failed
 	canceled
-	weird // a status that no client knows
+	weird  // a status that no client knows
+	gaveUp // at the relay; the provider goes on
 	phases
 )
 
@@ -26,13 +27,24 @@ var reasons = []string{
 	"The generation service is busy, please try again later",
 }
 
+// timeoutReason is what new-api says when it gives up.
+const timeoutReason = "任务超时（1440分钟）"
+
 // view is the content of an answer, in whatever form.
 type view struct {
 	phase            phase
-	reason           string // of a failure
+	reason           string // of a failure; "" for none
 	created, updated int64  // unix ms
 	result           json.RawMessage
-	url              string // of the first output
+	files            []madeFile
+	url              string // of the first file
+}
+
+// madeFile is an output, for forms other than the official one.
+type madeFile struct {
+	kind    string // image, video, audio
+	id, url string
+	seconds string // "" for images
 }
 
 // item is a JSON object whose fields vary.
@@ -55,6 +67,7 @@ type official struct {
 	TaskInfo  item            `json:"task_info,omitempty"`
 	Result    json.RawMessage `json:"task_result,omitempty"`
 	Units     any             `json:"final_unit_deduction,omitempty"`
+	Error     item            `json:"error,omitempty"`
 	CreatedAt any             `json:"created_at"`
 	UpdatedAt any             `json:"updated_at"`
 	Extra     any             `json:"relay_note,omitempty"`
@@ -87,13 +100,13 @@ type flatRecord struct {
 
 // The words for the phases. Flat relays have several; a task always uses the same.
 var (
-	officialWords = [phases]string{"submitted", "processing", "succeed", "failed", "canceled", "reviewing"}
-	newAPIWords   = [phases]string{"SUBMITTED", "IN_PROGRESS", "SUCCESS", "FAILURE", "CANCELED", "UNKNOWN"}
+	officialWords = [phases]string{"submitted", "processing", "succeed", "failed", "canceled", "reviewing", "timeout"}
+	newAPIWords   = [phases]string{"SUBMITTED", "IN_PROGRESS", "SUCCESS", "FAILURE", "CANCELED", "UNKNOWN", "FAILURE"}
 	flatWords     = [phases][]string{
 		{"queued", "pending", "submitted"}, {"processing", "running", "in_progress"},
-		{"succeeded", "success", "completed"}, {"failed", "failure", "error"}, {"cancelled", "canceled"}, {"reviewing"},
+		{"succeeded", "success", "completed"}, {"failed", "failure", "error"}, {"cancelled", "canceled"}, {"reviewing"}, {"timeout"},
 	}
-	progress = [phases]string{"10%", "50%", "100%", "100%", "100%", "50%"}
+	progress = [phases]string{"10%", "50%", "100%", "100%", "100%", "50%", "100%"}
 )
 
 // record returns the answer with the view, in the form that the words choose.
@@ -107,6 +120,12 @@ func (q *query) record(v *view) reply {
 		return jsonReply(http.StatusOK, q.envelope("success", "", q.flatBody(v)))
 	case "flatlist":
 		return jsonReply(http.StatusOK, q.flatListBody(v))
+	case "":
+	default:
+		return jsonReply(http.StatusOK, dialects[q.words[groupForm]](q, v))
+	}
+	if q.newAPI() { // the words imply it
+		return q.newAPIReply(q.newAPIBody(v, q.officialBody(v)))
 	}
 	body := q.officialBody(v)
 	body.RequestID = q.requestID()
@@ -123,6 +142,9 @@ func (q *query) envelope(ok any, message string, record any) envelope {
 	if q.words[groupData] == "arraydata" && !q.newAPI() {
 		record = []any{record}
 	}
+	if q.words[groupData] == "stringdata" && !q.newAPI() {
+		record = string(jsonReply(0, record).body)
+	}
 	e := envelope{Code: ok, Message: &message, Data: record, Extra: q.extra()}
 	if q.words[groupCode] == "nocode" {
 		e.Code, e.Message = nil, nil
@@ -132,13 +154,12 @@ func (q *query) envelope(ok any, message string, record any) envelope {
 
 func (q *query) officialBody(v *view) envelope {
 	inner := *v
-	if q.words[groupForm] == "disagree" && v.phase > processing {
+	if q.words[groupForm] == "disagree" && v.phase > processing || q.newAPI() && v.phase == gaveUp {
 		inner = view{phase: processing, created: v.created, updated: v.updated}
 	}
 	r := official{
 		TaskID:    q.taskID(),
-		Status:    officialWords[inner.phase],
-		StatusMsg: inner.reason,
+		Status:    q.gaveUpWord(inner.phase, officialWords[inner.phase]),
 		TaskInfo:  q.taskInfo(),
 		Result:    q.resultOf(&inner),
 		CreatedAt: q.time(inner.created),
@@ -147,6 +168,11 @@ func (q *query) officialBody(v *view) envelope {
 	}
 	if q.newAPI() {
 		r.TaskID = q.jobID()
+	}
+	if inner.phase == failed {
+		r.StatusMsg = inner.reason
+	} else if inner.reason != "" {
+		r.Error = item{"code": "generation_failed", "message": inner.reason}
 	}
 	if inner.phase == succeeded {
 		if q.words[groupSpelling] == "succeeded" {
@@ -177,6 +203,12 @@ func (q *query) newAPIBody(v *view, inner any) envelope {
 	if v.phase >= processing {
 		r.StartTime = (v.created + v.updated) / 2000
 	}
+	if v.reason != "" {
+		r.ResultURL = v.reason // as new-api does
+	}
+	if q.words[groupLink] == "placeholder" || q.words[groupLink] == "placeholderonly" {
+		r.ResultURL = q.placeholder(v)
+	}
 	if v.phase > processing && v.phase != weird {
 		r.FinishTime = v.updated / 1000
 	}
@@ -190,7 +222,7 @@ func (q *query) flatBody(v *view) flatRecord {
 	words := flatWords[v.phase]
 	r := flatRecord{
 		Format: "mp4",
-		Status: words[q.taskChance("spelling")%uint64(len(words))],
+		Status: q.gaveUpWord(v.phase, words[q.taskChance("spelling")%uint64(len(words))]),
 		TaskID: q.taskID(),
 		URL:    v.url,
 		Extra:  q.extra(),
@@ -202,8 +234,8 @@ func (q *query) flatBody(v *view) flatRecord {
 }
 
 func (q *query) flatListBody(v *view) any {
-	words := [phases]string{"queued", "in_progress", "completed", "failed", "cancelled", "reviewing"}
-	body := item{"id": q.taskID(), "status": words[v.phase], "data": nil, "error": nil}
+	words := [phases]string{"queued", "in_progress", "completed", "failed", "cancelled", "reviewing", "timeout"}
+	body := item{"id": q.taskID(), "status": q.gaveUpWord(v.phase, words[v.phase]), "data": nil, "error": nil}
 	if v.url != "" {
 		body["data"] = []item{{"url": v.url}}
 	}

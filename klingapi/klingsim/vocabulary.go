@@ -23,6 +23,8 @@ const (
 	groupFault                   // what goes wrong with the first answers
 	groupRepeat                  // whether faults end
 	groupLatency                 // how long an answer takes
+	groupTransport               // how it is sent
+	groupLink                    // how the files are addressed
 	groupForm                    // the envelope of the answer
 	groupSpelling                // details of the form, from here on
 	groupID
@@ -34,14 +36,14 @@ const (
 	groupCount // how many
 )
 
-var groupNames = [groupCount]string{"outcome", "visibility", "lifetime", "fault", "repeat", "latency", "form", "spelling", "id",
+var groupNames = [groupCount]string{"outcome", "visibility", "lifetime", "fault", "repeat", "latency", "transport", "link", "form", "spelling", "id",
 	"times", "code", "data", "types", "fields"}
 
 // How many queries these words affect.
 const (
 	faultyQueries = 3 // fault words
 	lateQueries   = 2 // `late`
-	bareSuccesses = 2 // `nourl`
+	bareSuccesses = 2 // `nourl`, `latefile`
 )
 
 type entry struct {
@@ -58,8 +60,26 @@ var vocabulary = slices.Concat([]entry{
 	{"never", groupOutcome, "is processing forever"},
 	{"nourl", groupOutcome, "succeeds, but the first 2 answers have no URL; with always: none has"},
 
+	{"latefile", groupOutcome, `succeeds, but in the first 2 answers the first url is ""`},
+	{"element", groupOutcome, "succeeds with an element_id instead of a file (official and new-api forms)"},
+	{"voice", groupOutcome, "succeeds with a voice_id and a trial_url instead of a file (official and new-api forms)"},
+	{"contradict", groupOutcome, "reports success without a file, and an error beside it: it has failed"},
+	{"timeout", groupOutcome, "the gateway gives up: timeout; a lifetime later the success of the provider, with always: never"},
+	{"expired", groupOutcome, "the gateway gives up: expired; then like timeout"},
+	{"relaytimeout", groupOutcome, "new-api gives up: FAILURE around processing; then like timeout"},
+
 	{"unknown", groupVisibility, "HTTP 400, code 1201, Task not found by id/external id (new-api forms: task_not_exist)"},
 	{"unknown1203", groupVisibility, "HTTP 404, code 1203, as from some relays"},
+	{"unknowncode", groupVisibility, `HTTP 404, {"code":"task_not_found"}`},
+	{"unknownopenai", groupVisibility, "HTTP 404, OpenAI-shaped error, No such task"},
+	{"unknowntext", groupVisibility, `HTTP 404, {"error":"Task not found"}`},
+	{"unknowndetail", groupVisibility, `HTTP 404, {"detail":"Task ... does not exist"}`},
+	{"unknown404", groupVisibility, "HTTP 200, code 404"},
+	{"unknownzh", groupVisibility, "HTTP 500, in Chinese"},
+	{"unknownempty", groupVisibility, "HTTP 200, code 0, data is an empty array"},
+	{"unknownnull", groupVisibility, "HTTP 200, code success, data is null"},
+	{"unknownmodel", groupVisibility, "HTTP 403 of new-api to a key with model limits: an error with an empty model name"},
+	{"gone", groupVisibility, "HTTP 410"},
 	{"late", groupVisibility, "unknown for the first 2 queries"},
 	{"flicker", groupVisibility, "unknown in two of three queries"},
 
@@ -88,9 +108,28 @@ var vocabulary = slices.Concat([]entry{
 	{"denied", groupFault, "HTTP 403, code 1103"},
 	{"arrears", groupFault, "HTTP 429, code 1101"},
 
-	{"always", groupRepeat, "faults (and nourl) never end; without it they are the first 3 answers"},
+	{"weakerror", groupFault, `HTTP 200, {"status":"error"} about the request, with the task's id`},
+	{"weakfail", groupFault, "HTTP 429, code 1302, around task_status failed without a reason"},
+	{"body401", groupFault, "HTTP 200, code 401"},
+	{"body402", groupFault, "HTTP 200, code 402"},
+	{"body429", groupFault, "HTTP 200, code 429"},
+	{"body500", groupFault, "HTTP 200, code 500"},
+	{"frontend", groupFault, "HTTP 200, the front end of new-api, as for a path that it does not route"},
+	{"invalidurl", groupFault, "HTTP 404, Invalid URL, as new-api for a path below /v1"},
+
+	{"always", groupRepeat, "faults (and nourl, latefile) never end; without it they are the first 3 answers"},
 
 	{"slowreply", groupLatency, "each answer takes 2 seconds"},
+
+	{"gzip", groupTransport, "answers are compressed, although nobody asked"},
+	{"slash", groupTransport, "HTTP 301 to the same path with a slash"},
+
+	{"inline", groupLink, "files are data: URLs"},
+	{"inlinehuge", groupLink, "files are data: URLs of more than 64 kB"},
+	{"s3", groupLink, "URLs expire after an hour, as S3 writes it: X-Amz-Date, X-Amz-Expires"},
+	{"sas", groupLink, "URLs expire after an hour, as Azure writes it: se"},
+	{"placeholder", groupLink, "new-api's own link in result_url, which needs the key; the file's URL is inside"},
+	{"placeholderonly", groupLink, "new-api's own link, and no URL inside"},
 
 	{"newapi", groupForm, "new-api envelope: string code, upper-case words, unix seconds outside"},
 	{"newapi2", groupForm, "new-api behind new-api"},
@@ -99,12 +138,23 @@ var vocabulary = slices.Concat([]entry{
 	{"flat", groupForm, "flat record in data, one url, many spellings of the status"},
 	{"flatlist", groupForm, `flat {"id","status":"completed","data":[{"url"}]}`},
 
+	{"v3", groupForm, "Kling's new family: data is an array, id, status, typed outputs"},
+	{"v3object", groupForm, "the same, data is an object"},
+	{"geekai", groupForm, "task_status success, video_result or image_result"},
+	{"piapi", groupForm, "code 200, status completed, output.video or the like, the request in input"},
+	{"works", groupForm, "the same with output.works, each file with and without a watermark"},
+	{"openaivideo", groupForm, "OpenAI's video: id, status completed, metadata.url"},
+	{"output", groupForm, "Replicate: output is a string, the request in input"},
+	{"outputlist", groupForm, "Replicate: output is an array of strings"},
+	{"kie", groupForm, "Kie: camel case, state, resultJson is JSON in a string"},
+
 	{"succeeded", groupSpelling, "succeeded instead of succeed, as the new official API"},
 	{"numericid", groupID, "task_id as a JSON number above 2^53"},
 	{"seconds", groupTimes, "created_at and updated_at in unix seconds"},
 	{"stringcode", groupCode, `code "0" instead of 0`},
 	{"nocode", groupCode, "no code, no message"},
 	{"arraydata", groupData, "data is an array with the record in it (not in new-api forms)"},
+	{"stringdata", groupData, "data is JSON in a string (not in new-api forms)"},
 	{"swapped", groupTypes, "numbers as strings, decimal strings as numbers"},
 	{"extra", groupFields, "undocumented fields"},
 }, codeWords())

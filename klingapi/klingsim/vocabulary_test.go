@@ -373,10 +373,12 @@ func TestEveryWordDoesWhatItSays(t *testing.T) {
 			if n, _ := fmt.Sscanf(word.Text+" "+word.Meaning, "e%d HTTP %d,", &number, &status); n == 2 {
 				show = code(word.Text, status, strconv.Itoa(number))
 			}
-			if show == nil {
+			if show == nil && len(asked[word.Text]) == 0 {
 				t.Fatal("no case for this word")
 			}
-			show(t, newBench())
+			if show != nil {
+				show(t, newBench())
+			}
 		})
 	}
 }
