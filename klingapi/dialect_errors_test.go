@@ -13,112 +13,14 @@ import (
 	"github.com/klingwatch/klingwatch/klingapi"
 )
 
-var notFoundDialects = []dialect{
-	{status: 400, body: `{"code":1201,"message":"Task not found by id/external id: ID"}`},
-	{status: 404, body: `{"code":1203,"message":"resource does not exist"}`},
-	{status: 400, body: `{"code":"task_not_exist","message":"task_not_exist","data":null}`},
-	{status: 404, body: `{"code":"task_not_found","message":"task not found"}`},
-	{status: 404, body: `{"error":{"message":"Task not found","type":"invalid_request_error","code":"task_not_found"}}`},
-	{status: 404, body: `{"error":{"message":"No such task: ID","type":"invalid_request_error","code":null}}`},
-	{status: 404, body: `{"error":"Task not found"}`},
-	{status: 404, body: `{"detail":"Task ID does not exist"}`},
-	{status: 404, body: `{"detail":{"code":"job_not_found","message":"unknown"}}`},
-	{status: 200, body: `{"code":404,"msg":"not found","data":null}`},
-	{status: 200, body: `{"code":404,"msg":"任务不存在"}`},
-	{status: 500, body: `{"code":"500","message":"任务ID不存在或已过期"}`},
-	{status: 400, body: `{"code":400,"message":"record not found"}`},
-	{status: 200, body: `{"code":0,"message":"SUCCEED","data":[]}`},
-	{status: 200, body: `{"code":"success","message":"","data":null}`},
-	{status: 410, body: `{"message":"task expired and was removed"}`},
-	{status: 410, body: `gone`},
-	{status: 404, body: `task not found`},
-
-	{status: 404, body: `{"statusCode":404,"message":"Task with id ID not found","error":"Not Found"}`},
-	{status: 404, body: `{"message":"No query results for model [App\\Models\\Task] ID"}`},
-	{status: 404, body: `{"type":"about:blank","title":"Not Found","status":404,"detail":"Task ID not found","instance":"/x"}`},
-	{status: 404, body: `{"errors":[{"status":"404","title":"Not Found","detail":"Task ID was not found"}]}`},
-	{status: 200, body: `{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"task not found"}}`},
-	{status: 200, body: `{"Response":{"Error":{"Code":"FailedOperation.JobNotExist","Message":"任务不存在。"},"RequestId":"r"}}`},
-	{status: 200, body: `{"code":10000,"message":"Success","data":{"status":"not_found"}}`},
-	{status: 200, body: `{"id":"ID","status":"NOT_FOUND"}`},
-	{status: 200, body: `{"status":404,"message":"Task not found","data":null}`},
-	{status: 200, body: `{"success":false,"message":"task does not exist"}`},
-	{status: 200, body: `{"code":0,"message":"ok","data":{"list":[],"total":0}}`},
-	{status: 200, body: `{"code":"success","message":"","data":""}`},
-	{status: 200, body: `{"errors":[{"message":"Task not found"}],"data":null}`},
-	{status: 404, body: `{"error":{"code":404,"message":"Requested entity was not found.","status":"NOT_FOUND"}}`},
-	{status: 404, body: `{"error":{"type":"not_found_error","message":"Video with id 'ID' not found."}}`},
-	{status: 404, body: `{"error":"NotFound","message":"Couldn't find Task with 'id'=ID"}`},
-	{status: 404, body: `{"message":"该任务已被删除或不存在"}`},
-	{status: 404, body: `{"message":"タスクが見つかりません"}`},
-	{status: 404, body: `{"message":"작업을 찾을 수 없습니다"}`},
-	{status: 404, body: `{"message":"Задача не найдена"}`},
-	{status: 404, body: `{"message":"La tarea no existe"}`},
-	{status: 400, body: `{"code":400,"data":"task not exist","msg":""}`},
-	{status: 403, body: `{"error":{"code":"","message":"该令牌无权访问模型  (request id: x)","type":"new_api_error"}}`},
-	{name: "a message that is a body", status: 500, body: `{"code":500,"message":"{\"code\":1201,\"message\":\"Task not found by id/external id: ID\"}"}`},
-	{status: 200, body: `{"code":0,"message":"task not found","data":null}`},
-	{status: 200, body: `{"code":0,"msg":"任务不存在","data":{}}`},
-	{status: 400, body: `task_not_exist`},
-}
+var notFoundDialects = dialectsOf("not found")
 
 // otherErrorDialects look like the same and are not.
-var otherErrorDialects = []dialect{
-	{status: 404, body: `<html><body>404 Not Found</body></html>`, want: "error misconfigured"},
-	{status: 404, body: `{"detail":"Not Found"}`, want: "error misconfigured"},
-	{status: 404, body: `{"message":"no Route matched with those values"}`, want: "error misconfigured"},
-	{status: 404, body: `404 page not found`, want: "error misconfigured"},
-	{status: 503, body: `{"error":{"message":"No available channel for model kling-video","type":"new_api_error","code":"model_not_found"}}`, want: "error unavailable"},
-	{status: 400, body: `{"error":{"message":"The model kling-v9 does not exist","code":"model_not_found"}}`, want: "error rejected"},
-	{status: 401, body: `{"error":{"message":"user not found"}}`, want: "error refused"},
-	{status: 200, body: `{"code":0,"message":"SUCCEED","data":{}}`, want: "error unreadable"},
-
-	{status: 403, body: `{"error":{"code":"","message":"该令牌无权访问模型 kling-v1 (request id: x)","type":"new_api_error"}}`, want: "error refused"},
-	{status: 200, body: `{"code":1,"msg":"system busy","data":null}`, want: "error unreadable"},
-	{status: 200, body: `{"code":"fail_to_fetch_task","message":"fail_to_fetch_task","data":null}`, want: "error unreadable"},
-	{status: 200, body: `{"code":0,"message":"system busy, try again","data":null}`, want: "error unreadable"},
-	{status: 200, body: `{"error":{"message":"upstream timeout"},"data":null}`, want: "error unreadable"},
-	{status: 200, body: `{"errors":[{"message":"Internal server error"}],"data":null}`, want: "error unreadable"},
-	{status: 200, body: `{"success":false,"data":null}`, want: "error unreadable"},
-	{status: 200, body: `{"status":"error","data":null}`, want: "error unreadable"},
-	{status: 200, body: `{"error":true,"data":null}`, want: "error unreadable"},
-	{status: 200, body: `{"code":404,"message":"model kling-v9 not found"}`, want: "error rejected"},
-	{status: 404, body: `{"message":"The model for this task does not exist"}`, want: "error rejected"},
-	{status: 400, body: `{"message":"task creator: user 12 not found"}`, want: "error rejected"},
-	{status: 400, body: `{"message":"Task failed: input image not found"}`, want: "error rejected"},
-	{status: 400, body: `{"code":1201,"message":"image not found"}`, want: "error rejected"},
-	{status: 400, body: `{"code":1201,"message":"voice id not found"}`, want: "error rejected"},
-	{status: 503, body: `{"error":{"message":"no channel for this task: channel not found"}}`, want: "error unavailable"},
-	{status: 401, body: `{"error":"record not found"}`, want: "error refused"},
-	{status: 404, body: `{"message":"Route GET:/kling/v1/videos/any/ID not found","error":"Not Found","statusCode":404}`, want: "error misconfigured"},
-	{status: 404, body: `{"message":"The route kling/v1/videos/any/ID could not be found."}`, want: "error misconfigured"},
-	{status: 404, body: `{"timestamp":"2026-01-01T00:00:00Z","status":404,"error":"Not Found","message":"No message available","path":"/kling/v1/videos/any/ID"}`, want: "error misconfigured"},
-	{status: 404, body: `{"type":"about:blank","title":"Not Found","status":404,"detail":"No static resource kling/v1/videos/any/ID.","instance":"/x"}`, want: "error misconfigured"},
-	{status: 404, body: `{"error_msg":"404 Route Not Found"}`, want: "error misconfigured"},
-	{status: 404, body: `{"message":"Cannot GET /kling/v1/videos/any/ID","error":"Not Found","statusCode":404}`, want: "error misconfigured"},
-	{status: 403, body: `{"message":"Missing Authentication Token"}`, want: "error misconfigured"},
-	{status: 403, body: `error code: 1020`, want: "error unavailable"},
-	{status: 522, body: `error code: 522`, want: "error unavailable"},
-	{status: 403, body: `{"title":"Error 1020: Access denied","status":403,"cloudflare_error":true,"retryable":false}`, want: "error unavailable"},
-	{status: 422, body: `{"detail":[{"loc":["path","task_id"],"msg":"value is not a valid uuid","type":"type_error.uuid"}]}`, want: "error rejected"},
-	{status: 200, body: `{"Response":{"Error":{"Code":"RequestLimitExceeded","Message":"too many"},"RequestId":"r"}}`, want: "error throttled"},
-	{status: 200, body: `{"Response":{"Error":{"Code":"AuthFailure.SignatureFailure","Message":"no"},"RequestId":"r"}}`, want: "error refused"},
-	{status: 200, body: `{"statusCode":429,"message":"Too Many Requests"}`, want: "error throttled"},
-	{status: 200, body: `{"status":503,"error":"Service Unavailable"}`, want: "error unavailable"},
-	{status: 200, body: `{"errno":401,"errmsg":"unauthorized"}`, want: "error refused"},
-	{status: 200, body: `{"data":{"code":429,"message":"slow down"}}`, want: "error throttled"},
-	{status: 400, body: `{"detail":"Request is still in progress"}`, want: "error rejected"},
-	{name: "a throttle beside a code of a type", status: 429, body: `{"code":1302,"message":"slow","error":{"type":"x","code":"0","message":""}}`, want: "error throttled"},
-	{status: 200, body: `{"code":202,"message":"Task is still processing","data":null}`, want: "error unreadable"},
-	{status: 401, body: `task not found`, want: "error refused"},
-}
+var otherErrorDialects = dialectsOf("other errors")
 
 func TestNotFoundInEverySpelling(t *testing.T) {
 	t.Parallel()
-	for _, d := range notFoundDialects {
-		d.want = "error not_found"
-		d.run(t)
-	}
+	runAll(t, notFoundDialects)
 	runAll(t, otherErrorDialects)
 }
 

@@ -1,6 +1,7 @@
 package poll
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/klingapi"
+	"github.com/klingwatch/klingwatch/outbound"
 )
 
 var update = flag.Bool("update", false, "write docs/replies.md")
@@ -83,13 +85,17 @@ minute old and an hour from its deadline.
   one backs off by itself; polling pauses when %d different tasks have got one, with no good answer in between.
 - A task becomes not_found when the relay has said %d times in a row, over at least %g minutes (%g if it knew the task before),
   that it does not know the task.
-- A success without an output URL is asked again up to %d times, then accepted as it is.
-- A task becomes failed only when a record says so, never because of an error.
+- A success of which a file is missing is asked again up to %d times, at growing distances, then accepted as it is.
+- A task becomes failed only when a record says so, never because of an error. A failure that may be one of the request is "unsure":
+  it counts when the same answer comes again after %g s, with nothing else in between.
+- A success word that may be about the request is "bare" where no file is named: it ends nothing, and the wait doubles.
+- What the relay ended itself ("by relay"), expired and not_found are asked about again, rarely, for %g days.
 
 | reply | HTTP | understood as | outcome | the task becomes | asked again |
 |---|---|---|---|---|---|
 `, gateFailures, DefaultProbeDistance.Seconds(), forbiddenTasks,
-		notFoundAnswers, DefaultNotFoundGrace.Minutes(), knownFactor*DefaultNotFoundGrace.Minutes(), fileAnswers)
+		notFoundAnswers, DefaultNotFoundGrace.Minutes(), knownFactor*DefaultNotFoundGrace.Minutes(), fileAnswers,
+		confirmAfter.Seconds(), LateChecks.Hours()/24)
 	task := target(func(p *db.PollTarget) { p.Status = db.Pending; p.UpstreamStatus = "" })
 	for _, row := range readReplies(t) {
 		reply, err := answerOf(t, row)
@@ -99,6 +105,7 @@ minute old and an hour from its deadline.
 		}
 		fmt.Fprintf(&b, "| %s | %d | %s | %s | %s | %s |\n", row.Name, row.Status, understood(reply, err), v.outcome, became(v), again(v, err))
 	}
+	writeDialects(t, &b, task)
 	if *update {
 		if err := os.WriteFile(repliesDoc, []byte(b.String()), 0o644); err != nil {
 			t.Fatal(err)
@@ -110,8 +117,56 @@ minute old and an hour from its deadline.
 	}
 }
 
-// answerOf asks a server that gives the reply.
+// writeDialects adds the answers of other relays, in groups, to a question about task
+// ID.
+func writeDialects(t *testing.T, b *strings.Builder, task db.PollTarget) {
+	t.Helper()
+	content, err := os.ReadFile("../../klingapi/testdata/dialects.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var samples []struct {
+		Group, Name, Action, Body string
+		Status                    int
+	}
+	if err := json.Unmarshal(content, &samples); err != nil {
+		t.Fatal(err)
+	}
+	b.WriteString("\n## Dialects\n\nAnswers of other relays and gateways, asked about the task `ID`; klingapi/testdata/dialects.json has them.\n")
+	group := ""
+	for _, s := range samples {
+		if s.Group != group {
+			group = s.Group
+			fmt.Fprintf(b, "\n### %s\n\n| answer | HTTP | understood as | the task becomes | asked again |\n|---|---|---|---|---|\n", strings.ToUpper(group[:1])+group[1:])
+		}
+		row := replyRow{Name: s.Name, Status: cmp.Or(s.Status, http.StatusOK), Body: s.Body}
+		reply, err := answerTo(t, row, klingapi.Ref{Action: cmp.Or(s.Action, "videos"), Action2: "any", TaskID: "ID"})
+		v := judge(task, Memory{}, DefaultNotFoundGrace, reply, err)
+		if err != nil && v.status != db.Pending {
+			t.Errorf("%s: an error made the task %s", s.Name, v.status)
+		}
+		name := cmp.Or(s.Name, "`"+s.Body+"`")
+		fmt.Fprintf(b, "| %s | %d | %s | %s | %s |\n", cell(name), row.Status, understood(reply, err), cell(became(v)), again(v, err))
+	}
+}
+
+// cell is a text for one cell of a table.
+func cell(text string) string {
+	return outbound.Truncate(strings.ReplaceAll(strings.ReplaceAll(outbound.Line(text), `\|`, "|"), "|", `\|`), 160)
+}
+
+// answerOf asks about the task that the official samples are about.
 func answerOf(t *testing.T, row replyRow) (*klingapi.Reply, error) {
+	t.Helper()
+	ref := klingapi.Ref{Action: "videos", Action2: "text2video", TaskID: "867283741759111202"}
+	if strings.HasPrefix(row.Name, "shape: flat") {
+		ref.TaskID = "866" // the id in those files
+	}
+	return answerTo(t, row, ref)
+}
+
+// answerTo asks a server that gives the reply.
+func answerTo(t *testing.T, row replyRow, ref klingapi.Ref) (*klingapi.Reply, error) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(row.Status)
@@ -123,10 +178,6 @@ func answerOf(t *testing.T, row replyRow) (*klingapi.Reply, error) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	ref := klingapi.Ref{Action: "videos", Action2: "text2video", TaskID: "867283741759111202"}
-	if strings.HasPrefix(row.Name, "shape: flat") {
-		ref.TaskID = "866" // the id in those files
-	}
 	return client.GetTask(t.Context(), ref)
 }
 
@@ -135,6 +186,14 @@ func understood(reply *klingapi.Reply, err error) string {
 	switch {
 	case errors.As(err, &apiErr):
 		return "error: " + string(apiErr.Kind)
+	case reply.Record.Bare:
+		return fmt.Sprintf("record: bare `%s`", reply.Record.Word)
+	case reply.Record.Unsure:
+		return fmt.Sprintf("record: %s, unsure", reply.Record.Status)
+	case reply.Record.ByRelay:
+		return fmt.Sprintf("record: %s, by relay", reply.Record.Status)
+	case reply.Record.Result != nil:
+		return fmt.Sprintf("record: %s, a result that is no file", reply.Record.Status)
 	case reply.Record.Status == "":
 		return fmt.Sprintf("record: unknown word `%s`", reply.Record.Word)
 	case len(reply.Record.Outputs) == 1:
