@@ -31,7 +31,7 @@ func TestMain(m *testing.M) { dbtest.Main(m) }
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 
 // patience bounds waiting for something that must happen.
-const patience = 30 * time.Second
+const patience = 90 * time.Second
 
 // await waits until the condition holds.
 func await(t *testing.T, what string, holds func() bool) {

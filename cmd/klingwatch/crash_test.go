@@ -104,7 +104,8 @@ func TestTheTasksOfAKilledProcessAreTakenOver(t *testing.T) {
 	restarted := time.Now()
 	first = launch(t, serveEnv(url, relay.URL), "serve")
 	await(t, "all are asked again", func() bool { return relay.askedSince(killed) == tasks })
-	if took := time.Since(restarted); took > 3*time.Second {
+	// klingbench crash measures how soon; this is what a busy machine needs, and far below River's hour
+	if took := time.Since(restarted); took > 15*time.Second {
 		t.Errorf("the restarted process took %s", took)
 	} else {
 		t.Logf("the restarted process took %s", took)
