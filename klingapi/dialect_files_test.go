@@ -103,6 +103,8 @@ var fileDialects = []dialect{
 	{name: "the same files under two hosts", body: `{` + done + `,"outputs":["https://cdn.example/o.mp4"],"task_result":{"videos":[{"url":"https://other.example/x.mp4"}]}}`, want: "succeeded video[0]=o.mp4"},
 	{name: "lists of two kinds", body: `{` + done + `,"outputs":["https://cdn.example/o.mp4"],"audios":[{"url":"https://cdn.example/a.mp3"}]}`, want: "succeeded video[0]=o.mp4 audio[0]=a.mp3"},
 	{name: "origin_url", body: `{` + done + `,"output":{"origin_url":"https://cdn.example/o"}}`, want: "succeeded video[0]=o"},
+	{name: "there is only one with a watermark", body: `{"task_id":"ID","task_status":"succeed","task_result":{"videos":[{"id":"v","url":"","watermark_url":"https://cdn.example/w.mp4","duration":"5"}]}}`, want: "succeeded incomplete video[0]=w.mp4/5"},
+	{name: "the duration in metadata", body: `{"task_id":"ID","status":"completed","url":"https://cdn.example/o.mp4","format":"mp4","metadata":{"duration":5,"fps":30},"error":{"code":0,"message":""}}`, want: "succeeded video[0]=o.mp4/5"},
 }
 
 func TestFilesAreFoundWhereverTheyStand(t *testing.T) {

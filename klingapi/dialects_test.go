@@ -169,6 +169,10 @@ var recordDialects = []dialect{
 	{name: "GraphQL with an error", body: `{"errors":[{"message":"boom"}],"data":{"getTask":null}}`, want: "error unreadable"},
 	{name: "a detail inside data", body: `{"code":0,"data":{"detail":{"id":"ID","status":"succeeded","url":"https://cdn.example/o.mp4"}}}`, want: "succeeded video[0]=o.mp4"},
 	{name: "a lone request is no record", body: `{"request":{"task_id":"ID","status":"failed"}}`, want: "error unreadable"},
+	{name: "Tencent's record is named after its type", body: `{"TaskType":"EditMedia","Status":"FINISH","EditMediaTask":{"TaskId":"ID","Status":"FINISH","ErrCode":40000,"Message":"invalid input","Output":{"FileUrl":""}},"RequestId":"r"}`, want: "failed: invalid input"},
+	{name: "Runware", body: `{"data":[{"taskType":"videoInference","taskUUID":"ID","status":"success","videoUUID":"v","videoURL":"https://cdn.example/o.mp4","cost":0.1}]}`, want: "succeeded video[0]=o.mp4"},
+	{name: "Runware failed", body: `{"data":[],"errors":[{"code":"timeoutProvider","status":"error","message":"no response","taskUUID":"ID"}]}`, want: "error unreadable"},
+	{name: "Ace Data", body: `{"id":"ID","request":{"image_url":"https://cdn.example/in.png"},"response":{"success":true,"video_id":"v","video_url":"https://cdn.example/o.mp4","state":"succeed","task_id":"9"}}`, want: "succeeded video[0]=o.mp4"},
 }
 
 func TestRecordsAreFound(t *testing.T) {
@@ -254,6 +258,7 @@ var contradictionDialects = []dialect{
 	{name: "an error beside a running word", body: `{"task_id":"ID","status":"processing","error":"attempt 1 failed, retrying"}`, want: "processing"},
 	{name: "a failure with a throttle's error in an envelope", body: `{"code":0,"data":{"id":"ID","status":"failed","error":{"code":"rate_limit_exceeded","message":"slow down"}}}`, want: "failed unsure: slow down"},
 	{name: "a failure with its own 500", body: `{"id":"ID","status":"failed","error":{"code":500,"message":"generation failed"}}`, want: "failed: generation failed"},
+	{name: "a success with an error code", body: `{"task_id":"ID","status":"success","progress":100,"err_code":40000,"message":"invalid input"}`, want: "failed: invalid input"},
 }
 
 func TestContradictions(t *testing.T) {

@@ -25,6 +25,9 @@ func durationOf(o object, field string) string {
 			return seconds(text + "ms")
 		}
 	}
+	if metadata, ok := o["metadata"].(object); ok { // OpenAI's form of a video, at new-api
+		return durationOf(metadata, field)
+	}
 	return ""
 }
 

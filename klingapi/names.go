@@ -96,8 +96,11 @@ func mayHoldFile(key string) bool {
 func isOther(key string) bool {
 	words := wordsOf(key)
 	return slices.ContainsFunc(words, func(word string) bool { return otherWords[word] }) || otherNames.MatchString(key) ||
-		hasMark(words) && !isUnmarked(key)
+		isMarked(key)
 }
+
+// isMarked reports whether a field is for the file with a watermark.
+func isMarked(key string) bool { return hasMark(wordsOf(key)) && !isUnmarked(key) }
 
 func hasMark(words []string) bool {
 	return slices.ContainsFunc(words, func(word string) bool { return strings.HasPrefix(word, "watermark") })

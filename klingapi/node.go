@@ -79,6 +79,11 @@ func wrapped(o object, ref Ref) []any {
 			inner = append(inner, o[key])
 		}
 	}
+	for _, key := range fieldsOf(o) { // Tencent: the record in a field named after its type
+		if record, ok := o[key].(object); ok && isRecord(record) && isAsked(record, ref) && !noWrapper[key] && !isOther(key) && !slices.Contains(wrappers, key) {
+			inner = append(inner, record)
+		}
+	}
 	if fields := fieldsOf(o); len(fields) == 1 && len(inner) == 0 && !noWrapper[fields[0]] { // GraphQL: {"data":{"getTask":{...}}}
 		inner = append(inner, o[fields[0]])
 	}
@@ -226,12 +231,12 @@ func standsAlone(o object) bool {
 
 // idFields name a record: by the provider's id, or by the caller's own.
 var (
-	idFields       = []string{"task_id", "id", "job_id", "generation_id", "prediction_id", "request_id"}
+	idFields       = []string{"task_id", "id", "job_id", "generation_id", "prediction_id", "task_uuid", "request_id"}
 	externalFields = []string{"external_task_id", "external_id"}
 )
 
 // idOf is the id of a record, "" where it has none.
-func idOf(o object) string { return cmp.Or(o.text("task_id"), o.text("id"), o.text("job_id")) }
+func idOf(o object) string { return o.firstText("task_id", "id", "job_id", "task_uuid") }
 
 // isAsked reports whether a record is the one that was asked for.
 func isAsked(o object, ref Ref) bool {
