@@ -12,6 +12,10 @@ import (
 // carry it.
 const MaxInline = 64 << 10
 
+// maxOutputs is how many files of a task are kept: a set of images has at most some
+// dozens.
+const maxOutputs = 500
+
 // files are what a record names.
 type files struct {
 	outputs    []Output
@@ -127,6 +131,9 @@ func (f *outputFinder) object(o object, at place) {
 		f.noteMissing(o)
 	}
 	for _, key := range fieldsOf(o) {
+		if len(f.found) >= maxOutputs {
+			return
+		}
 		if text, ok := o[key].(string); ok && isMarked(key) && isURL(text) && !at.marked {
 			at := at.below(key)
 			at.marked = true
@@ -193,7 +200,9 @@ func (f *outputFinder) text(parent object, key, raw string, at place) {
 		return
 	}
 	for raw := range strings.SplitSeq(betweenLinks.ReplaceAllString(raw, "\n$1"), "\n") {
-		f.link(parent, key, raw, at)
+		if len(f.found) < maxOutputs {
+			f.link(parent, key, raw, at)
+		}
 	}
 }
 

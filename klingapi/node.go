@@ -51,14 +51,15 @@ func descend(v any, ref Ref, nodes []node, page bool, depth int) []node {
 	if !ok || depth == 0 {
 		return nodes
 	}
-	if n, ok := asNode(o, ref); ok && (n.strength > faint || depth < maxNesting || standsAlone(o)) {
+	n, is := asNode(o, ref)
+	if is && (n.strength > faint || depth < maxNesting || standsAlone(o)) {
 		if n.strength > faint { // then an outer word without an id was about the request
 			nodes = slices.DeleteFunc(slices.Clone(nodes), func(n node) bool { return n.strength == faint })
 		}
 		n.nested = depth < maxNesting
 		nodes = append(slices.Clip(nodes), n)
 	}
-	for _, inner := range wrapped(o, ref) {
+	for _, inner := range wrapped(o, ref, is) {
 		if more := descend(inner, ref, nodes, page || isPage(o), depth-1); len(more) > len(nodes) {
 			return more
 		}
@@ -66,8 +67,9 @@ func descend(v any, ref Ref, nodes []node, page bool, depth int) []node {
 	return nodes
 }
 
-// wrapped lists what an object holds as an envelope.
-func wrapped(o object, ref Ref) []any {
+// wrapped lists what an object holds as an envelope. One that is not known as a record may
+// hold one in a field of any name.
+func wrapped(o object, ref Ref, known bool) []any {
 	var inner []any
 	if record, ok := embedded(o[ref.TaskID]).(object); ok { // records by their ids
 		record = maps.Clone(record)
@@ -79,15 +81,25 @@ func wrapped(o object, ref Ref) []any {
 			inner = append(inner, o[key])
 		}
 	}
-	for _, key := range fieldsOf(o) { // Tencent: the record in a field named after its type
-		if record, ok := o[key].(object); ok && isRecord(record) && isAsked(record, ref) && !noWrapper[key] && !isOther(key) && !slices.Contains(wrappers, key) {
-			inner = append(inner, record)
+	if len(inner) > 0 || known {
+		return inner
+	}
+	return oddlyWrapped(o, ref)
+}
+
+// oddlyWrapped finds the record that was asked for in a field named after its type
+// (Tencent), and what is in the only field (GraphQL: {"data":{"getTask":{...}}}).
+func oddlyWrapped(o object, ref Ref) []any {
+	fields := slices.DeleteFunc(fieldsOf(o), func(key string) bool { return noWrapper[key] })
+	for _, key := range fields {
+		if record, ok := o[key].(object); ok && !isOther(key) && isRecord(record) && isAsked(record, ref) {
+			return []any{record}
 		}
 	}
-	if fields := fieldsOf(o); len(fields) == 1 && len(inner) == 0 && !noWrapper[fields[0]] { // GraphQL: {"data":{"getTask":{...}}}
-		inner = append(inner, o[fields[0]])
+	if len(fields) == 1 && len(o) <= 2 { // with its twin in small letters
+		return []any{o[fields[0]]}
 	}
-	return inner
+	return nil
 }
 
 // noWrapper are the fields that hold no answer, even where nothing else is there.
@@ -104,7 +116,7 @@ func envelopes(document any, ref Ref) []object {
 		}
 		around = append(around, o)
 		ok = false
-		for _, inner := range wrapped(o, ref) {
+		for _, inner := range wrapped(o, ref, false) {
 			if o, ok = pick(inner, ref, true); ok {
 				break
 			}
