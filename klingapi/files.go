@@ -12,6 +12,10 @@ import (
 // carry it.
 const MaxInline = 64 << 10
 
+// maxOutputs is how many files of a task are kept: a set of images has at most some
+// dozens.
+const maxOutputs = 500
+
 // files are what a record names.
 type files struct {
 	outputs    []Output
@@ -23,6 +27,7 @@ type files struct {
 type outputFinder struct {
 	ref        Ref
 	found      []foundFile
+	marked     []foundFile // with a watermark: they count where there are no others
 	incomplete bool
 	tooLarge   int
 	seen       map[string]bool
@@ -39,6 +44,7 @@ type foundFile struct {
 type place struct {
 	kind   Kind   // as the fields that led here say, "" where they say nothing
 	listed string // the outermost of listFields above it, "" for none
+	marked bool   // a field for the file with a watermark
 	depth  int
 }
 
@@ -58,6 +64,9 @@ func findFiles(o object, ref Ref) []Output { return searchFiles(o, ref).outputs 
 // beside the status; or it is the request's.
 func searchFiles(o object, ref Ref) files {
 	f := newFinder(o, ref)
+	if len(f.found) == 0 {
+		f.found = f.marked
+	}
 	lists := map[Kind]string{} // the one that counts
 	for _, file := range f.found {
 		if lists[file.Kind] == "" {
@@ -122,7 +131,14 @@ func (f *outputFinder) object(o object, at place) {
 		f.noteMissing(o)
 	}
 	for _, key := range fieldsOf(o) {
-		if !f.skips(o, key, at) {
+		if len(f.found) >= maxOutputs {
+			return
+		}
+		if text, ok := o[key].(string); ok && isMarked(key) && isURL(text) && !at.marked {
+			at := at.below(key)
+			at.marked = true
+			f.text(o, "url", text, at)
+		} else if !f.skips(o, key, at) {
 			f.value(o, key, embedded(o[key]), at.below(key))
 		}
 	}
@@ -184,7 +200,9 @@ func (f *outputFinder) text(parent object, key, raw string, at place) {
 		return
 	}
 	for raw := range strings.SplitSeq(betweenLinks.ReplaceAllString(raw, "\n$1"), "\n") {
-		f.link(parent, key, raw, at)
+		if len(f.found) < maxOutputs {
+			f.link(parent, key, raw, at)
+		}
 	}
 }
 
@@ -197,7 +215,7 @@ func (f *outputFinder) link(parent object, key, raw string, at place) {
 	if at.listed == "" && !isMadeBy(f.ref, kind) || f.seen[identity(raw)] {
 		return
 	}
-	f.seen[identity(raw)] = true
+	f.seen[identity(raw)] = !at.marked
 	if isInline(raw) && len(raw) > MaxInline {
 		f.tooLarge++
 		return
@@ -213,7 +231,13 @@ func (f *outputFinder) link(parent object, key, raw string, at place) {
 	if isRecord(parent) || parent["task_id"] != nil {
 		o.UpstreamID = "" // the id of the task
 	}
-	f.found = append(f.found, foundFile{o, at.listed, at.listed != "" || byExtension != "" || kindNamed(key) != ""})
+	file := foundFile{o, at.listed, at.listed != "" || byExtension != "" || kindNamed(key) != ""}
+	if at.marked {
+		file.WatermarkURL = raw
+		f.marked = append(f.marked, file)
+		return
+	}
+	f.found = append(f.found, file)
 }
 
 // urlFields hold the URL of an item.

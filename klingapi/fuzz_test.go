@@ -3,6 +3,7 @@ package klingapi
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -40,10 +41,16 @@ func FuzzInterpret(f *testing.F) {
 		if !json.Valid(reply.Body) {
 			t.Fatalf("the stored body is not JSON: %q", reply.Body)
 		}
-		for _, o := range reply.Record.Outputs {
-			if o.URL == "" || o.Position < 0 || reply.Record.Status != Succeeded {
-				t.Fatalf("%+v with status %q", o, reply.Record.Status)
+		r, seen := reply.Record, map[string]bool{}
+		for _, o := range r.Outputs {
+			place := fmt.Sprint(o.Kind, o.Position)
+			if o.URL == "" || seen[o.URL] || seen[place] || r.Status != Succeeded {
+				t.Fatalf("%+v with status %q", o, r.Status)
 			}
+			seen[o.URL], seen[place] = true, true
+		}
+		if r.Unsure && r.Status != Failed || r.Bare && r.Status != "" || r.ByRelay && r.Status != Failed && r.Status != Stopped || r.Result != nil && !json.Valid(r.Result) {
+			t.Fatalf("marks that contradict each other: %+v", r)
 		}
 	})
 }

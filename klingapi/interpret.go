@@ -30,7 +30,7 @@ func interpret(ref Ref, res *http.Response, body []byte, relay string) (*Reply, 
 	good := res.StatusCode < 300 && trouble != NotFound && (!said.failed || ofTask)
 	record, found := findRecord(document, ref, evidence{good: good, odd: res.StatusCode < 300 && trouble == "", around: around, relay: relay})
 
-	if found && isLostWord(record.Word) {
+	if found && record.Status == "" && isLostWord(record.Word) {
 		answer.Kind = NotFound
 		return nil, answer
 	}

@@ -1,6 +1,7 @@
 package klingapi
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,25 +18,20 @@ var fileOrder = []string{
 
 // fieldsOf lists the fields of an object in the order in which files are numbered.
 func fieldsOf(o object) []string {
-	keys := make([]string, 0, len(o))
+	keys, ranks := make([]string, 0, len(o)), make(map[string]int, len(o))
 	for key := range o {
 		if !strings.ContainsFunc(key, isCapital) { // it has a twin in small letters
-			keys = append(keys, key)
+			keys, ranks[key] = append(keys, key), rankOf(key)
 		}
 	}
-	slices.SortFunc(keys, func(a, b string) int {
-		if byRank := rankOf(a) - rankOf(b); byRank != 0 {
-			return byRank
-		}
-		return strings.Compare(a, b)
-	})
+	slices.SortFunc(keys, func(a, b string) int { return cmp.Or(ranks[a]-ranks[b], strings.Compare(a, b)) })
 	return keys
 }
 
 // rankOf is the place of a field in fileOrder. The file without a watermark comes
 // before the one with it.
 func rankOf(key string) int {
-	if isUnmarked(key) {
+	if strings.Contains(key, "mark") && isUnmarked(key) {
 		return slices.Index(fileOrder, "works")
 	}
 	if i := slices.Index(fileOrder, key); i >= 0 {
@@ -96,8 +92,11 @@ func mayHoldFile(key string) bool {
 func isOther(key string) bool {
 	words := wordsOf(key)
 	return slices.ContainsFunc(words, func(word string) bool { return otherWords[word] }) || otherNames.MatchString(key) ||
-		hasMark(words) && !isUnmarked(key)
+		isMarked(key)
 }
+
+// isMarked reports whether a field is for the file with a watermark.
+func isMarked(key string) bool { return hasMark(wordsOf(key)) && !isUnmarked(key) }
 
 func hasMark(words []string) bool {
 	return slices.ContainsFunc(words, func(word string) bool { return strings.HasPrefix(word, "watermark") })

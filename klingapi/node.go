@@ -51,14 +51,15 @@ func descend(v any, ref Ref, nodes []node, page bool, depth int) []node {
 	if !ok || depth == 0 {
 		return nodes
 	}
-	if n, ok := asNode(o, ref); ok && (n.strength > faint || depth < maxNesting || standsAlone(o)) {
+	n, is := asNode(o, ref)
+	if is && (n.strength > faint || depth < maxNesting || standsAlone(o)) {
 		if n.strength > faint { // then an outer word without an id was about the request
 			nodes = slices.DeleteFunc(slices.Clone(nodes), func(n node) bool { return n.strength == faint })
 		}
 		n.nested = depth < maxNesting
 		nodes = append(slices.Clip(nodes), n)
 	}
-	for _, inner := range wrapped(o, ref) {
+	for _, inner := range wrapped(o, ref, is) {
 		if more := descend(inner, ref, nodes, page || isPage(o), depth-1); len(more) > len(nodes) {
 			return more
 		}
@@ -66,8 +67,9 @@ func descend(v any, ref Ref, nodes []node, page bool, depth int) []node {
 	return nodes
 }
 
-// wrapped lists what an object holds as an envelope.
-func wrapped(o object, ref Ref) []any {
+// wrapped lists what an object holds as an envelope. One that is not known as a record may
+// hold one in a field of any name.
+func wrapped(o object, ref Ref, known bool) []any {
 	var inner []any
 	if record, ok := embedded(o[ref.TaskID]).(object); ok { // records by their ids
 		record = maps.Clone(record)
@@ -79,10 +81,25 @@ func wrapped(o object, ref Ref) []any {
 			inner = append(inner, o[key])
 		}
 	}
-	if fields := fieldsOf(o); len(fields) == 1 && len(inner) == 0 && !noWrapper[fields[0]] { // GraphQL: {"data":{"getTask":{...}}}
-		inner = append(inner, o[fields[0]])
+	if len(inner) > 0 || known {
+		return inner
 	}
-	return inner
+	return oddlyWrapped(o, ref)
+}
+
+// oddlyWrapped finds the record that was asked for in a field named after its type
+// (Tencent), and what is in the only field (GraphQL: {"data":{"getTask":{...}}}).
+func oddlyWrapped(o object, ref Ref) []any {
+	fields := slices.DeleteFunc(fieldsOf(o), func(key string) bool { return noWrapper[key] })
+	for _, key := range fields {
+		if record, ok := o[key].(object); ok && !isOther(key) && isRecord(record) && isAsked(record, ref) {
+			return []any{record}
+		}
+	}
+	if len(fields) == 1 && len(o) <= 2 { // with its twin in small letters
+		return []any{o[fields[0]]}
+	}
+	return nil
 }
 
 // noWrapper are the fields that hold no answer, even where nothing else is there.
@@ -99,7 +116,7 @@ func envelopes(document any, ref Ref) []object {
 		}
 		around = append(around, o)
 		ok = false
-		for _, inner := range wrapped(o, ref) {
+		for _, inner := range wrapped(o, ref, false) {
 			if o, ok = pick(inner, ref, true); ok {
 				break
 			}
@@ -226,12 +243,12 @@ func standsAlone(o object) bool {
 
 // idFields name a record: by the provider's id, or by the caller's own.
 var (
-	idFields       = []string{"task_id", "id", "job_id", "generation_id", "prediction_id", "request_id"}
+	idFields       = []string{"task_id", "id", "job_id", "generation_id", "prediction_id", "task_uuid", "request_id"}
 	externalFields = []string{"external_task_id", "external_id"}
 )
 
 // idOf is the id of a record, "" where it has none.
-func idOf(o object) string { return cmp.Or(o.text("task_id"), o.text("id"), o.text("job_id")) }
+func idOf(o object) string { return o.firstText("task_id", "id", "job_id", "task_uuid") }
 
 // isAsked reports whether a record is the one that was asked for.
 func isAsked(o object, ref Ref) bool {
@@ -240,4 +257,57 @@ func isAsked(o object, ref Ref) bool {
 		return slices.ContainsFunc(fields, func(field string) bool { return o.text(field) == ref.TaskID })
 	}
 	return named(o, idFields) || named(o, externalFields) || named(info, externalFields)
+}
+
+// snakeCase returns a tree whose keys are written like task_id where the relay wrote
+// taskId. A tree without capitals is returned as it is.
+func snakeCase(v any) any {
+	switch v := v.(type) {
+	case object:
+		for key, value := range v {
+			v[key] = snakeCase(value)
+		}
+		for _, key := range capitalKeys(v) {
+			if name := snake(key); v[name] == nil {
+				v[name] = v[key]
+			}
+		}
+		return v
+	case []any:
+		for i, value := range v {
+			v[i] = snakeCase(value)
+		}
+	}
+	return v
+}
+
+// capitalKeys lists the keys with capitals, sorted.
+func capitalKeys(o object) []string {
+	var keys []string
+	for key := range o {
+		if strings.ContainsFunc(key, isCapital) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func isCapital(r rune) bool { return r >= 'A' && r <= 'Z' }
+
+// snake writes resultUrls, ResultURLs or RESULT_URLS as result_urls.
+func snake(key string) string {
+	var b strings.Builder
+	for i, r := range key {
+		if isCapital(r) {
+			afterSmall := i > 0 && key[i-1] >= 'a' && key[i-1] <= 'z'
+			beforeSmall := i > 0 && isCapital(rune(key[i-1])) && i+1 < len(key) && key[i+1] >= 'a' && key[i+1] <= 'z' && key[i+1:] != "s"
+			if afterSmall || beforeSmall {
+				b.WriteByte('_')
+			}
+			r += 'a' - 'A'
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
 }

@@ -42,7 +42,7 @@ func parse(body []byte) (tree any, stored json.RawMessage, err error) {
 		tree = scrub(tree)
 		stored, err = encode(tree)
 	}
-	if err == nil && mayHoldInline.Match(body) {
+	if err == nil && mayHoldInline(body) {
 		stored, err = encode(withoutInline(tree))
 	}
 	if w.capitals {
@@ -64,7 +64,9 @@ func encode(v any) (json.RawMessage, error) {
 // output it is stored already.
 const maxStoredInline = 64
 
-var mayHoldInline = regexp.MustCompile(`"data:|b64|base64`)
+func mayHoldInline(body []byte) bool {
+	return bytes.Contains(body, []byte(`"data:`)) || bytes.Contains(body, []byte("b64")) || bytes.Contains(body, []byte("base64"))
+}
 
 // withoutInline returns a copy of a tree in which files are cut: data: URLs, and
 // base64 in a field for it.

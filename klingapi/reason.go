@@ -146,19 +146,31 @@ func remark(nodes []node, around []object) string {
 }
 
 // contradiction is an error told beside a success: in a field that is for errors
-// only. A fail_reason that is a URL is the file of old builds of new-api; Kling writes
-// task_status_msg beside any status.
+// only, or as a code of the record.
 func contradiction(nodes []node, around []object) string {
 	for _, n := range outward(nodes, around) {
-		if n.status() == Failed {
-			if text := reasonIn(n.object, "task_status_msg"); text != "" {
-				return line(text)
-			}
+		if text := n.errorBeside(); text != "" {
+			return line(text)
 		}
-		for _, key := range errorFields {
-			if text := reasonIn(n.object, key); text != "" && !(key == "fail_reason" && isFileURL(text)) {
-				return line(text)
-			}
+	}
+	if code := firstReason(nodes, codeFields...); code != "" {
+		return cmp.Or(remark(nodes, around), code)
+	}
+	return ""
+}
+
+// errorBeside is the text in the first field of a node that is for errors. A fail_reason
+// that is a URL is the file of old builds of new-api; Kling writes task_status_msg
+// beside any status.
+func (n node) errorBeside() string {
+	if n.status() == Failed {
+		if text := reasonIn(n.object, "task_status_msg"); text != "" {
+			return text
+		}
+	}
+	for _, key := range errorFields {
+		if text := reasonIn(n.object, key); text != "" && !(key == "fail_reason" && isFileURL(text)) {
+			return text
 		}
 	}
 	return ""
