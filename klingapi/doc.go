@@ -20,7 +20,8 @@
 // body; the HTTP status.
 //
 // Decoding is tolerant: it understands official replies, the new-api wrapper
-// (nested as well) and the flat shapes of other relays, strings for numbers and the
-// reverse. Judgement is strict: only a word of the closed table in status.go ends a
-// task.
+// (nested as well) and the shapes of other relays, strings for numbers and the
+// reverse, and finds files wherever they stand. Judgement is strict: only a word of
+// the closed table in status.go ends a task, and a Record says where the answer may be
+// about the request instead (Unsure, Bare).
 package klingapi

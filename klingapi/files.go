@@ -1,8 +1,6 @@
 package klingapi
 
 import (
-	"net/url"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -26,6 +24,7 @@ type files struct {
 // outputFinder collects the files of an object.
 type outputFinder struct {
 	ref        Ref
+	skip       func(raw string) bool // nil: none
 	found      []foundFile
 	marked     []foundFile // with a watermark: they count where there are no others
 	incomplete bool
@@ -57,13 +56,13 @@ func (p place) below(key string) place {
 }
 
 // findFiles returns the files that an object names, in order.
-func findFiles(o object, ref Ref) []Output { return searchFiles(o, ref).outputs }
+func findFiles(o object, ref Ref) []Output { return searchFiles(o, ref, nil).outputs }
 
-// searchFiles looks through an object. Of several lists with files of a kind the first
+// searchFiles looks through an object, but for the URLs to skip. Of several lists with files of a kind the first
 // counts, since the others name the same under other addresses. So may what stands
 // beside the status; or it is the request's.
-func searchFiles(o object, ref Ref) files {
-	f := newFinder(o, ref)
+func searchFiles(o object, ref Ref, skip func(raw string) bool) files {
+	f := newFinder(o, ref, skip)
 	if len(f.found) == 0 {
 		f.found = f.marked
 	}
@@ -85,26 +84,26 @@ func searchFiles(o object, ref Ref) files {
 	return all
 }
 
-func newFinder(o object, ref Ref) *outputFinder {
-	f := &outputFinder{ref: ref, seen: map[string]bool{}}
+func newFinder(o object, ref Ref, skip func(raw string) bool) *outputFinder {
+	f := &outputFinder{ref: ref, skip: skip, seen: map[string]bool{}}
 	f.object(o, place{})
 	return f
 }
 
 // namesFile reports whether an object names a file that is more than a mere link.
 func namesFile(o object, ref Ref) bool {
-	return slices.ContainsFunc(newFinder(o, ref).found, func(file foundFile) bool { return file.named })
+	return slices.ContainsFunc(newFinder(o, ref, nil).found, func(file foundFile) bool { return file.named })
 }
 
 // listedFiles are the files that an envelope lists beside the record.
-func listedFiles(o object, ref Ref) files {
+func listedFiles(o object, ref Ref, skip func(raw string) bool) files {
 	only := object{}
 	for key, value := range o {
 		if listFields.MatchString(key) && !slices.Contains(wrappers, key) {
 			only[key] = value
 		}
 	}
-	return searchFiles(only, ref)
+	return searchFiles(only, ref, skip)
 }
 
 // renumber counts the positions of each kind from 0.
@@ -113,6 +112,55 @@ func renumber(outputs []Output) []Output {
 	for i := range outputs {
 		outputs[i].Position = next[outputs[i].Kind]
 		next[outputs[i].Kind]++
+	}
+	return outputs
+}
+
+// chooseFiles returns the files of the outermost node that names any itself: what a
+// relay says outside may be its own link, which needs its key, to the file that is
+// named inside. Where no node names a file, an envelope may, beside the record.
+func chooseFiles(nodes []node, ref Ref, a evidence) files {
+	ids := []string{ref.TaskID}
+	for _, n := range nodes {
+		ids = append(ids, idOf(n.object))
+	}
+	toTask := func(raw string) bool { return isTaskLink(raw, ids, a.relay) }
+	toOthers := func(raw string) bool { return toTask(raw) || isProxied(raw, ids, a.relay) }
+	var proxied files
+	for i, n := range nodes {
+		own := searchFiles(n.object, ref, toOthers)
+		switch {
+		case len(own.outputs) > 0 || own.tooLarge > 0:
+			own.outputs = withDetails(own.outputs, nodes[i+1:], ref)
+			return own
+		case own.incomplete:
+			proxied.incomplete = true
+		case len(proxied.outputs) == 0:
+			proxied.outputs = searchFiles(n.object, ref, toTask).outputs
+		}
+	}
+	for _, o := range a.around {
+		if beside := listedFiles(o, ref, toOthers); len(beside.outputs) > 0 {
+			return beside
+		}
+	}
+	for i := range proxied.outputs {
+		proxied.outputs[i].NeedsKey = true
+	}
+	return proxied
+}
+
+// withDetails adds to the only file of an outer node what an inner one knows of it:
+// relays that copy a file give no more than the URL of the first.
+func withDetails(outputs []Output, inner []node, ref Ref) []Output {
+	if len(outputs) != 1 || outputs[0].UpstreamID != "" || outputs[0].DurationSeconds != "" {
+		return outputs
+	}
+	for _, n := range inner {
+		if same := findFiles(n.object, ref); len(same) > 0 && same[0].Kind == outputs[0].Kind {
+			same[0].URL, same[0].ExpiresAt = outputs[0].URL, outputs[0].ExpiresAt
+			return same
+		}
 	}
 	return outputs
 }
@@ -208,7 +256,7 @@ func (f *outputFinder) text(parent object, key, raw string, at place) {
 
 func (f *outputFinder) link(parent object, key, raw string, at place) {
 	byExtension := kindOfURL(raw)
-	if byExtension == "" && !mayHoldFile(key) || noMedia[extension(raw)] {
+	if byExtension == "" && !mayHoldFile(key) || noMedia[extension(raw)] || f.skip != nil && f.skip(raw) {
 		return
 	}
 	kind := firstKind(byExtension, at.kind, kindOfAction(f.ref))
@@ -256,79 +304,4 @@ func (f *outputFinder) noteMissing(o object) {
 	if empty && slices.ContainsFunc([]string{"id", "index", "type", "watermark_url", "duration", "video_id", "image_id"}, func(field string) bool { return o[field] != nil }) {
 		f.incomplete = true
 	}
-}
-
-var kindOfExtension = map[string]Kind{
-	".png": Image, ".jpg": Image, ".jpeg": Image, ".webp": Image, ".gif": Image, ".avif": Image, ".bmp": Image, ".heic": Image, ".tiff": Image,
-	".mp4": Video, ".m4v": Video, ".mov": Video, ".webm": Video, ".mkv": Video, ".avi": Video,
-	".mp3": Audio, ".wav": Audio, ".m4a": Audio, ".ogg": Audio, ".flac": Audio, ".aac": Audio, ".opus": Audio,
-}
-
-// noMedia are the extensions of what stands beside a file.
-var noMedia = map[string]bool{".srt": true, ".vtt": true, ".ass": true, ".json": true, ".txt": true, ".html": true, ".htm": true}
-
-// extension of the path of a URL, in small letters.
-func extension(raw string) string {
-	if u, err := url.Parse(raw); err == nil && !isInline(raw) {
-		return strings.ToLower(path.Ext(u.Path))
-	}
-	return ""
-}
-
-// kindOfURL returns the kind of a URL by its extension or media type, "" for none.
-func kindOfURL(raw string) Kind {
-	if isInline(raw) {
-		mediaType, _, _ := strings.Cut(raw, ";")
-		return kindNamed(mediaType)
-	}
-	return kindOfExtension[extension(raw)]
-}
-
-// isURL reports whether a text is an absolute http(s) URL.
-func isURL(text string) bool {
-	u, err := url.Parse(text)
-	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
-}
-
-// isInline reports whether a text is a file as a data: URL.
-func isInline(text string) bool {
-	return strings.HasPrefix(text, "data:image/") || strings.HasPrefix(text, "data:video/") || strings.HasPrefix(text, "data:audio/")
-}
-
-// isBase64Field reports whether a field holds a file itself: OpenAI's b64_json.
-func isBase64Field(key string) bool {
-	return strings.Contains(key, "b64") || strings.Contains(key, "base64")
-}
-
-// inlined writes a file in base64 as a data: URL; the media type is in its first bytes,
-// or follows from the kind.
-func inlined(text string, kind Kind) string {
-	mediaType := map[Kind]string{Image: "image/png", Video: "video/mp4", Audio: "audio/mpeg"}[kind]
-	for prefix, known := range map[string]string{"iVBORw0KGgo": "image/png", "/9j/": "image/jpeg", "R0lGOD": "image/gif", "SUQz": "audio/mpeg"} {
-		if strings.HasPrefix(text, prefix) {
-			mediaType = known
-		}
-	}
-	return "data:" + mediaType + ";base64," + text
-}
-
-// isFileURL reports whether a text is a URL and nothing else.
-func isFileURL(text string) bool { return isURL(text) && !strings.ContainsAny(text, " \t") }
-
-// signing matches the parameters that differ between two signatures of one file.
-var signing = regexp.MustCompile(`(?i)^(x-.*|.*sign.*|.*token.*|.*expire.*|.*key.*|policy|sig|s[eprvk]|exp|download|response-.*|attname)$`)
-
-// identity is what two addresses of one file have in common.
-func identity(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil || isInline(raw) || kindOfURL(raw) == "" {
-		return raw
-	}
-	query := u.Query()
-	for key := range query {
-		if signing.MatchString(key) {
-			query.Del(key)
-		}
-	}
-	return u.Host + u.Path + "?" + query.Encode()
 }
