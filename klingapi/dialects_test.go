@@ -173,6 +173,11 @@ var recordDialects = []dialect{
 	{name: "Runware", body: `{"data":[{"taskType":"videoInference","taskUUID":"ID","status":"success","videoUUID":"v","videoURL":"https://cdn.example/o.mp4","cost":0.1}]}`, want: "succeeded video[0]=o.mp4"},
 	{name: "Runware failed", body: `{"data":[],"errors":[{"code":"timeoutProvider","status":"error","message":"no response","taskUUID":"ID"}]}`, want: "error unreadable"},
 	{name: "Ace Data", body: `{"id":"ID","request":{"image_url":"https://cdn.example/in.png"},"response":{"success":true,"video_id":"v","video_url":"https://cdn.example/o.mp4","state":"succeed","task_id":"9"}}`, want: "succeeded video[0]=o.mp4"},
+	{name: "Tencent failed, without an id", body: `{"Response":{"Status":"FAIL","ErrorCode":"InvalidParameter","ErrorMessage":"bad image","ResultVideoUrl":"","RequestId":"r"}}`, want: "failed unsure: bad image"},
+	{name: "a failure that repeats an image is one of the request", action: "images", body: `{"status":"failed","images":["https://cdn.example/in.png"],"message":"unsupported"}`, want: "error unreadable"},
+	{name: "a word of the request that says created", body: `{"id":"r","status":"created","data":{"id":"ID","status":"succeeded","url":"https://cdn.example/o.mp4"}}`, want: "succeeded video[0]=o.mp4"},
+	{name: "a batch that failed around the task that did not", body: `{"data":{"task_id":"B","status":"failed","tasks":[{"id":"A","status":"failed"},{"id":"ID","status":"completed","url":"https://cdn.example/o.mp4"}]}}`, want: "succeeded video[0]=o.mp4"},
+	{name: "an error in detail that repeats the id", status: 400, body: `{"detail":{"status":"error","task_id":"ID","message":"bad request"}}`, want: "error rejected"},
 }
 
 func TestRecordsAreFound(t *testing.T) {
