@@ -210,7 +210,10 @@ func (f *outputFinder) skips(o object, key string, at place) bool {
 		return o.firstText("url", "video_url", "image_url", "audio_url") != ""
 	}
 	inner, ok := embedded(o[key]).(object)
-	return ok && slices.Contains(wrappers, key) && isRecord(inner) // a node of its own
+	if ok = ok && slices.Contains(wrappers, key); ok {
+		_, ok = asNode(inner, f.ref)
+	}
+	return ok // a node of its own
 }
 
 // isEcho reports whether an object repeats the request: it has a prompt, and neither

@@ -16,6 +16,8 @@ type node struct {
 	object
 	word     string // its status word
 	generic  bool   // the word stands in "status" or "state", where gateways put the outcome of the request as well
+	nameless bool   // nothing but a file, or a field for one, says that it is a record
+	asked    bool   // its id is the one that was asked for
 	nested   bool   // it stands in an envelope, so that its message is its own
 	strength strength
 }
@@ -42,29 +44,34 @@ var wrappers = []string{
 
 // findNodes walks root, data, data.data and so on, outermost first.
 func findNodes(document any, ref Ref) []node {
-	return descend(document, ref, nil, false, maxNesting)
+	nodes, _ := descend(document, ref, nil, false, maxNesting)
+	return nodes
 }
 
-// descend adds the nodes in v to the outer ones. page says that v is in a listing.
-func descend(v any, ref Ref, nodes []node, page bool, depth int) []node {
+// descend adds the nodes in v to the outer ones, and reports whether there are any. page
+// says that v is in a listing.
+func descend(v any, ref Ref, nodes []node, page bool, depth int) ([]node, bool) {
 	o, ok := pick(v, ref, len(nodes) == 0 && !page)
 	if !ok || depth == 0 {
-		return nodes
+		return nodes, false
 	}
 	n, is := asNode(o, ref)
-	if is && (n.strength > faint || depth < maxNesting || standsAlone(o)) {
-		if n.strength > faint { // then an outer word without an id was about the request
-			nodes = slices.DeleteFunc(slices.Clone(nodes), func(n node) bool { return n.strength == faint })
-		}
+	if is = is && (n.strength > faint || depth < maxNesting || standsAlone(o)); is {
 		n.nested = depth < maxNesting
-		nodes = append(slices.Clip(nodes), n)
+		nodes = append(slices.DeleteFunc(slices.Clone(nodes), n.supersedes), n)
 	}
 	for _, inner := range wrapped(o, ref, is) {
-		if more := descend(inner, ref, nodes, page || isPage(o), depth-1); len(more) > len(nodes) {
-			return more
+		if more, found := descend(inner, ref, nodes, page || isPage(o), depth-1); found {
+			return more, true
 		}
 	}
-	return nodes
+	return nodes, is
+}
+
+// supersedes reports whether an outer node was about the request, or a batch, since
+// the task is found further in.
+func (n node) supersedes(outer node) bool {
+	return n.strength > faint && outer.strength == faint || n.asked && outer.strength == weak && !outer.asked
 }
 
 // wrapped lists what an object holds as an envelope. One that is not known as a record may
@@ -218,21 +225,34 @@ var taskFields = []string{
 // enough, because gateways put the outcome of the request there.
 func asNode(o object, ref Ref) (node, bool) {
 	if word, ok := wordIn(o, statusFields); ok {
-		return node{object: o, word: word, strength: strong}, true
+		return node{object: o, word: word, asked: isAsked(o, ref), strength: strong}, true
 	}
 	word, ok := wordIn(o, stateFields)
-	n := node{object: o, word: word, generic: true}
+	n := node{object: o, word: word, generic: true, asked: isAsked(o, ref)}
 	switch {
 	case !ok:
 		return node{}, false
 	case slices.ContainsFunc(taskFields, func(field string) bool { _, ok := o[field]; return ok }):
 		n.strength = strong
-	case o.text("task_id") != "" || isAsked(o, ref) || namesFile(o, ref):
+	case o.text("task_id") != "" || n.asked:
 		n.strength = weak
+	case hasFileField(o, ref) || n.status() == Succeeded && namesFile(o, ref): // beside a failure it is the request's
+		n.strength, n.nameless = weak, true
 	default:
 		return n, n.runs()
 	}
 	return n, true
+}
+
+// hasFileField reports whether an object has a field for the URL of a result, which
+// may be empty.
+func hasFileField(o object, ref Ref) bool {
+	for key := range o {
+		if strings.Contains(key, "url") && isMadeBy(ref, kindNamed(key)) && kindNamed(key) != "" && !isOther(key) {
+			return true
+		}
+	}
+	return false
 }
 
 // standsAlone reports whether an answer can be about a task, and not about the relay,

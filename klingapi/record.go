@@ -97,7 +97,7 @@ func isUnsure(nodes []node, verdict node, a evidence) bool {
 	if verdict.strength == strong {
 		return !a.good && !explainsItself(nodes)
 	}
-	return !a.good || hasPassingError(verdict) || slices.ContainsFunc(nodes, func(n node) bool { return n.status() != verdict.status() })
+	return !a.good || verdict.nameless || hasPassingError(verdict) || slices.ContainsFunc(nodes, func(n node) bool { return n.status() != verdict.status() })
 }
 
 // succeed judges a success word: with files it is one, whatever else is said;
