@@ -137,10 +137,13 @@ func TestABrokenHeaderIsReportedAsOneShortLine(t *testing.T) {
 	}
 }
 
-func TestARequestIDOfTheGatewayIsUsedWhenTheBodyHasNone(t *testing.T) {
+// The relay's operator finds the request by the id of the relay's own header.
+func TestTheRequestIDIsTheRelaysOwn(t *testing.T) {
 	t.Parallel()
-	_, err := ask(t, video, 500, http.Header{"X-Oneapi-Request-Id": {"gw-1"}}, []byte(`{"error":{"message":"boom"}}`))
-	if got := kindOf(t, err).RequestID; got != "gw-1" {
-		t.Errorf("request id %q", got)
+	for _, body := range []string{`{"error":{"message":"boom"}}`, `{"request_id":"inner","error":{"message":"boom"}}`} {
+		_, err := ask(t, video, 500, http.Header{"X-Oneapi-Request-Id": {"gw-1"}, "X-Request-Id": {"proxy-1"}}, []byte(body))
+		if got := kindOf(t, err).RequestID; got != "gw-1" {
+			t.Errorf("request id %q of %s", got, body)
+		}
 	}
 }

@@ -103,7 +103,7 @@ func findRequestID(document any, ref Ref) string {
 
 // requestIDOf reads the headers that gateways use.
 func requestIDOf(header http.Header) string {
-	return outbound.Truncate(outbound.Line(cmp.Or(header.Get("X-Request-Id"), header.Get("X-Oneapi-Request-Id"))), maxRequestID)
+	return outbound.Truncate(outbound.Line(cmp.Or(header.Get("X-Oneapi-Request-Id"), header.Get("X-Request-Id"))), maxRequestID)
 }
 
 // describeText says what the relay sent instead of JSON, without repeating a whole

@@ -135,6 +135,7 @@ func Thin(body []byte) ([]byte, error) {
 		return body, nil
 	}
 	thin := ThinEvent{Type: event.Type, Timestamp: event.Timestamp}
+	thin.Data.Relay = "default" // events of before there were relays do not name it
 	if err := json.Unmarshal(event.Data, &thin.Data); err != nil {
 		return nil, fmt.Errorf("reading the data of an event: %w", err)
 	}

@@ -43,6 +43,15 @@ func TestTypesAreThoseThatCanBeAskedFor(t *testing.T) {
 	}
 }
 
+// Events of before there were relays do not name it.
+func TestAThinEventOfBeforeNamesTheDefaultRelay(t *testing.T) {
+	t.Parallel()
+	thin, err := webhook.Thin([]byte(`{"type":"task.failed","timestamp":"2026-11-23T01:02:03Z","data":{"id":1,"task_id":"t","action":"videos","action2":"text2video","status":"failed","sequence":1}}`))
+	if err != nil || !strings.Contains(string(thin), `"relay":"default"`) {
+		t.Errorf("%s, %v", thin, err)
+	}
+}
+
 func TestAThinEventAgreesWithTheFullOne(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
