@@ -130,13 +130,6 @@ func TestContradictions(t *testing.T) {
 	runAll(t, contradictionDialects)
 }
 
-// aroundKling is a record of new-api around one of Kling.
-func aroundKling(outer, inner string) string {
-	return `{"code":"success","message":"","data":{"id":1,"task_id":"ID",` + outer + `,"data":{"code":0,"message":"SUCCEED","data":{"task_id":"800","task_status":` + inner + `}}}}`
-}
-
-const klingFile = `"succeed","task_result":{"videos":[{"id":"v1","url":"https://cdn.example/o.mp4","duration":"5"}]}`
-
 var newAPIDialects = dialectsOf("new-api")
 
 func TestInFrontOfNewAPI(t *testing.T) {
