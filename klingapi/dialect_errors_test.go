@@ -3,6 +3,7 @@ package klingapi_test
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -104,24 +105,35 @@ func TestARedirectIsFollowedToTheSamePathOnly(t *testing.T) {
 func TestAURLSaysWhenItExpires(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
+	token := "e30." + base64.RawURLEncoding.EncodeToString([]byte(`{"exp":1796126400}`)) + ".sig"
+	policy := strings.NewReplacer("+", "-", "=", "_", "/", "~").Replace(base64.StdEncoding.EncodeToString(
+		[]byte(`{"Statement":[{"Condition":{"DateLessThan":{"AWS:EpochTime":1796126400}}}]}`)))
 	for query, want := range map[string]time.Time{
-		"Expires=1796126400":                                              at,
-		"expires=1796126400000":                                           at,
-		"x=1&ksTime=1796126400":                                           at,
-		"e=1796126400&token=a":                                            at,
-		"auth_expires=1796126400":                                         at,
-		"se=2026-12-01T12%3A00%3A00Z&sp=r":                                at,
-		"X-Amz-Date=20261201T110000Z&X-Amz-Expires=3600":                  at,
-		"X-Goog-Date=20261201T110000Z&X-Goog-Expires=3600":                at,
-		"x-tos-date=20261201T110000Z&x-tos-expires=3600":                  at,
-		"x-oss-date=20261201T110000Z&x-oss-expires=3600":                  at,
-		"q-sign-time=1796122800;1796126400":                               at,
-		"Expires=1796126400&X-Amz-Date=20261201T110000Z&X-Amz-Expires=60": at.Add(-59 * time.Minute), // the earliest
-		"Expires=never":                                                   {},
-		"Expires=5":                                                       {},
-		"X-Amz-Expires=3600":                                              {},
-		"expires=99999999999999":                                          {},
-		"":                                                                {},
+		"Expires=1796126400":                                                            at,
+		"expires=1796126400000":                                                         at,
+		"x=1&ksTime=1796126400":                                                         at,
+		"e=1796126400&token=a":                                                          at,
+		"auth_expires=1796126400":                                                       at,
+		"se=2026-12-01T12%3A00%3A00Z&sp=r":                                              at,
+		"X-Amz-Date=20261201T110000Z&X-Amz-Expires=3600":                                at,
+		"X-Goog-Date=20261201T110000Z&X-Goog-Expires=3600":                              at,
+		"x-tos-date=20261201T110000Z&x-tos-expires=3600":                                at,
+		"x-oss-date=20261201T110000Z&x-oss-expires=3600":                                at,
+		"hdnts=st=1796122800~exp=1796126400~acl=/*~hmac=ab":                             at, // Akamai
+		"_jwt=" + token:                                                                 at, // Runway, Supabase
+		"Policy=" + policy + "&Signature=x&Key-Pair-Id=k":                               at, // CloudFront
+		"authorization=bce-auth-v1%2Fak%2F2026-12-01T11%3A00%3A00Z%2F3600%2Fhost%2Fsig": at, // Baidu
+		"se=2026-12-01T12%3A00Z&sp=r":                                                   at,
+		"validUntil=1796126400":                                                         at,
+		"_jwt=a.b.c":                                                                    {},
+		"token=1796126400":                                                              {},
+		"q-sign-time=1796122800;1796126400":                                             at,
+		"Expires=1796126400&X-Amz-Date=20261201T110000Z&X-Amz-Expires=60":               at.Add(-59 * time.Minute), // the earliest
+		"Expires=never":                                                                 {},
+		"Expires=5":                                                                     {},
+		"X-Amz-Expires=3600":                                                            {},
+		"expires=99999999999999":                                                        {},
+		"":                                                                              {},
 	} {
 		body := fmt.Sprintf(`{"code":0,"data":{"task_id":"ID","task_status":"succeed","task_result":{"videos":[{"url":%q}]}}}`, "https://cdn.example/o.mp4?"+query)
 		reply, err := ask(t, klingapi.Ref{Action: "videos", Action2: "text2video", TaskID: "ID"}, 200, nil, []byte(body))

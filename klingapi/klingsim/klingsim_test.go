@@ -165,6 +165,14 @@ type wire struct {
 	rest  bytes.Buffer
 }
 
+// Write fails beyond what a client reads, as a connection does that it has closed.
+func (w *wire) Write(p []byte) (int, error) {
+	if w.Body.Len() > klingapi.MaxBody+1<<20 {
+		return 0, net.ErrClosed
+	}
+	return w.ResponseRecorder.Write(p)
+}
+
 func (w *wire) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	w.taken = true
 	return conn{w: w}, nil, nil
