@@ -299,3 +299,33 @@ func TestTerminalStatusesAreThoseThatEndATask(t *testing.T) {
 		t.Error("an unknown word ends a task")
 	}
 }
+
+// One line per path, those with most tasks first: only open tasks count, and only
+// the word before the first colon says the kind.
+func TestTheTroubledPathsAreThoseOfOneKindOfTrouble(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	for _, task := range []struct{ id, action, action2, trouble string }{
+		{"1", "images", "generations", "misconfigured: a"},
+		{"2", "videos", "text2video", "misconfigured: b"},
+		{"3", "videos", "text2video", "misconfigured: c: d"},
+		{"4", "videos", "text2video", "timeout: misconfigured: e"},
+		{"5", "videos", "image2video", "misconfigured_too: f"},
+		{"6", "audios", "tts", ""},
+	} {
+		ids := must(db.InsertTasks(t.Context(), pool, []db.NewTask{{TaskID: task.id, Action: task.action, Action2: task.action2}}))(t)
+		must(db.RecordTroubles(t.Context(), pool, []db.Trouble{{Task: ids[0].ID, Error: task.trouble}}))(t)
+	}
+	ended := track(t, pool, "ended")[0]
+	must(db.RecordTroubles(t.Context(), pool, []db.Trouble{{Task: ended, Error: "misconfigured: g"}}))(t)
+	move(t, pool, ended, db.Failed)
+
+	got := must(db.TroubledPaths(t.Context(), pool, "misconfigured"))(t)
+	want := []db.TroubledPath{
+		{Action: "videos", Action2: "text2video", Tasks: 2, Error: "misconfigured: c: d"},
+		{Action: "images", Action2: "generations", Tasks: 1, Error: "misconfigured: a"},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %+v", got)
+	}
+}
