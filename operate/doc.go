@@ -3,15 +3,11 @@
 // command line, the HTTP API and the pages all call it, so that an action exists
 // once and answers the same everywhere.
 //
-//	tracked, err := operate.Track(ctx, pool, []db.NewTask{{TaskID: "CjMT7W...", Action: "videos", Action2: "text2video"}})
-//	task, err := operate.FindTask(ctx, pool, "CjMT7W...")
-//	err = operate.Cancel(ctx, pool, task, deadline)
-//	if e, ok := errors.AsType[*operate.Error](err); ok && e.Code == operate.Conflict {
-//		// it has ended already
-//	}
+// The Examples show each kind of action.
 //
 // Functions take a pool; an action is one transaction. An answer "no" is an
-// *Error with a code; any other error is trouble with the database.
+// *Error with a code; any other error is trouble with the database, or with a
+// keyring that is not the service's (ledger.ErrOtherKeyring).
 //
 //	task.go      track, find, cancel, retry, wait
 //	view.go      all that is known of a task, of a delivery

@@ -81,8 +81,5 @@ func pingMessage(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring,
 		}
 		m.Secrets = append(m.Secrets, secret)
 	}
-	if len(m.Secrets) == 0 {
-		return m, refuse(Conflict, "try klingwatch keys show", "there is no key to sign with")
-	}
 	return m, nil
 }

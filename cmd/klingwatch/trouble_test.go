@@ -36,7 +36,8 @@ var (
 	onNone = []string{"dev --exit", "sim --listen 127.0.0.1:0", "healthcheck", "version", "settings"}
 )
 
-// answerLimit is how soon a command must say that something is missing.
+// answerLimit is how soon a command must end when something is missing, or when it
+// is interrupted.
 const answerLimit = 15 * time.Second
 
 // anyRelay are settings with which serve starts, on whatever database.
