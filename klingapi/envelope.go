@@ -73,8 +73,14 @@ func tellingCode(given ...string) string {
 func readEnvelopes(document any, around []object, status int) envelope {
 	root, _ := document.(object)
 	said := readEnvelope(root, status)
+	if said.failed {
+		return said
+	}
+	if root != nil && len(around) > 0 {
+		around = around[1:] // the first is the root
+	}
 	for _, o := range around {
-		if inner := readEnvelope(o, status); inner.failed && !said.failed {
+		if inner := readEnvelope(o, status); inner.failed {
 			return inner
 		}
 	}
