@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,11 +29,8 @@ type deliveriesList struct {
 }
 
 func (l deliveriesList) Run(ctx context.Context, c *console) error {
-	if l.State != "" && !slices.Contains(db.DeliveryStates, l.State) {
-		return fmt.Errorf("--state must be one of %s, not %q", strings.Join(db.DeliveryStates, ", "), l.State)
-	}
-	if l.Limit < 1 {
-		return fmt.Errorf("--limit must be at least 1, not %d", l.Limit)
+	if err := checkListing("--state", l.State, db.DeliveryStates, l.Limit); err != nil {
+		return err
 	}
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
 		deliveries, err := db.ListDeliveries(ctx, d.Pool, db.DeliveryFilter{State: l.State, Endpoint: l.Endpoint, Since: l.Since.Time, Limit: l.Limit})

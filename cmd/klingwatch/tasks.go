@@ -173,11 +173,8 @@ type listCommand struct {
 
 // Run lists tasks.
 func (l listCommand) Run(ctx context.Context, c *console) error {
-	if l.Status != "" && !slices.Contains(db.Statuses, l.Status) {
-		return fmt.Errorf("--status must be one of %s, not %q", strings.Join(db.Statuses, ", "), l.Status)
-	}
-	if l.Limit < 1 {
-		return fmt.Errorf("--limit must be at least 1, not %d", l.Limit)
+	if err := checkListing("--status", l.Status, db.Statuses, l.Limit); err != nil {
+		return err
 	}
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
 		tasks, err := db.ListTasks(ctx, d.Pool, db.TaskFilter{Status: l.Status, Action: l.Action, Limit: l.Limit})
@@ -203,6 +200,18 @@ func (l listCommand) Run(ctx context.Context, c *console) error {
 		c.printTable([]string{"ID", "PATH", "TASK", "STATUS", "AGE", "POLLS", "WHY"}, rows)
 		return nil
 	})
+}
+
+// checkListing checks what a list is asked for: a value that must be one of the known
+// ones or "", and how many at most.
+func checkListing(flag, value string, known []string, limit int) error {
+	if value != "" && !slices.Contains(known, value) {
+		return fmt.Errorf("%s must be one of %s, not %q", flag, strings.Join(known, ", "), value)
+	}
+	if limit < 1 {
+		return fmt.Errorf("--limit must be at least 1, not %d", limit)
+	}
+	return nil
 }
 
 type retryCommand struct {
