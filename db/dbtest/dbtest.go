@@ -76,6 +76,13 @@ func New(t testing.TB) *pgxpool.Pool {
 	return open(t, NewURL(t))
 }
 
+// Again returns another pool on the database of a pool, for a test that ends the
+// sessions of the first.
+func Again(t testing.TB, pool *pgxpool.Pool) *pgxpool.Pool {
+	t.Helper()
+	return open(t, pool.Config().ConnString())
+}
+
 // NewURL returns the URL of a fresh, migrated database, for tests that start
 // processes.
 func NewURL(t testing.TB) string {
