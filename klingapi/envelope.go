@@ -30,13 +30,14 @@ func readEnvelope(o object, status int) envelope {
 		e.code = cmp.Or(statusCode(o), e.code)
 	}
 	e.message = cmp.Or(o.firstText("message", "msg", "error_msg", "err_msg", "errmsg", "error_message", "error_description"), textOf(o["error"]))
-	for _, inner := range []any{o["error"], o["detail"], object{"code": o.firstText("error_code", "err_code")}} {
+	for _, inner := range []any{o["error"], o["detail"]} {
 		if inner, ok := embedded(inner).(object); ok {
-			if code := tellingCode(inner.text("code"), inner.text("type"), inner.text("status"), e.code); code != e.code {
-				e.code, e.ofTask = code, isRecord(o)
-			}
+			e.take(o, inner.text("code"), inner.text("type"), inner.text("status"))
 			e.message = cmp.Or(inner.firstText("message", "msg"), e.message)
 		}
+	}
+	if code := o.firstText("error_code", "err_code"); code != "" {
+		e.take(o, code)
 	}
 	if word := o.text("status"); successCodes[strings.ToLower(e.code)] && isLostWord(word) {
 		e.code = word
@@ -50,6 +51,13 @@ func readEnvelope(o object, status int) envelope {
 	e.edge = o["cloudflare_error"] == true
 	e.code, e.message = outbound.Truncate(outbound.Line(e.code), maxCode), line(e.message)
 	return e
+}
+
+// take replaces the code by a more telling one of the error in o.
+func (e *envelope) take(o object, inner ...string) {
+	if code := tellingCode(append(inner, e.code)...); code != e.code {
+		e.code, e.ofTask = code, isRecord(o)
+	}
 }
 
 // tellingCode returns the first code that means something to us, else the first that

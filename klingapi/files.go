@@ -24,7 +24,7 @@ type files struct {
 // outputFinder collects the files of an object.
 type outputFinder struct {
 	ref        Ref
-	skip       func(raw string) bool // nil: none
+	skip       func(link) bool // nil: none
 	found      []foundFile
 	marked     []foundFile // with a watermark: they count where there are no others
 	incomplete bool
@@ -49,10 +49,10 @@ type place struct {
 
 // below is the place of the value of a field.
 func (p place) below(key string) place {
-	if p.listed == "" && listFields.MatchString(key) {
+	if p.listed == "" && named(key).lists {
 		p.listed = key
 	}
-	return place{kind: firstKind(kindNamed(key), p.kind), listed: p.listed, depth: p.depth + 1}
+	return place{kind: firstKind(named(key).kind, p.kind), listed: p.listed, depth: p.depth + 1}
 }
 
 // findFiles returns the files that an object names, in order.
@@ -61,7 +61,7 @@ func findFiles(o object, ref Ref) []Output { return searchFiles(o, ref, nil).out
 // searchFiles looks through an object, but for the URLs to skip. Of several lists with files of a kind the first
 // counts, since the others name the same under other addresses. So may what stands
 // beside the status; or it is the request's.
-func searchFiles(o object, ref Ref, skip func(raw string) bool) files {
+func searchFiles(o object, ref Ref, skip func(link) bool) files {
 	f := newFinder(o, ref, skip)
 	if len(f.found) == 0 {
 		f.found = f.marked
@@ -84,7 +84,7 @@ func searchFiles(o object, ref Ref, skip func(raw string) bool) files {
 	return all
 }
 
-func newFinder(o object, ref Ref, skip func(raw string) bool) *outputFinder {
+func newFinder(o object, ref Ref, skip func(link) bool) *outputFinder {
 	f := &outputFinder{ref: ref, skip: skip, seen: map[string]bool{}}
 	f.object(o, place{})
 	return f
@@ -96,10 +96,10 @@ func namesFile(o object, ref Ref) bool {
 }
 
 // listedFiles are the files that an envelope lists beside the record.
-func listedFiles(o object, ref Ref, skip func(raw string) bool) files {
+func listedFiles(o object, ref Ref, skip func(link) bool) files {
 	only := object{}
 	for key, value := range o {
-		if listFields.MatchString(key) && !slices.Contains(wrappers, key) {
+		if named(key).lists && !isWrapper(key) {
 			only[key] = value
 		}
 	}
@@ -124,8 +124,8 @@ func chooseFiles(nodes []node, ref Ref, a evidence) files {
 	for _, n := range nodes {
 		ids = append(ids, idOf(n.object))
 	}
-	toTask := func(raw string) bool { return isTaskLink(raw, ids, a.relay) }
-	toOthers := func(raw string) bool { return toTask(raw) || isProxied(raw, ids, a.relay) }
+	toTask := func(l link) bool { return l.isOfTask(ids, a.relay) }
+	toOthers := func(l link) bool { return toTask(l) || l.isProxied(ids, a.relay) }
 	var proxied files
 	for i, n := range nodes {
 		own := searchFiles(n.object, ref, toOthers)
@@ -174,15 +174,14 @@ func (f *outputFinder) object(o object, at place) {
 		if isOtherItem(o) {
 			return
 		}
-		described := o.text("type") + " " + o.text("content_type") + " " + o.text("mime_type") + " " + o.text("media_type") + " " + o.text("file_type") + " " + o.text("kind") + " " + o.text("format")
-		at.kind = firstKind(kindNamed(described), at.kind)
+		at.kind = firstKind(kindDescribed(o), at.kind)
 		f.noteMissing(o)
 	}
-	for _, key := range fieldsOf(o) {
+	for _, key := range fieldsOf(o, canHoldFile) {
 		if len(f.found) >= maxOutputs {
 			return
 		}
-		if text, ok := o[key].(string); ok && isMarked(key) && isURL(text) && !at.marked {
+		if text, ok := o[key].(string); ok && named(key).marked && isURL(text) && !at.marked {
 			at := at.below(key)
 			at.marked = true
 			f.text(o, "url", text, at)
@@ -192,9 +191,21 @@ func (f *outputFinder) object(o object, at place) {
 	}
 }
 
+// canHoldFile is a quick check of a value: whether it is a URL, a file, or has fields
+// of its own. It may report true without need.
+func canHoldFile(key string, v any) bool {
+	switch v := v.(type) {
+	case string:
+		return strings.Contains(v, "://") || strings.Contains(v, "data:") || strings.ContainsAny(v, "{[") || isBase64Field(key)
+	case object, []any:
+		return true
+	}
+	return false
+}
+
 // skips reports whether a field cannot hold outputs of this object.
 func (f *outputFinder) skips(o object, key string, at place) bool {
-	if isOther(key) || at.listed == "" && requestNames.MatchString(key) {
+	if named(key).other || at.listed == "" && requestNames.MatchString(key) {
 		return true
 	}
 	switch key {
@@ -210,7 +221,7 @@ func (f *outputFinder) skips(o object, key string, at place) bool {
 		return o.firstText("url", "video_url", "image_url", "audio_url") != ""
 	}
 	inner, ok := embedded(o[key]).(object)
-	if ok = ok && slices.Contains(wrappers, key); ok {
+	if ok = ok && isWrapper(key); ok {
 		_, ok = asNode(inner, f.ref)
 	}
 	return ok // a node of its own
@@ -244,47 +255,50 @@ var betweenLinks = regexp.MustCompile(`[,;|\s]+(https?://)`)
 // says so.
 func (f *outputFinder) text(parent object, key, raw string, at place) {
 	raw = strings.TrimSpace(raw)
-	if isBase64Field(key) && raw != "" && !isInline(raw) && !isURL(raw) {
+	if isBase64Field(key) && raw != "" && !isLink(raw) {
 		raw = inlined(raw, firstKind(at.kind, kindOfAction(f.ref)))
 	}
-	if !isURL(raw) && !isInline(raw) {
+	if !isLink(raw) {
 		return
 	}
-	for raw := range strings.SplitSeq(betweenLinks.ReplaceAllString(raw, "\n$1"), "\n") {
-		if len(f.found) < maxOutputs {
-			f.link(parent, key, raw, at)
+	if strings.Count(raw, "://") > 1 {
+		raw = betweenLinks.ReplaceAllString(raw, "\n$1")
+	}
+	for raw := range strings.SplitSeq(raw, "\n") {
+		if l, ok := parseLink(raw); ok && len(f.found) < maxOutputs {
+			f.link(parent, key, l, at)
 		}
 	}
 }
 
-func (f *outputFinder) link(parent object, key, raw string, at place) {
-	byExtension := kindOfURL(raw)
-	if byExtension == "" && !mayHoldFile(key) || noMedia[extension(raw)] || f.skip != nil && f.skip(raw) {
+func (f *outputFinder) link(parent object, key string, l link, at place) {
+	byExtension := l.kind()
+	if byExtension == "" && !named(key).mayHoldFile || noMedia[l.extension] || f.skip != nil && f.skip(l) {
 		return
 	}
-	kind := firstKind(byExtension, at.kind, kindOfAction(f.ref))
-	if at.listed == "" && !isMadeBy(f.ref, kind) || f.seen[identity(raw)] {
+	kind, same := firstKind(byExtension, at.kind, kindOfAction(f.ref)), l.identity()
+	if at.listed == "" && !isMadeBy(f.ref, kind) || f.seen[same] {
 		return
 	}
-	f.seen[identity(raw)] = !at.marked
-	if isInline(raw) && len(raw) > MaxInline {
+	f.seen[same] = !at.marked
+	if l.url == nil && len(l.raw) > MaxInline {
 		f.tooLarge++
 		return
 	}
 	o := Output{
 		Kind:            kind,
-		URL:             raw,
+		URL:             l.raw,
 		UpstreamID:      parent.text("id"),
 		DurationSeconds: durationOf(parent, key),
 		WatermarkURL:    parent.text("watermark_url"),
-		ExpiresAt:       expiryOf(raw),
+		ExpiresAt:       l.expiry(),
 	}
 	if isRecord(parent) || parent["task_id"] != nil {
 		o.UpstreamID = "" // the id of the task
 	}
-	file := foundFile{o, at.listed, at.listed != "" || byExtension != "" || kindNamed(key) != ""}
+	file := foundFile{o, at.listed, at.listed != "" || byExtension != "" || named(key).kind != ""}
 	if at.marked {
-		file.WatermarkURL = raw
+		file.WatermarkURL = l.raw
 		f.marked = append(f.marked, file)
 		return
 	}

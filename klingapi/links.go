@@ -18,27 +18,44 @@ var kindOfExtension = map[string]Kind{
 // noMedia are the extensions of what stands beside a file.
 var noMedia = map[string]bool{".srt": true, ".vtt": true, ".ass": true, ".json": true, ".txt": true, ".html": true, ".htm": true}
 
-// extension of the path of a URL, in small letters.
-func extension(raw string) string {
-	if u, err := url.Parse(raw); err == nil && !isInline(raw) {
-		return strings.ToLower(path.Ext(u.Path))
-	}
-	return ""
+// link is an absolute http(s) URL, or a file as a data: URL.
+type link struct {
+	raw       string
+	url       *url.URL // nil for a data: URL
+	extension string   // of the path, in small letters; "" for none
 }
 
-// kindOfURL returns the kind of a URL by its extension or media type, "" for none.
-func kindOfURL(raw string) Kind {
-	if isInline(raw) {
-		mediaType, _, _ := strings.Cut(raw, ";")
-		return kindNamed(mediaType)
+// parseLink reads a text that is a link and nothing else.
+func parseLink(text string) (link, bool) {
+	if isInline(text) {
+		return link{raw: text}, true
 	}
-	return kindOfExtension[extension(raw)]
+	if len(text) < len("http://x") || text[0]|0x20 != 'h' { // most texts are none
+		return link{}, false
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return link{}, false
+	}
+	return link{raw: text, url: u, extension: strings.ToLower(path.Ext(u.Path))}, true
+}
+
+// isLink reports whether a text is a link.
+func isLink(text string) bool {
+	_, ok := parseLink(text)
+	return ok
 }
 
 // isURL reports whether a text is an absolute http(s) URL.
-func isURL(text string) bool {
-	u, err := url.Parse(text)
-	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+func isURL(text string) bool { return isLink(text) && !isInline(text) }
+
+// kind is what the extension or the media type says, "" for nothing.
+func (l link) kind() Kind {
+	if l.url == nil {
+		mediaType, _, _ := strings.Cut(l.raw, ";")
+		return kindNamed(mediaType)
+	}
+	return kindOfExtension[l.extension]
 }
 
 // isInline reports whether a text is a file as a data: URL.
@@ -70,39 +87,36 @@ func isFileURL(text string) bool { return isURL(text) && !strings.ContainsAny(te
 var signing = regexp.MustCompile(`(?i)^(x-.*|.*sign.*|.*token.*|.*expire.*|.*key.*|policy|sig|s[eprvk]|exp|download|response-.*|attname)$`)
 
 // identity is what two addresses of one file have in common.
-func identity(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil || isInline(raw) || kindOfURL(raw) == "" {
-		return raw
+func (l link) identity() string {
+	if l.url == nil || l.kind() == "" {
+		return l.raw
 	}
-	query := u.Query()
+	query := l.url.Query()
 	for key := range query {
 		if signing.MatchString(key) {
 			query.Del(key)
 		}
 	}
-	return u.Host + u.Path + "?" + query.Encode()
+	return l.url.Host + l.url.Path + "?" + query.Encode()
 }
 
 var proxyPath = regexp.MustCompile(`/v[0-9]+[a-z]*/(videos?|images?|audios?|tasks?|jobs?|files?|generations?|predictions?|video/generations)/([^/]+)/content/?$`)
 
-// isProxied reports whether a URL is a relay's own link to the file, which needs the
+// isProxied reports whether a link is a relay's own link to the file, which needs the
 // relay's key: new-api, relay/relay_task.go, /v1/videos/{task_id}/content.
-func isProxied(raw string, ids []string, relay string) bool {
-	u, err := url.Parse(raw)
-	if err != nil {
+func (l link) isProxied(ids []string, relay string) bool {
+	if l.url == nil || !strings.Contains(l.url.Path, "/content") {
 		return false
 	}
-	match := proxyPath.FindStringSubmatch(u.Path)
-	return match != nil && (slices.Contains(ids, match[2]) || strings.EqualFold(u.Host, relay) || !isPublic(u.Hostname()))
+	match := proxyPath.FindStringSubmatch(l.url.Path)
+	return match != nil && (slices.Contains(ids, match[2]) || strings.EqualFold(l.url.Host, relay) || !isPublic(l.url.Hostname()))
 }
 
 var versionPath = regexp.MustCompile(`/v[0-9]+[a-z]*/`)
 
-// isTaskLink reports whether a URL is the relay's address of the task itself.
-func isTaskLink(raw string, ids []string, relay string) bool {
-	u, err := url.Parse(raw)
-	return err == nil && strings.EqualFold(u.Host, relay) && versionPath.MatchString(u.Path) && slices.Contains(ids, path.Base(u.Path))
+// isOfTask reports whether a link is the relay's address of the task itself.
+func (l link) isOfTask(ids []string, relay string) bool {
+	return l.url != nil && strings.EqualFold(l.url.Host, relay) && versionPath.MatchString(l.url.Path) && slices.Contains(ids, path.Base(l.url.Path))
 }
 
 // isPublic reports whether a host can be one of the open internet.

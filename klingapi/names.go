@@ -5,26 +5,72 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 )
+
+// fieldName is what the name of a field says of what the field holds.
+type fieldName struct {
+	rank        int  // its place in fileOrder
+	kind        Kind // of the files in it, "" where it says nothing
+	lists       bool // it holds what a task made, and nothing else
+	mayHoldFile bool // a URL in it is a file even if its extension does not say so
+	other       bool // it holds no output, nor does what is below it
+	marked      bool // it is for the file with a watermark
+}
+
+// Relays use the same few names in every reply, and reading one takes longer than
+// the rest of the search. Names beyond maxKnownNames, which someone may have made up,
+// are read each time.
+var (
+	knownNames sync.Map // of the key to its fieldName
+	knownCount atomic.Int64
+)
+
+const (
+	maxKnownNames = 2000
+	maxKnownName  = 64 // bytes
+)
+
+// named reads the name of a field.
+func named(key string) fieldName {
+	if known, ok := knownNames.Load(key); ok {
+		return known.(fieldName)
+	}
+	name := fieldName{
+		rank:        rankOf(key),
+		kind:        kindNamed(key),
+		lists:       listFields.MatchString(key),
+		mayHoldFile: mayHoldFile(key),
+		other:       isOther(key),
+		marked:      isMarked(key),
+	}
+	if len(key) <= maxKnownName && knownCount.Load() < maxKnownNames {
+		knownCount.Add(1)
+		knownNames.Store(strings.Clone(key), name)
+	}
+	return name
+}
 
 // fileOrder is the order in which the fields of one object are looked at: what is
 // listed, then what stands beside it. Any other field follows, by its name.
-var fileOrder = []string{
+var fileOrder = ranked(
 	"outputs", "task_result", "images", "image", "series_images", "videos", "video", "audios", "audio", "video_result", "image_result", "audio_result",
 	"works", "resource", "result", "results", "output", "result_json", "clips", "files", "file",
 	"url", "urls", "result_url", "result_urls", "video_url", "video_urls", "image_url", "image_urls", "audio_url", "audio_urls", "mp3_url", "url_mp3", "wav_url", "url_wav",
 	"download_url", "file_url", "media_url", "metadata", "data",
-}
+)
 
-// fieldsOf lists the fields of an object in the order in which files are numbered.
-func fieldsOf(o object) []string {
-	keys, ranks := make([]string, 0, len(o)), make(map[string]int, len(o))
-	for key := range o {
-		if !strings.ContainsFunc(key, isCapital) { // it has a twin in small letters
-			keys, ranks[key] = append(keys, key), rankOf(key)
+// fieldsOf lists the wanted fields of an object in the order in which files are
+// numbered.
+func fieldsOf(o object, wanted func(key string, v any) bool) []string {
+	keys := make([]string, 0, len(o))
+	for key, v := range o {
+		if wanted(key, v) && !strings.ContainsFunc(key, isCapital) { // it has a twin in small letters
+			keys = append(keys, key)
 		}
 	}
-	slices.SortFunc(keys, func(a, b string) int { return cmp.Or(ranks[a]-ranks[b], strings.Compare(a, b)) })
+	slices.SortFunc(keys, func(a, b string) int { return cmp.Or(named(a).rank-named(b).rank, strings.Compare(a, b)) })
 	return keys
 }
 
@@ -32,10 +78,10 @@ func fieldsOf(o object) []string {
 // before the one with it.
 func rankOf(key string) int {
 	if strings.Contains(key, "mark") && isUnmarked(key) {
-		return slices.Index(fileOrder, "works")
+		return fileOrder["works"]
 	}
-	if i := slices.Index(fileOrder, key); i >= 0 {
-		return i
+	if rank, ok := fileOrder[key]; ok {
+		return rank
 	}
 	return len(fileOrder)
 }
@@ -68,6 +114,15 @@ var otherNames = regexp.MustCompile(`^(task_info|(avatar|mask|(static|dynamic)_m
 
 // requestNames are fields of a request that may also be fields of a result.
 var requestNames = regexp.MustCompile(`^((image|video|audio|voice)_list|image_(tail|reference))$`)
+
+// ranked numbers names in their order.
+func ranked(names ...string) map[string]int {
+	ranks := make(map[string]int, len(names))
+	for i, name := range names {
+		ranks[name] = i
+	}
+	return ranks
+}
 
 func set(names ...string) map[string]bool {
 	m := make(map[string]bool, len(names))
@@ -112,11 +167,17 @@ var unmarked = set("without", "no", "non", "free", "remove", "removed")
 
 // isOtherItem reports whether an item of a list says itself that it is no output.
 func isOtherItem(o object) bool {
-	return slices.ContainsFunc([]string{"type", "role", "purpose"}, func(key string) bool { return isOther(separators.Replace(strings.ToLower(o.text(key)))) })
+	return slices.ContainsFunc([]string{"type", "role", "purpose"}, func(key string) bool {
+		text := o.text(key)
+		return text != "" && isOther(separators.Replace(strings.ToLower(text)))
+	})
 }
 
 // kindNamed reads a kind out of a field's name, a type or a media type.
 func kindNamed(name string) Kind {
+	if name == "" {
+		return ""
+	}
 	name = strings.ToLower(name)
 	for _, word := range []struct {
 		part string
@@ -124,6 +185,16 @@ func kindNamed(name string) Kind {
 	}{{"video", Video}, {"mp4", Video}, {"image", Image}, {"picture", Image}, {"photo", Image}, {"audio", Audio}, {"mp3", Audio}, {"wav", Audio}, {"music", Audio}, {"sound", Audio}} {
 		if strings.Contains(name, word.part) {
 			return word.kind
+		}
+	}
+	return ""
+}
+
+// kindDescribed is the kind that an item of a list gives itself.
+func kindDescribed(o object) Kind {
+	for _, key := range []string{"type", "content_type", "mime_type", "media_type", "file_type", "kind", "format"} {
+		if kind := kindNamed(o.text(key)); kind != "" {
+			return kind
 		}
 	}
 	return ""

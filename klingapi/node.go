@@ -36,10 +36,16 @@ func (n node) status() Status { return ParseStatus(n.word) }
 
 func (n node) runs() bool { return n.status() == Submitted || n.status() == Processing }
 
-// wrappers are the fields in which envelopes put the record, or the list that it is in.
-var wrappers = []string{
+// wrappers are the fields in which envelopes put the record, or the list that it is in,
+// with their rank.
+var wrappers = ranked(
 	"data", "task", "response", "resp", "result", "results", "output", "body", "json", "job", "record", "prediction", "generation", "video",
 	"tasks", "jobs", "records", "list", "items", "rows", "generations", "detail", "info", "item", "content",
+)
+
+func isWrapper(key string) bool {
+	_, is := wrappers[key]
+	return is
 }
 
 // findNodes walks root, data, data.data and so on, outermost first.
@@ -83,10 +89,8 @@ func wrapped(o object, ref Ref, known bool) []any {
 		record["task_id"] = cmp.Or(record.text("task_id"), ref.TaskID)
 		inner = append(inner, record)
 	}
-	for _, key := range wrappers {
-		if o[key] != nil {
-			inner = append(inner, o[key])
-		}
+	for _, key := range wrappersIn(o) {
+		inner = append(inner, o[key])
 	}
 	if len(inner) > 0 || known {
 		return inner
@@ -94,12 +98,27 @@ func wrapped(o object, ref Ref, known bool) []any {
 	return oddlyWrapped(o, ref)
 }
 
+// wrappersIn lists the wrappers that an object has, in the order of wrappers. It asks for
+// each field it has, since most objects have few.
+func wrappersIn(o object) []string {
+	var keys []string
+	for key, v := range o {
+		if v != nil && isWrapper(key) {
+			keys = append(keys, key)
+		}
+	}
+	if len(keys) > 1 {
+		slices.SortFunc(keys, func(a, b string) int { return wrappers[a] - wrappers[b] })
+	}
+	return keys
+}
+
 // oddlyWrapped finds the record that was asked for in a field named after its type
 // (Tencent), and what is in the only field (GraphQL: {"data":{"getTask":{...}}}).
 func oddlyWrapped(o object, ref Ref) []any {
-	fields := slices.DeleteFunc(fieldsOf(o), func(key string) bool { return noWrapper[key] })
+	fields := fieldsOf(o, func(key string, _ any) bool { return !noWrapper[key] })
 	for _, key := range fields {
-		if record, ok := o[key].(object); ok && !isOther(key) && isRecord(record) && isAsked(record, ref) {
+		if record, ok := o[key].(object); ok && !named(key).other && isRecord(record) && isAsked(record, ref) {
 			return []any{record}
 		}
 	}
@@ -228,10 +247,11 @@ func asNode(o object, ref Ref) (node, bool) {
 		return node{object: o, word: word, asked: isAsked(o, ref), strength: strong}, true
 	}
 	word, ok := wordIn(o, stateFields)
+	if !ok {
+		return node{}, false
+	}
 	n := node{object: o, word: word, generic: true, asked: isAsked(o, ref)}
 	switch {
-	case !ok:
-		return node{}, false
 	case slices.ContainsFunc(taskFields, func(field string) bool { _, ok := o[field]; return ok }):
 		n.strength = strong
 	case o.text("task_id") != "" || n.asked:
@@ -248,7 +268,7 @@ func asNode(o object, ref Ref) (node, bool) {
 // may be empty.
 func hasFileField(o object, ref Ref) bool {
 	for key := range o {
-		if strings.Contains(key, "url") && isMadeBy(ref, kindNamed(key)) && kindNamed(key) != "" && !isOther(key) {
+		if strings.Contains(key, "url") && named(key).kind != "" && isMadeBy(ref, named(key).kind) && !named(key).other {
 			return true
 		}
 	}
@@ -273,10 +293,10 @@ func idOf(o object) string { return o.firstText("task_id", "id", "job_id", "task
 // isAsked reports whether a record is the one that was asked for.
 func isAsked(o object, ref Ref) bool {
 	info, _ := o["task_info"].(object)
-	named := func(o object, fields []string) bool {
+	bears := func(o object, fields []string) bool {
 		return slices.ContainsFunc(fields, func(field string) bool { return o.text(field) == ref.TaskID })
 	}
-	return named(o, idFields) || named(o, externalFields) || named(info, externalFields)
+	return bears(o, idFields) || bears(o, externalFields) || bears(info, externalFields)
 }
 
 // snakeCase returns a tree whose keys are written like task_id where the relay wrote

@@ -220,11 +220,15 @@ const secondsBelow = 1e11
 // returns the zero time for no field and for times before 2001 or after 2286.
 func (o object) time(key string) time.Time {
 	text := o.text(key)
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		return t.UTC()
+	if text == "" {
+		return time.Time{}
 	}
 	n, err := strconv.ParseFloat(text, 64)
-	if err != nil || math.IsNaN(n) {
+	if err != nil {
+		t, _ := time.Parse(time.RFC3339, text) // the zero time where it is none
+		return t.UTC()
+	}
+	if math.IsNaN(n) {
 		return time.Time{}
 	}
 	if n < secondsBelow {

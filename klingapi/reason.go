@@ -50,7 +50,11 @@ func saysWell(text string) bool {
 // reasonIn returns the reason in one field: a text, {"message": ...}, or the first of
 // a list.
 func reasonIn(o object, key string) string {
-	text := reasonOf(embedded(o[key]), maxNesting)
+	v := o[key]
+	if v == nil || v == "" {
+		return ""
+	}
+	text := reasonOf(embedded(v), maxNesting)
 	if isPhrase(text) {
 		return ""
 	}

@@ -184,7 +184,7 @@ func saysSomething(v any) bool {
 	case []any:
 		return slices.ContainsFunc(v, saysSomething)
 	case string:
-		return !isPhrase(v) && ParseStatus(v) == "" && !isURL(v) && !isInline(v)
+		return !isPhrase(v) && ParseStatus(v) == "" && !isLink(v)
 	case json.Number:
 		return true
 	}

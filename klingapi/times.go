@@ -11,15 +11,14 @@ import (
 	"time"
 )
 
-// expiryOf returns the earliest moment at which a signed URL says that it expires; the
+// expiry returns the earliest moment at which a signed URL says that it expires; the
 // zero time where it does not. Times before 2001 and after 2286 are no times.
-func expiryOf(raw string) time.Time {
-	u, err := url.Parse(raw)
-	if err != nil || u.RawQuery == "" {
+func (l link) expiry() time.Time {
+	if l.url == nil || l.url.RawQuery == "" {
 		return time.Time{}
 	}
 	query := map[string]string{}
-	values, _ := url.ParseQuery(strings.ReplaceAll(u.RawQuery, ";", "%3B")) // COS writes it plainly
+	values, _ := url.ParseQuery(strings.ReplaceAll(l.url.RawQuery, ";", "%3B")) // COS writes it plainly
 	for key, values := range values {
 		query[strings.ToLower(key)] = values[0]
 	}

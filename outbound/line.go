@@ -11,7 +11,23 @@ import (
 // one space for each run of spaces and none at the ends. Line(Line(text)) is
 // Line(text).
 func Line(text string) string {
+	if isLine(text) {
+		return text
+	}
 	return strings.Join(strings.Fields(Printable(text)), " ")
+}
+
+// isLine reports whether a text in ASCII is one safe line already, as most are.
+func isLine(text string) bool {
+	after := byte(' ')
+	for i := range len(text) {
+		c := text[i]
+		if c < ' ' || c > '~' || c == ' ' && after == ' ' {
+			return false
+		}
+		after = c
+	}
+	return after != ' ' || text == ""
 }
 
 // Printable makes a text safe to print on a terminal: one line of valid UTF-8
