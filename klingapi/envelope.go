@@ -191,12 +191,15 @@ func kindOfFamily(code string) ErrorKind {
 // reportsNoTask reports whether envelopes that are content hold nothing: an id that
 // the relay does not know is left out.
 func reportsNoTask(around []object, status int) bool {
-	for _, o := range around {
-		if e := readEnvelope(o, status); e.wrong || !isPhrase(e.message) {
-			return false
-		}
-	}
-	return status == http.StatusOK && len(around) > 0 && slices.ContainsFunc(around, holdsNothing)
+	return status == http.StatusOK && len(around) > 0 && saysNothing(around, status) && slices.ContainsFunc(around, holdsNothing)
+}
+
+// saysNothing reports whether envelopes say nothing but that all is well.
+func saysNothing(around []object, status int) bool {
+	return !slices.ContainsFunc(around, func(o object) bool {
+		e := readEnvelope(o, status)
+		return e.wrong || !isPhrase(e.message)
+	})
 }
 
 // holdsNothing reports whether an envelope has a null, or an empty list, where the

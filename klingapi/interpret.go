@@ -3,6 +3,7 @@ package klingapi
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"time"
@@ -13,35 +14,44 @@ import (
 // interpret turns an answer into a Reply or an *Error, in the order of the package
 // comment. relay is the host that was asked.
 func interpret(ref Ref, res *http.Response, body []byte, relay string) (*Reply, error) {
-	answer := errorOf(res)
 	document, stored, err := parse(body)
 	if err != nil {
-		answer.Kind = kindOfText(res.StatusCode, body)
-		answer.Message = describeText(res, body, err)
-		return nil, answer
+		return nil, unreadable(res, body, err)
 	}
+	return read(ref, errorOf(res), document, stored, relay)
+}
 
+// read makes a Reply of a decoded answer, or completes answer, which has its status and
+// headers, as the *Error.
+func read(ref Ref, answer *Error, document any, stored json.RawMessage, relay string) (*Reply, error) {
+	status := answer.HTTPStatus
 	around := envelopes(document, ref)
-	said := readEnvelopes(document, around, res.StatusCode)
-	answer.Code, answer.Message = said.code, said.message
-	answer.RequestID = cmp.Or(answer.RequestID, findRequestID(document, ref)) // the relay's operator knows the one of the header
-	trouble := troubleOf(res.StatusCode, said)
+	said := readEnvelopes(document, around, status)
+	answer.take(said, document, ref)
+	trouble := troubleOf(status, said)
 	ofTask := said.ofTask && (trouble == "" || isServerError(said.code))
-	good := res.StatusCode < 300 && trouble != NotFound && (!said.failed || ofTask)
-	record, found := findRecord(document, ref, evidence{good: good, odd: res.StatusCode < 300 && trouble == "", around: around, relay: relay})
+	good := status < 300 && trouble != NotFound && (!said.failed || ofTask)
+	record, found := findRecord(document, ref, evidence{good: good, odd: status < 300 && trouble == "", around: around, relay: relay})
 
 	if found && record.Status == "" && isLostWord(record.Word) {
 		answer.Kind = NotFound
 		return nil, answer
 	}
 	if found && (record.Status != "" || good) {
-		reply := &Reply{HTTPStatus: res.StatusCode, RequestID: answer.RequestID, Record: record, Body: stored}
+		reply := &Reply{HTTPStatus: status, RequestID: answer.RequestID, Record: record, Body: stored}
 		if said.failed {
 			reply.Code = answer.Code
 		}
 		return reply, nil
 	}
 	return nil, answer.describe(around, trouble)
+}
+
+// take adds what the body says of the exchange. The request id of the header stays, since
+// it is the one that the relay's operator knows.
+func (e *Error) take(said envelope, document any, ref Ref) {
+	e.Code, e.Message = said.code, said.message
+	e.RequestID = cmp.Or(e.RequestID, findRequestID(document, ref))
 }
 
 // describe completes the error of an answer without a record. What the outermost
@@ -74,6 +84,14 @@ func errorOf(res *http.Response) *Error {
 		RequestID:  requestIDOf(res.Header),
 		RetryAfter: outbound.RetryAfter(res.Header, time.Now(), MaxRetryAfter),
 	}
+}
+
+// unreadable is the error of an answer that is not one JSON document.
+func unreadable(res *http.Response, body []byte, err error) *Error {
+	answer := errorOf(res)
+	answer.Kind = kindOfText(res.StatusCode, body)
+	answer.Message = describeText(res, body, err)
+	return answer
 }
 
 // tooLarge is the error of a body beyond MaxBody.

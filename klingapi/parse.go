@@ -18,37 +18,61 @@ import (
 // numbers, numbers for strings, null or no field for nothing.
 type object map[string]any
 
-// parse decodes exactly one JSON document. It returns the tree, and the body in the
-// form to store: as received, except for what Postgres' jsonb refuses.
+// parsed is a decoded body.
+type parsed struct {
+	tree     any
+	stored   json.RawMessage // the body in the form to store: as received, except for what Postgres' jsonb refuses
+	capitals bool            // a key has one, so that snakeCase is due
+	inline   bool            // it may hold files, which are cut in the form to store
+}
+
+// parse decodes exactly one JSON document. It returns the tree to read, and the body in
+// the form to store.
 func parse(body []byte) (tree any, stored json.RawMessage, err error) {
+	p, err := decode(body)
+	if err == nil && p.capitals {
+		snakeCase(p.tree)
+	}
+	return p.tree, p.stored, err
+}
+
+// decode is parse with the keys as the relay wrote them.
+func decode(body []byte) (parsed, error) {
 	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.UseNumber() // ids are longer than 2^53
+	var tree any
 	if err := decoder.Decode(&tree); err != nil {
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			err = errors.New("it is incomplete")
 		}
-		return nil, nil, err
+		return parsed{}, err
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, nil, errors.New("something follows the document")
+		return parsed{}, errors.New("something follows the document")
 	}
 	var w walk
 	if tree = w.typed(tree, 1); w.deepest > maxDepth {
-		return nil, nil, errors.New("it is nested too deeply")
+		return parsed{}, errors.New("it is nested too deeply")
 	}
-	stored = body
+	p := parsed{tree: tree, stored: body, capitals: w.capitals, inline: mayHoldInline(body)}
+	var err error
 	if needsScrub(body) {
-		tree = scrub(tree)
-		stored, err = encode(tree)
+		p.tree = scrub(tree)
+		p.stored, err = encode(p.tree)
 	}
-	if err == nil && mayHoldInline(body) {
-		stored, err = encode(withoutInline(tree))
+	if err == nil && p.inline {
+		p.stored, err = p.encode(p.tree)
 	}
-	if w.capitals {
-		snakeCase(tree)
+	return p, err
+}
+
+// encode writes a part of the tree in the form to store.
+func (p parsed) encode(v any) (json.RawMessage, error) {
+	if p.inline {
+		v = withoutInline(v)
 	}
-	return tree, stored, err
+	return encode(v)
 }
 
 // encode writes a tree as JSON on one line.
