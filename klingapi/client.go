@@ -2,6 +2,7 @@ package klingapi
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -16,8 +17,6 @@ import (
 )
 
 const (
-	// DefaultPathPrefix is the relay's prefix; Kling itself uses /v1.
-	DefaultPathPrefix = "/kling/v1"
 	// DefaultTimeout bounds one exchange, body included.
 	DefaultTimeout = 15 * time.Second
 	// DefaultMaxConns bounds the connections to the relay.
@@ -31,8 +30,12 @@ const (
 
 // Config sets up a Client. BaseURL and Credential are required.
 type Config struct {
-	BaseURL    string            // scheme and host, and a path if there is one: https://relay.example
-	PathPrefix string            // in front of /{action}; empty: DefaultPathPrefix; "/": none
+	BaseURL string // scheme and host, and a path if there is one: https://relay.example
+	// TaskPath is where the relay answers about tasks: path and query below the base
+	// URL, with the placeholders {action}, {action2}, and one of {task_id} and
+	// {task_ids}; the latter takes several ids, separated by commas. Empty:
+	// DefaultTaskPath.
+	TaskPath   string
 	Credential Credential        // the bearer token of each request
 	Timeout    time.Duration     // of one exchange, body included; 0: DefaultTimeout
 	MaxConns   int               // connections to the relay; 0: DefaultMaxConns
@@ -43,7 +46,9 @@ type Config struct {
 // Client sends requests to one relay. It is safe for concurrent use.
 type Client struct {
 	base       string
+	path       taskPath
 	host       string // of base
+	account    account
 	credential Credential
 	timeout    time.Duration
 	userAgent  string
@@ -59,23 +64,28 @@ func New(cfg Config) (*Client, error) {
 	if base.User != nil || base.RawQuery != "" || base.Fragment != "" {
 		return nil, errors.New("the base URL must have no user, query or fragment")
 	}
-	if strings.ContainsAny(cfg.PathPrefix, "?#% ") {
-		return nil, errors.New("the path prefix must be a plain path like /kling/v1")
+	origin, err := outbound.Origin(cfg.BaseURL)
+	if err != nil {
+		return nil, errors.New("the base URL must be like https://relay.example")
+	}
+	path, err := parseTaskPath(cmp.Or(cfg.TaskPath, DefaultTaskPath))
+	if err != nil {
+		return nil, err
 	}
 	if cfg.Credential == nil {
 		return nil, errors.New("a credential is required")
 	}
-	prefix := cfg.PathPrefix
-	if prefix == "" {
-		prefix = DefaultPathPrefix
+	if key, ok := cfg.Credential.(StaticKey); ok {
+		if err := CheckKey(string(key)); err != nil {
+			return nil, err
+		}
 	}
-	prefix = strings.Trim(prefix, "/")
-	if prefix != "" {
-		prefix = "/" + prefix
-	}
+	_, host, _ := strings.Cut(origin, "://")
 	c := &Client{
-		base:       strings.TrimRight(base.String(), "/") + prefix,
+		base:       strings.TrimRight(base.String(), "/"),
+		path:       path,
 		host:       base.Host,
+		account:    account{host: host},
 		credential: cfg.Credential,
 		timeout:    cfg.Timeout,
 		userAgent:  cfg.UserAgent,
@@ -123,27 +133,38 @@ func (cfg Config) transport() http.RoundTripper {
 // Close closes idle connections. Requests under way go on.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// GetTask asks for one task: GET {base}{prefix}/{action}/{action2}/{task_id}. It
-// returns a Reply, or an *Error, or the error of ctx when ctx ends.
+// GetTask asks for one task: GET {base}{task path}. It returns a Reply, or an *Error,
+// or the error of ctx when ctx ends.
 func (c *Client) GetTask(ctx context.Context, ref Ref) (*Reply, error) {
-	exchange, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	res, body, err := c.exchange(exchange, ref)
+	res, body, err := c.ask(ctx, ref, ref.TaskID)
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
 		return nil, err
 	}
 	reply, err := interpret(ref, res, body, c.host)
-	if apiErr, ok := errors.AsType[*Error](err); ok && apiErr.Kind == TokenTime {
-		c.adjustClock(res)
+	if err != nil {
+		c.learn(res, err)
 	}
 	return reply, err
 }
 
-// Credential returns the fingerprint of the credential in use.
-func (c *Client) Credential() string { return c.credential.Fingerprint() }
+// Batches reports whether the task path takes several ids, so that GetTasks asks for
+// them in one request.
+func (c *Client) Batches() bool { return c.path.batches }
+
+// Place returns the path of a task without its id, as in /kling/v1/videos/text2video/
+// or /tasks?task_ids=. Tasks of one place can be asked for together if Batches.
+func (c *Client) Place(ref Ref) string { return c.path.fill("", ref) }
+
+// Credential names the pair of the relay's host and the key in use without revealing
+// the key: 8 hex digits. It changes when a key file does.
+func (c *Client) Credential() string { return c.account.nameFor(c.credential.Fingerprint()) }
+
+// learn sets the clock of a credential whose token came too early or too late.
+func (c *Client) learn(res *http.Response, err error) {
+	if apiErr, ok := errors.AsType[*Error](err); ok && apiErr.Kind == TokenTime {
+		c.adjustClock(res)
+	}
+}
 
 // adjustClock sets the clock of a credential whose tokens contain times by the
 // relay's.
@@ -154,15 +175,34 @@ func (c *Client) adjustClock(res *http.Response) {
 	}
 }
 
+// ask asks for ids in the place of a ref, and returns the answer with its body. It
+// returns an *Error, or the error of ctx when ctx ends.
+func (c *Client) ask(ctx context.Context, ref Ref, ids ...string) (*http.Response, []byte, error) {
+	address, err := c.path.address(c.base, ref, ids...)
+	if err != nil {
+		return nil, nil, &Error{Kind: Rejected, Message: misfit + ": " + err.Error(), Err: err}
+	}
+	exchange, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	res, body, err := c.exchange(exchange, address)
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return res, body, err
+}
+
+// misfit is the message of an error that prevents the request.
+const misfit = "the task's action, action2 or id does not fit into a URL"
+
 // exchange sends the request and reads the body up to MaxBody, under one deadline.
-func (c *Client) exchange(ctx context.Context, ref Ref) (*http.Response, []byte, error) {
+func (c *Client) exchange(ctx context.Context, address string) (*http.Response, []byte, error) {
 	token, err := c.credential.Token()
 	if err != nil {
 		return nil, nil, &Error{Kind: Refused, Message: err.Error(), Err: err}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+ref.Path(), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return nil, nil, &Error{Kind: Rejected, Message: "the task's action, action2 or id does not fit into a URL", Err: err}
+		return nil, nil, &Error{Kind: Rejected, Message: misfit, Err: err}
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json")

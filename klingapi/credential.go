@@ -8,7 +8,9 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -33,6 +35,47 @@ type clockAdjuster interface {
 func fingerprint(secret string) string {
 	sum := sha256.Sum256([]byte(secret))
 	return hex.EncodeToString(sum[:4])
+}
+
+// account names the pair of a host and a key: one key may be good at one relay and
+// refused by another.
+type account struct {
+	host string // without its default port, in small letters
+
+	last atomic.Pointer[accountName] // of the key that was used last
+}
+
+type accountName struct{ key, name string }
+
+// nameFor returns the name of the pair with the key of a fingerprint: 8 hex digits.
+func (a *account) nameFor(key string) string {
+	if last := a.last.Load(); last != nil && last.key == key {
+		return last.name
+	}
+	next := &accountName{key: key, name: fingerprint(a.host + "\x00" + key)}
+	a.last.Store(next)
+	return next.name
+}
+
+// CheckKey reports what makes a key unfit for a header: a blank, a line break, or
+// another character that nobody sees. The error is one line without the key. An empty
+// key is none to complain about here.
+func CheckKey(key string) error {
+	for at, r := range key {
+		what := ""
+		switch {
+		case r == '\n' || r == '\r':
+			what = "a line break"
+		case unicode.IsSpace(r):
+			what = "a blank"
+		case unicode.In(r, unicode.Cc, unicode.Cf):
+			what = "an invisible character"
+		default:
+			continue
+		}
+		return fmt.Errorf("the key has %s in it, behind %d bytes: give the key alone, in one piece", what, at)
+	}
+	return nil
 }
 
 // StaticKey is a bearer key that does not change.
@@ -66,7 +109,7 @@ type KeyFile struct {
 const keyFileCheck = time.Second
 
 // NewKeyFile reads the file. It returns an error with the path when the file cannot
-// be read or is empty.
+// be read, is empty, or holds more than a key (CheckKey).
 func NewKeyFile(path string) (*KeyFile, error) {
 	f := &KeyFile{path: path}
 	_, err := f.Token()
@@ -74,7 +117,7 @@ func NewKeyFile(path string) (*KeyFile, error) {
 }
 
 // Token returns the content of the file without surrounding space. When the file
-// has become unreadable or empty, it returns the last key.
+// has become unreadable, empty or unfit, it returns the last key.
 func (f *KeyFile) Token() (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -109,6 +152,9 @@ func (f *KeyFile) read() error {
 	if key == "" {
 		return fmt.Errorf("reading the key file: %s is empty", f.path)
 	}
+	if err := CheckKey(key); err != nil {
+		return fmt.Errorf("reading the key file %s: %w", f.path, err)
+	}
 	f.key, f.modified = key, info.ModTime()
 	return nil
 }
@@ -131,10 +177,17 @@ type AccessKey struct {
 	ahead   time.Duration // how much the relay's clock is ahead of ours
 }
 
-// NewAccessKey returns the official credential; both keys are required.
+// NewAccessKey returns the official credential; both keys are required, and neither
+// may be unfit (CheckKey).
 func NewAccessKey(access, secret string) (*AccessKey, error) {
 	if access == "" || secret == "" {
 		return nil, errors.New("official authentication requires both an access key and a secret key")
+	}
+	if err := CheckKey(access); err != nil {
+		return nil, fmt.Errorf("the access key: %w", err)
+	}
+	if err := CheckKey(secret); err != nil {
+		return nil, fmt.Errorf("the secret key: %w", err)
 	}
 	return &AccessKey{access: access, secret: secret}, nil
 }
