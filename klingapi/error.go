@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// ErrorKind classifies the outcomes of GetTask that do not describe the task.
+// ErrorKind classifies the outcomes of GetTask and GetTasks that do not describe the task.
 type ErrorKind string
 
 // The kinds of errors. None of them is a verdict on the task; NotFound may become
@@ -26,7 +26,7 @@ const (
 	Misconfigured ErrorKind = "misconfigured" // what answers is not a relay: HTML 404, redirect, 1202; check KLING_BASE_URL and KLING_PATH_PREFIX
 )
 
-// Error is an outcome of GetTask that does not describe the task.
+// Error is an outcome of GetTask or GetTasks that does not describe the task.
 type Error struct {
 	Kind       ErrorKind     // what it means
 	HTTPStatus int           // 0 without an answer

@@ -45,3 +45,40 @@ func ExampleClient_GetTask() {
 	// succeeded video https://cdn.example/1.mp4 5.041
 	// throttled 30s
 }
+
+// Kling's new family takes several ids in one request, and leaves out those that it does
+// not know.
+func ExampleClient_GetTasks() {
+	relay := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Println(r.RequestURI)
+		fmt.Fprint(w, `{"code":0,"message":"SUCCEED","data":[{"id":"867283741759111203","status":"processing"},
+			{"id":"867283741759111202","status":"failed","message":"Image pixel is invalid"}]}`)
+	}))
+	defer relay.Close()
+	client, err := klingapi.New(klingapi.Config{BaseURL: relay.URL, TaskPath: "/tasks?task_ids={task_ids}", Credential: klingapi.StaticKey("sk-example")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	answers, err := client.GetTasks(context.Background(), []klingapi.Ref{
+		{Action: "videos", Action2: "text2video", TaskID: "867283741759111202"},
+		{Action: "videos", Action2: "text2video", TaskID: "867283741759111203"},
+		{Action: "videos", Action2: "text2video", TaskID: "867283741759111204"},
+	})
+	if err != nil {
+		log.Fatal(err) // an *Error about all of them
+	}
+	for _, a := range answers {
+		if a.Err != nil {
+			fmt.Println(a.Err)
+			continue
+		}
+		fmt.Printf("%s: %s %q\n", a.Reply.Record.TaskID, a.Reply.Record.Status, a.Reply.Record.Message)
+	}
+	// Output:
+	// /tasks?task_ids=867283741759111202,867283741759111203,867283741759111204
+	// 867283741759111202: failed "Image pixel is invalid"
+	// 867283741759111203: processing ""
+	// not_found: HTTP 200, code 0: the answer has no record of it
+}

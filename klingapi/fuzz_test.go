@@ -54,3 +54,37 @@ func FuzzInterpret(f *testing.F) {
 		}
 	})
 }
+
+// FuzzBatch feeds answers to two ids: no panic, an answer for each that is either a
+// reply or an error, and bodies that can be stored.
+func FuzzBatch(f *testing.F) {
+	for _, body := range []string{
+		`{"code":0,"data":[{"id":"A","status":"processing"},{"task_id":"B","task_status":"succeed"}]}`,
+		`{"Data":{"A":{"Status":"failed"},"B":null,"total":3}}`, `{"code":1302,"data":"[{\"id\":\"A\"}]"}`, `[]`, `{"data":{}}`,
+		`{"code":"success","data":{"task_id":"A","status":"SUCCESS","data":{"data":[{"external_id":"B","status":"done"}]}}}`,
+	} {
+		f.Add(200, []byte(body))
+		f.Add(429, []byte(body))
+	}
+	refs := []Ref{{Action: "videos", Action2: "a", TaskID: "A"}, {Action: "images", Action2: "b", TaskID: "B"}, {Action: "videos", Action2: "a", TaskID: "A"}}
+	f.Fuzz(func(t *testing.T, status int, body []byte) {
+		p, err := decode(body)
+		if err != nil {
+			return
+		}
+		b := newBatch(p, "A", "B")
+		answers, err := b.read(refs, Error{HTTPStatus: status}, "relay.example")
+		if err != nil {
+			if apiErr, ok := errors.AsType[*Error](err); !ok || apiErr.Kind == "" || answers != nil {
+				t.Fatalf("an error without a kind: %v", err)
+			}
+			return
+		}
+		for i, a := range answers {
+			apiErr, isErr := errors.AsType[*Error](a.Err)
+			if isErr == (a.Reply != nil) || isErr && apiErr.Kind == "" || a.Reply != nil && !json.Valid(a.Reply.Body) {
+				t.Fatalf("%s: %+v", refs[i].TaskID, a)
+			}
+		}
+	})
+}
