@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 
 type simCommand struct {
 	Listen    string        `help:"Address to listen on; port 0 picks a free one." default:"127.0.0.1:8090"`
+	Dialect   string        `help:"How the relay writes: kling (Kling's old API), new-api, v3 (Kling's new family, with lists of tasks) or flat (one URL)." enum:"kling,new-api,v3,flat" default:"kling"`
+	MaxBatch  int           `help:"Most ids in one request (v3); 1: two are refused." default:"20"`
 	Key       string        `help:"Bearer key to accept; default: any." placeholder:"KEY"`
 	PublicURL string        `help:"Scheme and host of output URLs; default: those of the request." placeholder:"URL"`
 	Seed      uint64        `help:"Seed of lifetimes and faults; default: random, and printed." placeholder:"N"`
@@ -23,10 +26,15 @@ type simCommand struct {
 
 // Help lists what a task id can ask for.
 func (simCommand) Help() string {
+	words := klingsim.Vocabulary()
+	width := 0
+	for _, word := range words {
+		width = max(width, len(word.Text))
+	}
 	var b strings.Builder
 	b.WriteString("A task begins with the first request about it. Words at the start of its id, separated by -, choose what happens to it (fail-newapi-0042); without such words it succeeds:\n\n")
-	for _, word := range klingsim.Vocabulary() {
-		fmt.Fprintf(&b, "  %-14s %s\n", word.Text, word.Meaning)
+	for _, word := range words {
+		fmt.Fprintf(&b, "  %-*s %s\n", width, word.Text, word.Meaning)
 	}
 	return b.String()
 }
@@ -35,15 +43,20 @@ func (s simCommand) Run(ctx context.Context, c *console) error {
 	if s.FaultRate < 0 || s.FaultRate > 1 {
 		return fmt.Errorf("--fault-rate is a share from 0 to 1, not %v", s.FaultRate)
 	}
+	if s.MaxBatch < 1 {
+		return fmt.Errorf("--max-batch is 1 or more, not %d", s.MaxBatch)
+	}
 	relay := klingsim.New(klingsim.Config{
 		Seed: s.Seed, APIKey: s.Key, PublicURL: s.PublicURL, Lifetime: s.Lifetime, Latency: s.Latency, FaultRate: s.FaultRate,
+		Dialect: klingsim.Dialect(s.Dialect), MaxBatch: s.MaxBatch,
 	})
 	listener, err := listen(ctx, "--listen", s.Listen)
 	if err != nil {
 		return err
 	}
 	base := "http://" + listener.Addr().String()
-	fmt.Fprintf(c.out, "simulated relay at %s, seed %d\ntry: curl -H 'Authorization: Bearer any' %s/kling/v1/videos/text2video/ok-1\n", base, relay.Seed(), base)
+	fmt.Fprintf(c.out, "simulated relay at %s, dialect %s, seed %d\ntry: curl -H 'Authorization: Bearer %s' '%s%s'\n",
+		base, s.Dialect, relay.Seed(), cmp.Or(s.Key, "any"), base, relay.Example())
 	server := &http.Server{Handler: relay, ReadHeaderTimeout: 10 * time.Second}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

@@ -16,6 +16,12 @@
 // is not in the Vocabulary: "fail-newapi-0042" fails, in the envelope of new-api. A task without such words succeeds.
 // Words are in groups, and the last word of a group counts.
 //
+// Config.Dialect chooses what kind of relay it is: as Kling's old API (Kling, the default), new-api (NewAPI), Kling's new
+// family (V3) or a relay that sends one URL (Flat). It decides on paths, records and errors; words work in every dialect.
+// V3 answers lists of tasks as well, each record as its id says:
+//
+//	// GET {server.URL}/tasks?task_ids=ok-1,fail-2,unknown-3
+//
 // Everything follows from the seed, the task id and the number of the query, never from the order of goroutines: two
 // relays with the same seed answer the same sequence of queries in the same way. Small random faults delay the outcome of
 // a task, but never change it.

@@ -20,14 +20,21 @@ type fault func(*query)
 
 // fault returns what goes wrong with this query, or nil: by the words of the id, else by chance.
 func (q *query) fault() fault {
-	word := q.words[groupFault]
-	if word != "" && (q.seen.answered <= faultyQueries || q.words[groupRepeat] == "always") {
+	if word := q.faultWord(); word != "" && (q.batch == nil || word != "weird") { // in a batch only one record is weird
 		return faultByWord[word]
 	}
 	if rate := q.relay.config.FaultRate; rate > 0 && share(q.chance("fault")) < rate {
 		return smallFaults[q.chance("which fault")%uint64(len(smallFaults))]
 	}
 	return nil
+}
+
+// faultWord is the word of the id that spoils this query, empty: none.
+func (q *query) faultWord() string {
+	if q.seen.answered <= faultyQueries || q.words[groupRepeat] == "always" {
+		return q.words[groupFault]
+	}
+	return ""
 }
 
 // smallFaults happen at random and do not last. None of them can be taken for a verdict.
@@ -85,7 +92,7 @@ var faultByWord = func() map[string]fault {
 				q.unknown().write(q.w)
 				return
 			}
-			q.record(&view{phase: weird, created: q.seen.first, updated: q.seen.first}).write(q.w)
+			q.record(q.weirdView()).write(q.w)
 		},
 		"weakerror": func(q *query) {
 			jsonReply(http.StatusOK, item{"status": "error", "task_id": q.taskID(), "error": "rate limit, retry later"}).write(q.w)
@@ -94,11 +101,8 @@ var faultByWord = func() map[string]fault {
 			record := item{"task_id": q.taskID(), "task_status": "failed", "task_status_msg": ""}
 			jsonReply(http.StatusTooManyRequests, item{"code": codeRateTooHigh, "message": "rate too high", "data": record}).write(q.w)
 		},
-		"frontend": frontEndPage.asFault(),
-		"invalidurl": func(q *query) {
-			message := fmt.Sprintf("Invalid URL (GET %s)", q.req.URL.EscapedPath())
-			jsonReply(http.StatusNotFound, item{"error": item{"message": message, "type": "invalid_request_error", "param": "", "code": ""}}).write(q.w)
-		},
+		"frontend":     frontEndPage.asFault(),
+		"invalidurl":   func(q *query) { invalidURL(q.req.URL.EscapedPath()).write(q.w) },
 		"gateway":      gatewayError(http.StatusServiceUnavailable, "model_not_found", "No available channel for model kling-v1"),
 		"gatewaykey":   gatewayError(http.StatusUnauthorized, "", "Invalid token"),
 		"gatewayquota": gatewayError(http.StatusForbidden, "insufficient_user_quota", "User quota is not enough"),
@@ -134,36 +138,24 @@ func (q *query) errorReply(status, code int, message string) reply {
 	return jsonReply(status, envelope{Code: code, Message: &message, RequestID: q.requestID()})
 }
 
-// askedID is the id in the path.
-func (q *query) askedID() string {
-	path := strings.TrimSuffix(q.req.URL.EscapedPath(), "/")
-	_, id := route(strings.TrimPrefix(path, q.relay.config.PathPrefix+"/"))
-	return id
-}
-
-// gatewayError is an error of new-api itself, in the shape of OpenAI's.
 func gatewayError(status int, code, message string) fault {
-	return func(q *query) {
-		id := q.requestID()
-		jsonReply(status, item{"error": item{
-			"message": message + " (request id: " + id + ")",
-			"type":    "new_api_error",
-			"param":   "",
-			"code":    code,
-		}}).with("X-Oneapi-Request-Id", id).write(q.w)
-	}
+	return func(q *query) { q.gatewayReply(status, code, message).write(q.w) }
 }
 
-// outage answers for a relay that is down.
-func (q *query) outage(status int) {
-	switch code := codeByStatus(status); {
-	case status < 200 || status > 599: // Unreachable, or not an HTTP status
-		q.hangUp("")
-	case code != 0:
-		q.errorReply(status, code, errorByCode(code).message).write(q.w)
-	default:
-		page(status, statusHTML(status)).write(q.w)
-	}
+// gatewayReply is an error of new-api itself, in the shape of OpenAI's.
+func (q *query) gatewayReply(status int, code, message string) reply {
+	id := q.requestID()
+	return jsonReply(status, item{"error": item{
+		"message": message + " (request id: " + id + ")",
+		"type":    "new_api_error",
+		"param":   "",
+		"code":    code,
+	}}).with("X-Oneapi-Request-Id", id)
+}
+
+// weirdView is a state that no client knows.
+func (q *query) weirdView() *view {
+	return &view{phase: weird, created: q.seen.first, updated: q.seen.first}
 }
 
 // truncate sends half of the answer as if it were complete.

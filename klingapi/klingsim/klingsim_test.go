@@ -190,11 +190,16 @@ func (c conn) Close() error                { return nil }
 // understood says what klingapi makes of an answer for a task: status and marks, kinds of files, result, reason.
 func (b *bench) understood(t *testing.T, id string) string {
 	t.Helper()
+	return b.understoodAt(t, klingapi.Ref{Action: "videos", Action2: "text2video", TaskID: id})
+}
+
+func (b *bench) understoodAt(t *testing.T, ref klingapi.Ref) string {
+	t.Helper()
 	client, err := klingapi.New(klingapi.Config{BaseURL: "http://relay.example", Credential: klingapi.StaticKey(key), Transport: b})
 	if err != nil {
 		t.Fatal(err)
 	}
-	reply, err := client.GetTask(t.Context(), klingapi.Ref{Action: "videos", Action2: "text2video", TaskID: id})
+	reply, err := client.GetTask(t.Context(), ref)
 	if apiErr, ok := errors.AsType[*klingapi.Error](err); ok {
 		return string(apiErr.Kind)
 	}
@@ -298,6 +303,8 @@ var asked = map[string]map[string][]string{
 	"gzip":      {"gzip-quick-1": {"succeeded, video"}, "gzip-fail-newapi-quick-1": {"failed"}},
 	"slash":     {"slash-quick-1": {"succeeded, video"}, "slash-unknown-1": {"not_found"}},
 
+	"culprit": {"culprit-quick-1": {"succeeded, video"}, "culprit-unknown-1": {"not_found"}}, // alone; batch_test.go has the batches
+
 	"inline":          {"inline-quick-1": {"succeeded, video inline"}, "inline-outputlist-quick-1": {"succeeded, video inline"}},
 	"inlinehuge":      {"inlinehuge-quick-1": {"succeeded, too large"}},
 	"s3":              {"s3-quick-1": {"succeeded, video for 1h0m0s"}},
@@ -389,6 +396,18 @@ func TestAPlaceholderNeedsTheKey(t *testing.T) {
 	if p := b.do(http.MethodGet, path, "", ""); p.status != http.StatusUnauthorized {
 		t.Errorf("HTTP %d without a key", p.status)
 	}
+}
+
+// A router that wants a slash at the end redirects there.
+func TestASlashIsAskedFor(t *testing.T) {
+	t.Parallel()
+	b := newBench()
+	p := b.ask(t2v + "slash-quick-1")
+	if p.status != http.StatusMovedPermanently {
+		t.Errorf("HTTP %d", p.status)
+	}
+	header(t, p, "Location", "/kling/v1/"+t2v+"slash-quick-1/")
+	b.ask(t2v + "slash-quick-1/").succeeds(t)
 }
 
 func TestTheFrontEndAnswersOutsideThePrefix(t *testing.T) {

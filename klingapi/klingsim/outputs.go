@@ -192,14 +192,6 @@ func inlineURL(name string, huge bool) string {
 	return "data:" + mediaType + ";base64," + base64.StdEncoding.EncodeToString(body)
 }
 
-// placeholder returns new-api's own link to the file of a task that has succeeded: its relay serves it to its key.
-func (q *query) placeholder(v *view) string {
-	if v.phase != succeeded {
-		return ""
-	}
-	return q.ownURL() + contentPath + url.PathEscape(q.seen.id) + contentSuffix
-}
-
 // The embedded files: 2.0 s of H.264 (baseline, yuv420p, index in front) and 1 s of MP3, a few kB each.
 //
 //go:generate ffmpeg -loglevel error -y -f lavfi -i testsrc=size=320x180:rate=10:duration=2 -c:v libx264 -profile:v baseline -pix_fmt yuv420p -crf 36 -preset veryslow -bsf:v filter_units=remove_types=6 -movflags +faststart -fflags +bitexact -flags:v +bitexact files/output.mp4
@@ -213,12 +205,6 @@ var mp3File []byte
 
 // filesPath is where outputs are served, outside the API and without a key, as by a CDN.
 const filesPath = "/files/"
-
-// Where new-api serves a file to its key: contentPath, the id of the task, contentSuffix.
-const (
-	contentPath   = "/v1/videos/"
-	contentSuffix = "/content"
-)
 
 // filesTime is the Last-Modified of all files, which never change.
 var filesTime = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)

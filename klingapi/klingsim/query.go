@@ -8,7 +8,6 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -25,9 +24,12 @@ type query struct {
 	relay  *Relay
 	w      http.ResponseWriter
 	req    *http.Request
-	kind   *kind
+	to     target
 	number uint64 // of the request at this relay
-	task   *task  // shared, guarded by the store; nil if the path has none
+	id     string // as asked for; empty if the path has none
+	kind   *kind
+	task   *task // shared, guarded by the store; nil if the path has none, or the id is too long
+	batch  batch // that this query stands for; nil: for itself
 
 	seen  task // a copy of task for this query
 	words behaviour
@@ -36,13 +38,15 @@ type query struct {
 
 // answer answers a GET of a task.
 func (q *query) answer() {
-	if q.task == nil { // the id is too long
+	if behaviourOf(q.id)[groupTransport] == "slash" && !q.to.list && !strings.HasSuffix(q.req.URL.EscapedPath(), "/") {
+		q.addSlash()
+		return
+	}
+	q.begin()
+	if q.task == nil {
 		q.unknown().write(q.w)
 		return
 	}
-	q.now = q.relay.config.Now().UnixMilli()
-	q.seen = q.relay.store.answer(q.task, q.now)
-	q.words = behaviourOf(q.seen.id)
 	if !q.wait(q.latency()) {
 		return
 	}
@@ -57,6 +61,24 @@ func (q *query) answer() {
 	p.write(q.w)
 }
 
+// begin notes that the task is answered about, and reads its words.
+func (q *query) begin() {
+	q.now = q.relay.config.Now().UnixMilli()
+	if q.task != nil {
+		q.seen = q.relay.store.answer(q.task, q.now)
+	}
+	q.words = q.to.behaviour(q.seen.id)
+}
+
+// behaviour reads the words of an id. The form is that of the dialect, unless a word chooses or implies another.
+func (to target) behaviour(id string) behaviour {
+	b := behaviourOf(id)
+	if b[groupForm] == "" && !b.newAPI() {
+		b[groupForm] = to.form
+	}
+	return b
+}
+
 // create answers a POST: it makes a task that is submitted. The new id begins with the words of the external_task_id, so
 // that a POST can choose a behaviour as well.
 func (q *query) create() {
@@ -69,11 +91,11 @@ func (q *query) create() {
 		return
 	}
 	q.now = q.relay.config.Now().UnixMilli()
-	fresh := opaqueID(q.relay.chance("", "creation", q.relay.created.Add(1)))
+	fresh := q.relay.speech.newID(q.relay.chance("", "creation", q.relay.created.Add(1)))
 	t := &task{id: wordsOf(order.ExternalTaskID) + fresh, external: order.ExternalTaskID, begun: true, first: q.now}
-	q.seen = *t
+	q.seen, q.words = *t, behaviour{groupForm: q.to.form}
 	q.relay.store.create(q.kind, t)
-	q.record(&view{phase: submitted, created: q.now, updated: q.now}).write(q.w)
+	q.relay.speech.created(q, &view{phase: submitted, created: q.now, updated: q.now}).write(q.w)
 }
 
 // latency is how long this answer takes.
@@ -123,7 +145,7 @@ func (q *query) passed() int {
 func (q *query) known() bool {
 	switch q.words[groupVisibility] {
 	case "":
-		return true
+		return q.relay.config.Dialect != NewAPI || !klingsOwn(q.id)
 	case "late":
 		return q.passed() > lateQueries
 	case "flicker":
@@ -134,6 +156,9 @@ func (q *query) known() bool {
 
 // reply returns the answer without faults.
 func (q *query) reply() reply {
+	if q.batch != nil {
+		return q.batch.reply()
+	}
 	if !q.known() {
 		return q.unknown()
 	}
@@ -198,15 +223,6 @@ func (q *query) requestID() string {
 	}
 	return opaqueID(q.relay.chance("", "request", q.number))
 }
-
-// newAPI reports whether the answer has a form of new-api.
-func (q *query) newAPI() bool {
-	return strings.HasPrefix(q.words[groupForm], "newapi") || q.words[groupForm] == "disagree" || q.words[groupOutcome] == "relaytimeout" ||
-		strings.HasPrefix(q.words[groupLink], "placeholder")
-}
-
-// jobID returns the id that the provider behind new-api gave the task.
-func (q *query) jobID() string { return strconv.FormatUint(numericID(q.taskChance("job")), 10) }
 
 // chance returns a random number that depends only on seed, name, purpose and number. Without the state of a generator,
 // the order of requests changes nothing.

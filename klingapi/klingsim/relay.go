@@ -13,17 +13,20 @@ type Config struct {
 	Seed       uint64           // chooses lifetimes and random faults; zero: a random one, see Relay.Seed
 	APIKey     string           // the bearer key that is accepted; empty: any non-empty key
 	PathPrefix string           // in front of /{action}; empty: "/kling/v1"; "/": none
+	Dialect    Dialect          // paths, records and errors; empty: Kling; New panics at one that there is not
+	MaxBatch   int              // most ids in one request (V3); a list of more gets 400, code 1201; 1: no batches; zero: 20
 	PublicURL  string           // scheme and host of output URLs, like "http://localhost:9090"; empty: taken from each request
 	Lifetime   time.Duration    // median time from the first request about a task to its end; each task has a factor of 0.5-2; zero: 5s
 	FaultRate  float64          // share of queries, 0-1, that a small random fault answers; zero: none
 	Latency    time.Duration    // upper bound of the random wait before an answer; zero: none
-	FrontEnd   bool             // paths outside the prefix answer 200 with an HTML page, as at new-api, instead of 404
+	FrontEnd   bool             // paths that are not served answer 200 with an HTML page, instead of 404; NewAPI always does that
 	Now        func() time.Time // the clock that tasks age by; nil: time.Now
 }
 
 const (
 	defaultPrefix   = "/kling/v1" // the seed document's
 	defaultLifetime = 5 * time.Second
+	defaultMaxBatch = 20 // Kling's
 )
 
 // Unreachable makes SetOutage close connections without an answer.
@@ -32,6 +35,7 @@ const Unreachable = -1
 // Relay is one simulated relay, an http.Handler. It is safe for concurrent use.
 type Relay struct {
 	config Config
+	speech speech
 	store  store
 
 	key      atomic.Pointer[string]
@@ -39,6 +43,8 @@ type Relay struct {
 	throttle atomic.Pointer[throttle] // nil: off
 
 	requests atomic.Int64
+	askedIDs atomic.Int64
+	largest  atomic.Int64 // most ids in one request
 	followed atomic.Int64 // requests that followed a redirect
 	withKey  atomic.Int64 // those of them that contained a key
 	created  atomic.Uint64
@@ -62,7 +68,18 @@ func New(config Config) *Relay {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	relay := &Relay{config: config, store: newStore(generation)}
+	if config.Dialect == "" {
+		config.Dialect = Kling
+	}
+	if config.MaxBatch <= 0 {
+		config.MaxBatch = defaultMaxBatch
+	}
+	speech, ok := speeches[config.Dialect]
+	if !ok {
+		panic("klingsim: there is no dialect " + string(config.Dialect))
+	}
+	relay := &Relay{config: config, speech: speech, store: newStore(generation)}
+	relay.store.shared = speech.shared
 	relay.SetKey(config.APIKey)
 	return relay
 }
@@ -73,11 +90,11 @@ func (r *Relay) Seed() uint64 { return r.config.Seed }
 // SetKey changes the accepted bearer key, as if it were rotated. Empty: any non-empty key.
 func (r *Relay) SetKey(key string) { r.key.Store(&key) }
 
-// SetOutage answers every request to the API with this HTTP status, or closes the connection if it is Unreachable or not
+// SetOutage answers every request to the API with this HTTP status and the dialect's error, or closes the connection if it is Unreachable or not
 // an HTTP status. Zero ends the outage. Tasks age meanwhile, but their words count only the queries before and after.
 func (r *Relay) SetOutage(status int) { r.outage.Store(int64(status)) }
 
-// SetThrottle answers every request to the API with 429 and code 1302 while it is on. retryAfter is the value of the
+// SetThrottle answers every request to the API with 429 and code 1302 while it is on, or what the dialect has for it. retryAfter is the value of the
 // header Retry-After: seconds, an HTTP date, or nonsense; empty: no such header.
 func (r *Relay) SetThrottle(on bool, retryAfter string) {
 	if !on {
@@ -87,10 +104,18 @@ func (r *Relay) SetThrottle(on bool, retryAfter string) {
 	r.throttle.Store(&throttle{retryAfter})
 }
 
-// Requests returns the number of requests to the API so far, refused ones included; files do not count.
+// Requests returns the number of requests to the API so far, refused ones included; a batch is one request. Files, and
+// the pages on paths outside the API, do not count.
 func (r *Relay) Requests() int { return int(r.requests.Load()) }
 
-// Queries returns the number of GETs of one task id so far on all paths, including those refused or lost in an outage.
+// AskedIDs returns the number of task ids in all requests so far, refused ones included: a batch of 20 counts 20.
+func (r *Relay) AskedIDs() int { return int(r.askedIDs.Load()) }
+
+// LargestBatch returns the most ids that one request has asked for so far, refused ones included.
+func (r *Relay) LargestBatch() int { return int(r.largest.Load()) }
+
+// Queries returns the number of GETs of one task id so far on all paths, alone or in a batch, including those refused or
+// lost in an outage.
 func (r *Relay) Queries(taskID string) int { return r.store.asked(taskID) }
 
 // FollowedRedirects returns the number of requests that followed a redirect, and how many of them contained an
@@ -115,66 +140,77 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.serveContent(w, req)
 		return
 	}
-	if rest, ok := strings.CutPrefix(path, r.config.PathPrefix+"/"); ok {
-		r.serveAPI(w, req, rest)
+	to, routed := r.speech.route(r, req)
+	if !routed {
+		r.speech.unrouted(r, path).write(w)
 		return
 	}
-	if r.config.FrontEnd {
-		frontEndPage.write(w)
-		return
-	}
-	notFoundPage.write(w)
+	r.serveAPI(w, req, to)
 }
 
-// serveContent serves new-api's own link to a file, to those who have the key.
-func (r *Relay) serveContent(w http.ResponseWriter, req *http.Request) {
-	if r.refusal(req.Header.Get("Authorization")) != 0 {
-		jsonReply(http.StatusUnauthorized, item{"error": item{"message": "Invalid token", "type": "new_api_error", "code": ""}}).write(w)
-		return
-	}
-	r.serveFile(w, req, "output.mp4")
-}
-
-// serveAPI answers for the relay as a whole, or else for the task.
-func (r *Relay) serveAPI(w http.ResponseWriter, req *http.Request, path string) {
-	number := r.requests.Add(1)
-	kind, id := route(path)
-	if slashed, rest := route(strings.TrimSuffix(path, "/")); id == "" && behaviourOf(rest)[groupTransport] == "slash" {
-		kind, id = slashed, rest
-	}
-	q := &query{relay: r, w: w, req: req, kind: kind, number: uint64(number)}
-	isQuery := kind != nil && id != "" && req.Method == http.MethodGet
-	if isQuery {
-		q.task = r.store.ask(kind, id)
+// serveAPI answers for the relay as a whole, or else for the tasks.
+func (r *Relay) serveAPI(w http.ResponseWriter, req *http.Request, to target) {
+	q := &query{relay: r, w: w, req: req, to: to, kind: to.kind, number: uint64(r.requests.Add(1))}
+	var asked batch
+	if to.kind != nil && req.Method == http.MethodGet {
+		asked = q.ask()
 	}
 
 	if status := int(r.outage.Load()); status != 0 {
 		q.outage(status)
 		return
 	}
-	if code := r.refusal(req.Header.Get("Authorization")); code != 0 {
-		q.refuse(code, "")
+	if code := r.refusal(req.Header.Get("Authorization"), to); code != 0 {
+		q.turnAway(code, "")
 		return
 	}
 	if t := r.throttle.Load(); t != nil {
-		q.refuse(codeRateTooHigh, t.retryAfter)
+		q.turnAway(codeRateTooHigh, t.retryAfter)
 		return
 	}
 
 	switch {
-	case isQuery:
-		q.answer()
-	case kind != nil && id == "" && req.Method == http.MethodPost:
+	case to.kind != nil && req.Method != http.MethodGet && (req.Method != http.MethodPost || len(to.ids) > 0 || to.list):
+		q.turnAway(codeBadMethod, "")
+	case to.refused(r.config.MaxBatch):
+		q.turnAway(codeNotFound, "")
+	case len(asked) > 1:
+		asked.answer()
+	case len(asked) == 1:
+		asked[0].answer()
+	case to.kind != nil && req.Method == http.MethodPost:
 		q.create()
-	case kind != nil && req.Method != http.MethodGet:
-		q.refuse(codeBadMethod, "")
 	default:
-		q.refuse(codeNoResource, "")
+		q.turnAway(codeNoResource, "")
 	}
 }
 
+// ask counts the ids of a request, and returns a query for each.
+func (q *query) ask() batch {
+	r := q.relay
+	r.askedIDs.Add(int64(len(q.to.ids)))
+	for largest := r.largest.Load(); int64(len(q.to.ids)) > largest && !r.largest.CompareAndSwap(largest, int64(len(q.to.ids))); {
+		largest = r.largest.Load()
+	}
+	asked := make(batch, len(q.to.ids))
+	for i, id := range q.to.ids {
+		one := *q
+		one.id = id
+		if q.to.external {
+			one.task = r.store.askExternal(q.kind, id, wordsOf(id)+r.speech.newID(r.chance(id, "external", 0)))
+		} else {
+			one.task = r.store.ask(q.kind, id)
+		}
+		if one.task != nil {
+			one.kind = one.task.kind
+		}
+		asked[i] = &one
+	}
+	return asked
+}
+
 // refusal returns the error code for an Authorization header, 0 if its key is accepted.
-func (r *Relay) refusal(authorization string) int {
+func (r *Relay) refusal(authorization string, to target) int {
 	scheme, key, _ := strings.Cut(authorization, " ")
 	accepted := *r.key.Load()
 	switch {
@@ -184,10 +220,12 @@ func (r *Relay) refusal(authorization string) int {
 		return codeAuthFailed
 	case key == "":
 		return codeAuthEmpty
-	case accepted != "" && key != accepted:
-		return codeAuthInvalid
+	case accepted == "", key == accepted:
+		return 0
+	case r.config.Dialect == V3 && !to.family && isJWT(key):
+		return 0 // the old paths take the tokens of an access key, whose signature is not checked; the new family does not
 	}
-	return 0
+	return codeAuthInvalid
 }
 
 // serveMoved serves the target of redirects, a login page, and counts the requests.

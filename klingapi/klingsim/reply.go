@@ -52,6 +52,11 @@ func (p reply) write(w http.ResponseWriter) {
 	_, _ = w.Write(p.body) // it fails only when the caller has gone
 }
 
+// addSlash redirects to the same path with a slash at its end, as routers do.
+func (q *query) addSlash() {
+	page(http.StatusMovedPermanently, statusHTML(http.StatusMovedPermanently)).with("Location", q.req.URL.EscapedPath()+"/").write(q.w)
+}
+
 // Pages that a client gets instead of the API: of a CDN, a login, a proxy.
 const (
 	cloudflareHTML = "<!DOCTYPE html>\n<html lang=\"en-US\"><head><title>Just a moment...</title>" +

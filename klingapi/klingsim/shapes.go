@@ -73,20 +73,6 @@ type official struct {
 	Extra     any             `json:"relay_note,omitempty"`
 }
 
-// newAPI is the record of new-api, which contains the official body.
-type newAPI struct {
-	TaskID     any    `json:"task_id"`
-	Status     string `json:"status"`
-	FailReason string `json:"fail_reason"`
-	ResultURL  string `json:"result_url,omitempty"`
-	SubmitTime int64  `json:"submit_time"` // unix seconds
-	StartTime  int64  `json:"start_time"`
-	FinishTime int64  `json:"finish_time"`
-	Progress   string `json:"progress"`
-	Data       any    `json:"data"`
-	Extra      any    `json:"relay_note,omitempty"`
-}
-
 // flatRecord is the record of relays that send only one URL.
 type flatRecord struct {
 	Error    item   `json:"error"`
@@ -101,40 +87,33 @@ type flatRecord struct {
 // The words for the phases. Flat relays have several; a task always uses the same.
 var (
 	officialWords = [phases]string{"submitted", "processing", "succeed", "failed", "canceled", "reviewing", "timeout"}
-	newAPIWords   = [phases]string{"SUBMITTED", "IN_PROGRESS", "SUCCESS", "FAILURE", "CANCELED", "UNKNOWN", "FAILURE"}
 	flatWords     = [phases][]string{
 		{"queued", "pending", "submitted"}, {"processing", "running", "in_progress"},
 		{"succeeded", "success", "completed"}, {"failed", "failure", "error"}, {"cancelled", "canceled"}, {"reviewing"}, {"timeout"},
 	}
-	progress = [phases]string{"10%", "50%", "100%", "100%", "100%", "50%", "100%"}
 )
 
 // record returns the answer with the view, in the form that the words choose.
 func (q *query) record(v *view) reply {
 	switch q.words[groupForm] {
 	case "newapi", "newapiold", "disagree":
-		return q.newAPIReply(q.newAPIBody(v, q.officialBody(v)))
+		return q.newAPIReply(q.newAPIBody(v, q.storedBody(v)))
 	case "newapi2":
-		return q.newAPIReply(q.newAPIBody(v, q.newAPIBody(v, q.officialBody(v))))
+		return q.newAPIReply(q.newAPIBody(v, q.newAPIBody(v, q.storedBody(v))))
 	case "flat":
 		return jsonReply(http.StatusOK, q.envelope("success", "", q.flatBody(v)))
 	case "flatlist":
 		return jsonReply(http.StatusOK, q.flatListBody(v))
 	case "":
 	default:
-		return jsonReply(http.StatusOK, dialects[q.words[groupForm]](q, v))
+		return jsonReply(http.StatusOK, forms[q.words[groupForm]](q, v))
 	}
 	if q.newAPI() { // the words imply it
-		return q.newAPIReply(q.newAPIBody(v, q.officialBody(v)))
+		return q.newAPIReply(q.newAPIBody(v, q.storedBody(v)))
 	}
 	body := q.officialBody(v)
 	body.RequestID = q.requestID()
 	return jsonReply(http.StatusOK, body)
-}
-
-// newAPIReply puts the request id into a header: new-api has no field for it.
-func (q *query) newAPIReply(body envelope) reply {
-	return jsonReply(http.StatusOK, body).with("X-Oneapi-Request-Id", q.requestID())
 }
 
 // envelope wraps a record, with the details that the words choose.
@@ -187,35 +166,6 @@ func (q *query) officialBody(v *view) envelope {
 		ok = "0"
 	}
 	return q.envelope(ok, "SUCCEED", r)
-}
-
-func (q *query) newAPIBody(v *view, inner any) envelope {
-	r := newAPI{
-		TaskID:     q.taskID(),
-		Status:     newAPIWords[v.phase],
-		FailReason: v.reason,
-		ResultURL:  v.url,
-		SubmitTime: v.created / 1000,
-		Progress:   progress[v.phase],
-		Data:       inner,
-		Extra:      q.extra(),
-	}
-	if v.phase >= processing {
-		r.StartTime = (v.created + v.updated) / 2000
-	}
-	if v.reason != "" {
-		r.ResultURL = v.reason // as new-api does
-	}
-	if q.words[groupLink] == "placeholder" || q.words[groupLink] == "placeholderonly" {
-		r.ResultURL = q.placeholder(v)
-	}
-	if v.phase > processing && v.phase != weird {
-		r.FinishTime = v.updated / 1000
-	}
-	if q.words[groupForm] == "newapiold" && v.url != "" {
-		r.FailReason, r.ResultURL = v.url, ""
-	}
-	return q.envelope("success", "", r)
 }
 
 func (q *query) flatBody(v *view) flatRecord {

@@ -15,6 +15,7 @@ const maxID = 256
 // task is what the store keeps of one task. Behaviour, lifetime and result are computed from its id.
 type task struct {
 	id        string // ours
+	kind      *kind  // what it makes
 	external  string // external_task_id given at creation, may be empty
 	first     int64  // time of the first query, unix ms
 	begun     bool   // first is set
@@ -24,7 +25,7 @@ type task struct {
 }
 
 type taskKey struct {
-	kind *kind // an id on another path is another task
+	kind *kind // an id on another path is another task; nil at relays that find it on every path
 	id   string
 }
 
@@ -35,6 +36,8 @@ type store struct {
 	young map[taskKey]*task
 	old   map[taskKey]*task
 	limit int // of one generation
+
+	shared bool // a task is found on every path
 }
 
 func newStore(limit int) store {
@@ -48,15 +51,37 @@ func (s *store) ask(k *kind, id string) *task {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key := taskKey{k, id}
-	t := s.find(key)
+	t := s.find(s.key(k, id))
 	if t == nil {
-		key.id = strings.Clone(id) // a substring would keep the whole URL
-		t = &task{id: key.id}
-		s.keep(key, t)
+		t = &task{id: strings.Clone(id), kind: k} // a substring would keep the whole URL
+		s.keep(s.key(k, t.id), t)
 	}
 	t.asked++
 	return t
+}
+
+// askExternal counts a GET of a task by the id that its caller gave it. A new one gets this id of ours.
+func (s *store) askExternal(k *kind, external, id string) *task {
+	if len(external) > maxID/2 {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.find(s.key(k, external))
+	if t == nil {
+		t = &task{id: id, kind: k, external: strings.Clone(external)}
+		s.keep(s.key(k, id), t)
+		s.keep(s.key(k, t.external), t)
+	}
+	t.asked++
+	return t
+}
+
+func (s *store) key(k *kind, id string) taskKey {
+	if s.shared {
+		k = nil
+	}
+	return taskKey{k, id}
 }
 
 // answer counts an answer about a task, the first of which begins it. It returns a copy.
@@ -82,9 +107,10 @@ func (s *store) succeed(t *task) int {
 func (s *store) create(k *kind, t *task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.keep(taskKey{k, t.id}, t)
+	t.kind = k
+	s.keep(s.key(k, t.id), t)
 	if t.external != "" {
-		s.keep(taskKey{k, t.external}, t)
+		s.keep(s.key(k, t.external), t)
 	}
 }
 
@@ -93,8 +119,12 @@ func (s *store) asked(id string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sum := 0
-	for _, k := range kinds {
-		key := taskKey{k, id}
+	paths := kinds
+	if s.shared {
+		paths = kinds[:1]
+	}
+	for _, k := range paths {
+		key := s.key(k, id)
 		if t := s.young[key]; t != nil {
 			sum += int(t.asked)
 		} else if t := s.old[key]; t != nil {

@@ -24,6 +24,7 @@ const (
 	groupRepeat                  // whether faults end
 	groupLatency                 // how long an answer takes
 	groupTransport               // how it is sent
+	groupBatch                   // what the id does to a batch
 	groupLink                    // how the files are addressed
 	groupForm                    // the envelope of the answer
 	groupSpelling                // details of the form, from here on
@@ -36,7 +37,7 @@ const (
 	groupCount // how many
 )
 
-var groupNames = [groupCount]string{"outcome", "visibility", "lifetime", "fault", "repeat", "latency", "transport", "link", "form", "spelling", "id",
+var groupNames = [groupCount]string{"outcome", "visibility", "lifetime", "fault", "repeat", "latency", "transport", "batch", "link", "form", "spelling", "id",
 	"times", "code", "data", "types", "fields"}
 
 // How many queries these words affect.
@@ -123,6 +124,8 @@ var vocabulary = slices.Concat([]entry{
 
 	{"gzip", groupTransport, "answers are compressed, although nobody asked"},
 	{"slash", groupTransport, "HTTP 301 to the same path with a slash"},
+
+	{"culprit", groupBatch, "HTTP 400, code 1201, for every batch that it is in; asked for alone it is answered"},
 
 	{"inline", groupLink, "files are data: URLs"},
 	{"inlinehuge", groupLink, "files are data: URLs of more than 64 kB"},

@@ -1,12 +1,9 @@
 package klingsim
 
-import (
-	"encoding/json"
-	"net/http"
-)
+import "net/http"
 
-// dialects are the forms of relays that do not write like Kling, and of Kling's new family.
-var dialects = map[string]func(*query, *view) any{
+// forms write the records of relays that do not write like Kling, and of Kling's new family.
+var forms = map[string]func(*query, *view) any{
 	"v3":       func(q *query, v *view) any { return q.envelope(0, "SUCCEED", []any{q.v3Record(v)}) },
 	"v3object": func(q *query, v *view) any { return q.envelope(0, "SUCCEED", q.v3Record(v)) },
 	"geekai":   (*query).geekAI,
@@ -32,9 +29,9 @@ var dialects = map[string]func(*query, *view) any{
 	"kie": (*query).kie,
 }
 
-// dialectWords are the words of the forms for the phases.
-var dialectWords = map[string][phases]string{
-	"v3":          {"submitted", "processing", "succeeded", "failed", "canceled", "reviewing", ""},
+// formWords are the words of the forms for the phases.
+var formWords = map[string][phases]string{
+	"v3":          {"submitted", "processing", "succeeded", "failed", "canceled", "reviewing", "timeout"},
 	"geekai":      {"submitted", "processing", "success", "failed", "canceled", "reviewing", ""},
 	"piapi":       {"staged", "processing", "completed", "failed", "canceled", "reviewing", ""},
 	"openaivideo": {"queued", "in_progress", "completed", "failed", "cancelled", "reviewing", ""},
@@ -44,7 +41,7 @@ var dialectWords = map[string][phases]string{
 
 // word is the word of a form for the phase.
 func (q *query) word(form string, v *view) string {
-	return q.gaveUpWord(v.phase, dialectWords[form][v.phase])
+	return q.gaveUpWord(v.phase, formWords[form][v.phase])
 }
 
 // gaveUpWord replaces the word of a relay that gave up by the one that the task's id chooses.
@@ -76,25 +73,6 @@ func emptyAsNull(text string) any {
 // request is the task's request, which some relays repeat in their answers: its image is no output.
 func (q *query) request() item {
 	return item{"prompt": "a cat", "image_url": q.fileURL("input.png", q.seen.first), "aspect_ratio": "16:9"}
-}
-
-func (q *query) v3Record(v *view) item {
-	outputs := []item{}
-	for _, f := range v.files {
-		output := item{"type": f.kind, "id": f.id, "url": f.url}
-		if f.seconds != "" {
-			output["duration"] = f.seconds
-		}
-		outputs = append(outputs, output)
-	}
-	record := item{
-		"id": q.taskID(), "status": q.word("v3", v), "message": v.reason, "create_time": v.created, "update_time": v.updated,
-		"external_id": q.seen.external, "outputs": outputs, "billing": []item{},
-	}
-	if v.phase == succeeded && v.reason != "" {
-		record["error"] = errorOf(v)
-	}
-	return record
 }
 
 func (q *query) geekAI(v *view) any {
@@ -147,49 +125,4 @@ func (q *query) kie(v *view) any {
 		"taskId": q.taskID(), "model": "kling-2.6/text-to-video", "state": q.word("kie", v), "param": string(jsonReply(0, q.request()).body),
 		"resultJson": result, "failCode": emptyAsNull(map[bool]string{true: "500"}[v.reason != ""]), "failMsg": emptyAsNull(v.reason),
 	}}
-}
-
-// unknown is the answer for an id that the relay does not know, in the form that the words choose.
-func (q *query) unknown() reply {
-	say := func(status int, body any) reply { return jsonReply(status, body) }
-	id := q.askedID()
-	switch q.words[groupVisibility] {
-	case "unknown1203":
-		return q.errorReply(http.StatusNotFound, codeNoResource, errorByCode(codeNoResource).message)
-	case "unknowncode":
-		return say(http.StatusNotFound, item{"code": "task_not_found", "message": "task not found"})
-	case "unknownopenai":
-		return say(http.StatusNotFound, item{"error": item{"message": "No such task: " + id, "type": "invalid_request_error", "param": nil, "code": nil}})
-	case "unknowntext":
-		return say(http.StatusNotFound, item{"error": "Task not found"})
-	case "unknowndetail":
-		return say(http.StatusNotFound, item{"detail": "Task " + id + " does not exist"})
-	case "unknown404":
-		return say(http.StatusOK, item{"code": http.StatusNotFound, "msg": "not found", "data": nil})
-	case "unknownzh":
-		return say(http.StatusInternalServerError, item{"code": http.StatusInternalServerError, "message": "任务不存在或已过期"})
-	case "unknownempty":
-		return say(http.StatusOK, item{"code": 0, "message": "SUCCEED", "data": []item{}})
-	case "unknownnull":
-		return say(http.StatusOK, item{"code": "success", "message": "", "data": nil})
-	case "unknownmodel":
-		text := "This token has no access to model  (request id: " + q.requestID() + ")"
-		return say(http.StatusForbidden, item{"error": item{"code": "", "message": text, "type": "new_api_error"}})
-	case "gone":
-		return say(http.StatusGone, item{"message": "task expired and was removed"})
-	}
-	return q.unknownByForm()
-}
-
-// unknownByForm is the answer of the relay whose form the words choose.
-func (q *query) unknownByForm() reply {
-	switch {
-	case q.newAPI():
-		message := "task_not_exist"
-		return jsonReply(http.StatusBadRequest, envelope{Code: message, Message: &message, Data: json.RawMessage("null")}).
-			with("X-Oneapi-Request-Id", q.requestID())
-	case q.words[groupForm] == "v3", q.words[groupForm] == "v3object":
-		return jsonReply(http.StatusOK, item{"code": 0, "message": "SUCCEED", "request_id": q.requestID(), "data": []item{}})
-	}
-	return q.errorReply(http.StatusBadRequest, codeNotFound, notFoundMessage+q.askedID())
 }
