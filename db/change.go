@@ -11,6 +11,7 @@ import (
 // PollTarget is what a poll needs to know of its task.
 type PollTarget struct {
 	ID             int64
+	Relay          string
 	Version        int // of the row; a change that was decided on it is made only while the row has it
 	TaskID         string
 	Action         string
@@ -32,6 +33,7 @@ type PollTarget struct {
 func PollTargets(ctx context.Context, q Querier, ids []int64, deadline time.Duration) ([]PollTarget, error) {
 	return all[PollTarget](ctx, q, `
 		select id,
+		       relay,
 		       version,
 		       task_id,
 		       action,
@@ -125,6 +127,7 @@ type Change struct {
 // Changed is what ApplyChanges found when it wrote a Change.
 type Changed struct {
 	Task        int64
+	Relay       string
 	TaskID      string
 	Action      string
 	Action2     string
@@ -176,6 +179,7 @@ func ApplyChanges(ctx context.Context, q Querier, changes []Change) ([]Changed, 
 		     upstream_updated_at timestamptz, last_error text, polled bool, deadline float8, ended_by text, late float8)
 		where t.id = c.task and t.version = c.version
 		returning t.id as task,
+		          t.relay,
 		          t.task_id,
 		          t.action,
 		          t.action2,

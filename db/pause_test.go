@@ -4,16 +4,27 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
 )
 
+// relaysAskedWith adds a relay for each credential.
+func relaysAskedWith(t *testing.T, pool *pgxpool.Pool, credentials ...string) {
+	t.Helper()
+	for _, credential := range credentials {
+		run(t, pool, `insert into klingwatch.relays (name, base_url, key_source, key_file, credential) values ('relay-' || $1, 'https://relay.example', 'key_file', '/run/key', $1)`, credential)
+	}
+}
+
 func TestAPauseBeginsOnceAndIsForgottenWhenNobodyProbes(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
+	relaysAskedWith(t, pool, "a", "b")
 	pause := func(credential, reason string) bool {
 		t.Helper()
-		return must(db.PausePolling(t.Context(), pool, credential, reason, time.Minute, db.PauseStale))(t)
+		return must(db.PausePolling(t.Context(), pool, credential, reason, time.Minute, db.PauseStale, true))(t)
 	}
 	if first, second, other := pause("a", "HTTP 401"), pause("a", "HTTP 403"), pause("b", "HTTP 402"); !first || second || !other {
 		t.Errorf("first %v, second %v, of another credential %v", first, second, other)
@@ -50,9 +61,9 @@ func TestTwoReportARefusedCredentialAtOnce(t *testing.T) {
 	for _, state := range []string{"new", "stale"} {
 		run(t, pool, `update klingwatch.polling_pauses set probe_at = now() - interval '1 h'`)
 		tx, second := begin(t, pool), true
-		first := must(db.PausePolling(t.Context(), tx, "c", "HTTP 401", time.Minute, db.PauseStale))(t)
+		first := must(db.PausePolling(t.Context(), tx, "c", "HTTP 401", time.Minute, db.PauseStale, true))(t)
 		wait := dbtest.Blocked(t, pool, func() (err error) {
-			second, err = db.PausePolling(t.Context(), pool, "c", "HTTP 401", time.Minute, db.PauseStale)
+			second, err = db.PausePolling(t.Context(), pool, "c", "HTTP 401", time.Minute, db.PauseStale, true)
 			return err
 		})
 		commit(t, tx)
@@ -66,6 +77,7 @@ func TestTwoReportARefusedCredentialAtOnce(t *testing.T) {
 func TestAProbeIsClaimedByOneProcess(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
+	relaysAskedWith(t, pool, "c")
 	claim := func(q db.Querier) bool {
 		t.Helper()
 		return must(db.ClaimProbe(t.Context(), q, "c", time.Minute))(t)
@@ -73,7 +85,7 @@ func TestAProbeIsClaimedByOneProcess(t *testing.T) {
 	if claim(pool) {
 		t.Error("a probe of a credential that is not paused was claimed")
 	}
-	must(db.PausePolling(t.Context(), pool, "c", "HTTP 401", time.Minute, db.PauseStale))(t)
+	must(db.PausePolling(t.Context(), pool, "c", "HTTP 401", time.Minute, db.PauseStale, true))(t)
 	if claim(pool) {
 		t.Error("a probe was claimed before it was due")
 	}
@@ -99,5 +111,51 @@ func TestAProbeIsClaimedByOneProcess(t *testing.T) {
 	}
 	if pauses := must(db.Pauses(t.Context(), pool, db.PauseStale))(t); len(pauses) != 1 || !near(time.Until(pauses[0].ProbeAt), time.Minute) {
 		t.Errorf("pauses %+v", pauses)
+	}
+}
+
+func TestASuspectedPauseHoldsNobodyUntilItIsConfirmed(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	relaysAskedWith(t, pool, "c")
+	suspect := func(confirmed bool) bool {
+		t.Helper()
+		return must(db.PausePolling(t.Context(), pool, "c", "HTTP 401", 0, db.PauseStale, confirmed))(t)
+	}
+	if first, second := suspect(false), suspect(false); !first || second {
+		t.Errorf("first %v, second %v", first, second)
+	}
+	if must(db.ClaimProbe(t.Context(), pool, "c", time.Minute))(t) {
+		t.Error("a probe was claimed of a pause that may not come")
+	}
+	if pauses := must(db.Pauses(t.Context(), pool, db.PauseStale))(t); len(pauses) != 1 || pauses[0].Confirmed || pauses[0].Age < 0 || pauses[0].Relays[0] != "relay-c" {
+		t.Errorf("pauses %+v", pauses)
+	}
+	if first, second := must(db.ConfirmPause(t.Context(), pool, "c"))(t), must(db.ConfirmPause(t.Context(), pool, "c"))(t); !first || second {
+		t.Errorf("confirmed by the first %v, by the second %v", first, second)
+	}
+	if !must(db.ClaimProbe(t.Context(), pool, "c", time.Minute))(t) {
+		t.Error("no probe was claimed")
+	}
+	check(t, db.ResumePolling(t.Context(), pool, "c"))
+	if first, lone := suspect(false), suspect(true); !first || !lone {
+		t.Errorf("suspected %v, then known by a process that is alone: %v", first, lone)
+	}
+}
+
+func TestThePauseOfACredentialThatNoRelayHasIsOver(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	relaysAskedWith(t, pool, "new")
+	for _, credential := range []string{"old", "new"} {
+		must(db.PausePolling(t.Context(), pool, credential, "HTTP 401", time.Minute, db.PauseStale, true))(t)
+	}
+	if pauses := must(db.Pauses(t.Context(), pool, db.PauseStale))(t); len(pauses) != 1 || pauses[0].Credential != "new" {
+		t.Errorf("pauses %+v", pauses)
+	}
+	check(t, db.DropPause(t.Context(), pool, "old"))
+	check(t, db.DropPause(t.Context(), pool, "new"))
+	if left := value[string](t, pool, `select string_agg(credential, ' ') from klingwatch.polling_pauses`); left != "new" {
+		t.Errorf("left are %s", left)
 	}
 }

@@ -17,6 +17,7 @@ func RefreshReports(ctx context.Context, q Querier) (days int, err error) {
 
 // Lifetime is how long a task ran, or has run so far.
 type Lifetime struct {
+	Relay   string
 	Action  string
 	Action2 string
 	Age     time.Duration // from the insertion to its end, else to now
@@ -31,7 +32,8 @@ type Lifetime struct {
 func RecentLifetimes(ctx context.Context, q Querier, since time.Duration, window, limit int) ([]Lifetime, error) {
 	return all[Lifetime](ctx, q, `
 		with recent as (
-			select action,
+			select relay,
+			       action,
 			       action2,
 			       status,
 			       created_at,
@@ -39,11 +41,12 @@ func RecentLifetimes(ctx context.Context, q Querier, since time.Duration, window
 			       upstream_created_at,
 			       upstream_updated_at,
 			       retried_at,
-			       row_number() over (partition by action, action2, finished_at is null order by id desc) as nth
+			       row_number() over (partition by relay, action, action2, finished_at is null order by id desc) as nth
 			from klingwatch.tasks
 			where id > (select max(id) from klingwatch.tasks) - @window
 		)
-		select action,
+		select relay,
+		       action,
 		       action2,
 		       case when status not in ('succeeded', 'failed') then coalesce(finished_at, now()) - created_at
 		            when upstream_updated_at > upstream_created_at

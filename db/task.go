@@ -37,9 +37,10 @@ func Terminal(status string) bool {
 	return slices.Index(Statuses, status) > slices.Index(Statuses, Processing)
 }
 
-// NewTask is a task about to be inserted. TaskID, Action and Action2 together make
-// it one and the same.
+// NewTask is a task about to be inserted. Relay, TaskID, Action and Action2 together
+// make it one and the same.
 type NewTask struct {
+	Relay       string          `json:"relay,omitempty"` // "": DefaultRelay
 	TaskID      string          `json:"task_id"`
 	Action      string          `json:"action"`             // like videos
 	Action2     string          `json:"action2"`            // like text2video, or avatar/image2video
@@ -52,6 +53,7 @@ type NewTask struct {
 // Tracked is a task that is tracked, by its natural key and by our id.
 type Tracked struct {
 	ID      int64
+	Relay   string
 	TaskID  string
 	Action  string
 	Action2 string
@@ -79,8 +81,9 @@ func InsertTasks(ctx context.Context, q Querier, tasks []NewTask) ([]Tracked, er
 		return nil, err
 	}
 	return all[Tracked](ctx, q, `
-		insert into klingwatch.tasks (task_id, action, action2, external_id, callback_url, metadata, deadline_at)
-		select task_id,
+		insert into klingwatch.tasks (relay, task_id, action, action2, external_id, callback_url, metadata, deadline_at)
+		select coalesce(relay, 'default'),
+		       task_id,
 		       action,
 		       action2,
 		       external_id,
@@ -88,9 +91,10 @@ func InsertTasks(ctx context.Context, q Querier, tasks []NewTask) ([]Tracked, er
 		       coalesce(metadata, '{}'),
 		       now() + make_interval(secs => deadline_in)
 		from jsonb_to_recordset(@tasks::jsonb) as n(
-		     task_id text, action text, action2 text, external_id text, callback_url text, metadata jsonb, deadline_in float8)
-		on conflict (task_id, action, action2) do nothing
+		     relay text, task_id text, action text, action2 text, external_id text, callback_url text, metadata jsonb, deadline_in float8)
+		on conflict do nothing -- whatever the key is: see migrations/014_relays.sql
 		returning id,
+		          relay,
 		          task_id,
 		          action,
 		          action2`,
@@ -107,17 +111,20 @@ func FindTracked(ctx context.Context, q Querier, tasks []NewTask) ([]Tracked, er
 	}
 	return all[Tracked](ctx, q, `
 		select t.id,
+		       t.relay,
 		       t.task_id,
 		       t.action,
 		       t.action2
-		from jsonb_to_recordset(@tasks::jsonb) as n(task_id text, action text, action2 text)
-		join klingwatch.tasks t using (task_id, action, action2)`,
+		from jsonb_to_recordset(@tasks::jsonb) as n(relay text, task_id text, action text, action2 text)
+		join klingwatch.tasks t using (task_id, action, action2)
+		where t.relay = coalesce(n.relay, 'default')`,
 		pgx.StrictNamedArgs{"tasks": input})
 }
 
 // Task is a row of klingwatch.tasks as people read it.
 type Task struct {
 	ID                int64           `json:"id"`
+	Relay             string          `json:"relay"`
 	TaskID            string          `json:"task_id"`
 	Action            string          `json:"action"`
 	Action2           string          `json:"action2"`
@@ -150,6 +157,7 @@ type Task struct {
 // others are in the memory of the process that polls.
 const taskColumns = `
 		       t.id,
+		       t.relay,
 		       t.task_id,
 		       t.action,
 		       t.action2,
@@ -182,7 +190,8 @@ const taskColumns = `
 type TaskFilter struct {
 	Status string
 	Action string // action, or action/action2
-	Limit  int    // how many at most
+	Relay  string
+	Limit  int // how many at most
 }
 
 // ListTasks returns the newest tasks first.
@@ -191,9 +200,10 @@ func ListTasks(ctx context.Context, q Querier, f TaskFilter) ([]Task, error) {
 		select`+taskColumns+`
 		where (@status = '' or t.status = @status)
 		  and (@action = '' or t.action = @action or t.action || '/' || t.action2 = @action)
+		  and (@relay = '' or t.relay = @relay)
 		order by t.id desc
 		limit @limit`,
-		pgx.StrictNamedArgs{"status": f.Status, "action": f.Action, "limit": f.Limit})
+		pgx.StrictNamedArgs{"status": f.Status, "action": f.Action, "relay": f.Relay, "limit": f.Limit})
 }
 
 // FindTasks returns the tasks with our id or the provider's id, oldest first. There
@@ -294,6 +304,7 @@ func PruneTasks(ctx context.Context, q Querier, older time.Duration, limit int) 
 
 // TroubledPath is a path with open tasks that are all in one kind of trouble.
 type TroubledPath struct {
+	Relay   string
 	Action  string
 	Action2 string
 	Tasks   int
@@ -304,13 +315,14 @@ type TroubledPath struct {
 // word before its first colon), those with most tasks first.
 func TroubledPaths(ctx context.Context, q Querier, kind string) ([]TroubledPath, error) {
 	return all[TroubledPath](ctx, q, `
-		select action,
+		select relay,
+		       action,
 		       action2,
 		       count(*) as tasks,
 		       max(last_error) as error
 		from klingwatch.tasks
 		where finished_at is null and split_part(last_error, ':', 1) = @kind
-		group by action, action2
-		order by tasks desc, action, action2`,
+		group by relay, action, action2
+		order by tasks desc, relay, action, action2`,
 		pgx.StrictNamedArgs{"kind": kind})
 }

@@ -63,7 +63,7 @@ func TestInsertingTasksSkipsThoseThatAreTracked(t *testing.T) {
 	slices.SortFunc(inserted, byID)
 	slices.SortFunc(found, byID)
 	found = slices.Compact(found)
-	if len(inserted) != 3 || len(found) != 4 || found[0] != (db.Tracked{ID: old, TaskID: "old", Action: "videos", Action2: "text2video"}) || !slices.Equal(found[1:], inserted) {
+	if len(inserted) != 3 || len(found) != 4 || found[0] != (db.Tracked{ID: old, Relay: "default", TaskID: "old", Action: "videos", Action2: "text2video"}) || !slices.Equal(found[1:], inserted) {
 		t.Fatalf("inserted %+v, found %+v", inserted, found)
 	}
 	for _, tracked := range inserted {
@@ -322,8 +322,8 @@ func TestTheTroubledPathsAreThoseOfOneKindOfTrouble(t *testing.T) {
 
 	got := must(db.TroubledPaths(t.Context(), pool, "misconfigured"))(t)
 	want := []db.TroubledPath{
-		{Action: "videos", Action2: "text2video", Tasks: 2, Error: "misconfigured: c: d"},
-		{Action: "images", Action2: "generations", Tasks: 1, Error: "misconfigured: a"},
+		{Relay: "default", Action: "videos", Action2: "text2video", Tasks: 2, Error: "misconfigured: c: d"},
+		{Relay: "default", Action: "images", Action2: "generations", Tasks: 1, Error: "misconfigured: a"},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %+v", got)

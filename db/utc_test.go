@@ -46,7 +46,8 @@ func readTimes(t *testing.T, url string) {
 	delivery := addEvent(t, pool, task)[0]
 	check(t, db.AddOutputs(ctx, pool, []db.Output{{Task: task, Kind: "image", URL: "https://a.example/1.png", ExpiresAt: new(time.Now().Add(time.Hour))}}))
 	check(t, db.RetireKeys(ctx, pool, &endpoint, db.KeyV1, time.Hour))
-	must(db.PausePolling(ctx, pool, "c", "refused", time.Minute, time.Hour))(t)
+	relaysAskedWith(t, pool, "c")
+	must(db.PausePolling(ctx, pool, "c", "refused", time.Minute, time.Hour, true))(t)
 	bulk := must(db.AddRedelivery(ctx, pool, db.NewRedelivery{States: []string{db.DeliveryDelivered}, PerSecond: 1}))(t)
 	step := must(db.LockRedelivery(ctx, pool, bulk.ID))(t)
 	check(t, db.StopRedelivery(ctx, pool, bulk.ID))

@@ -21,12 +21,11 @@ type Config struct {
 	Database func(context.Context) (url string, release func() error, err error)
 	DataDir  string // where an embedded database keeps its data; "": it is on a server
 
-	BaseURL    string           // of the relay; "": not set
-	PathPrefix string           // of the relay
-	Relay      *klingapi.Client // asks with the key; nil: RelayErr says why there is none
-	RelayErr   error
-	Credential string           // its fingerprint; "": there is none
-	Keyring    *keyring.Keyring // opens the stored signing keys; nil: they are not encrypted
+	BaseURL  string           // of the relay; "": not set
+	TaskPath string           // of the relay
+	Relay    *klingapi.Client // asks with the key; nil: RelayErr says why there is none
+	RelayErr error
+	Keyring  *keyring.Keyring // opens the stored signing keys; nil: they are not encrypted
 
 	PollInterval time.Duration
 	PollRate     float64       // polls per second
@@ -79,6 +78,7 @@ func (x *examination) checks() []check {
 		{"relay", false, x.checkRelay},
 		{"clock-relay", false, x.checkRelayClock},
 		{"key", false, x.checkKey},
+		{"relays", true, x.checkRelays},
 		{"services", true, x.checkServices},
 		{"polling", true, x.checkPolling},
 		{"rate", true, x.checkRate},

@@ -29,7 +29,6 @@ func deployment(t *testing.T, pool *pgxpool.Pool, relayURL string) Config {
 		Database: func(context.Context) (string, func() error, error) {
 			return pool.Config().ConnString(), func() error { return nil }, nil
 		},
-		Credential:   klingapi.StaticKey(secretKey).Fingerprint(),
 		PollInterval: 5 * time.Second, PollRate: 50, PollTimeout: 5 * time.Second, TaskDeadline: 24 * time.Hour,
 		Limits:       db.FigureLimits{Overdue: time.Minute, Expiring: 3 * 24 * time.Hour},
 		ProcessConns: 21, Version: "v1.2.3", UserAgent: "klingwatch/test",
@@ -40,8 +39,8 @@ func deployment(t *testing.T, pool *pgxpool.Pool, relayURL string) Config {
 // asking is the same deployment with another relay.
 func (c Config) asking(t *testing.T, url, prefix string) Config {
 	t.Helper()
-	c.BaseURL, c.PathPrefix = url, prefix
-	c.Relay, c.RelayErr = klingapi.New(klingapi.Config{BaseURL: url, PathPrefix: prefix, Credential: klingapi.StaticKey(secretKey), Timeout: c.PollTimeout})
+	c.BaseURL, c.TaskPath = url, klingapi.PathUnder(prefix)
+	c.Relay, c.RelayErr = klingapi.New(klingapi.Config{BaseURL: url, TaskPath: c.TaskPath, Credential: klingapi.StaticKey(secretKey), Timeout: c.PollTimeout})
 	if c.Relay != nil {
 		t.Cleanup(c.Relay.Close)
 	}

@@ -30,7 +30,7 @@ func (x *examination) reachRelay(ctx context.Context) (r reached) {
 		return reached{err: errNoBaseURL}
 	}
 	// only to find out what is wrong with the two settings
-	if _, r.err = klingapi.New(klingapi.Config{BaseURL: x.BaseURL, PathPrefix: x.PathPrefix, Credential: klingapi.StaticKey("")}); r.err != nil {
+	if _, r.err = klingapi.New(klingapi.Config{BaseURL: x.BaseURL, TaskPath: x.TaskPath, Credential: klingapi.StaticKey("")}); r.err != nil {
 		return r
 	}
 	ctx, cancel := context.WithTimeout(ctx, x.relayTimeout())

@@ -2,13 +2,15 @@ package doctor
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"net"
+	"sync"
 	"time"
 
+	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/klingapi"
+	"github.com/klingwatch/klingwatch/relays"
 )
 
 // relayLimit bounds asking the relay where KLINGWATCH_POLL_TIMEOUT is longer.
@@ -58,8 +60,8 @@ func (x *examination) checkRelayClock(context.Context) (Finding, error) {
 	return judgeClock("the relay's", skew, within+time.Second/2, 5*time.Second, webhookTolerance), nil
 }
 
-// checkKey asks about a task that does not exist: a relay that says so has let the
-// key in. The simulated relay needs the first word of the id.
+// checkKey asks about tracked tasks, else about one that does not exist: a relay that
+// says so has let the key in.
 func (x *examination) checkKey(ctx context.Context) (Finding, error) {
 	switch {
 	case x.BaseURL == "":
@@ -69,31 +71,90 @@ func (x *examination) checkKey(ctx context.Context) (Finding, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, x.relayTimeout())
 	defer cancel()
-	unknown := klingapi.Ref{Action: "images", Action2: "generations", TaskID: "unknown-klingwatch-doctor-" + rand.Text()}
-	_, err := x.Relay.GetTask(ctx, unknown)
-	if apiErr, ok := errors.AsType[*klingapi.Error](err); ok && apiErr.Kind == klingapi.TokenTime {
-		_, err = x.Relay.GetTask(ctx, unknown) // by the relay's clock, as the service would
-	}
-	return judgeKey(err), nil
+	return judgeRelay(relays.Check(ctx, x.Relay, x.tracked(ctx, db.DefaultRelay))), nil
 }
 
-// judgeKey judges the key by an answer about an unknown task.
-func judgeKey(err error) Finding {
-	apiErr, isAPI := errors.AsType[*klingapi.Error](err)
-	if err == nil || isAPI && apiErr.Kind == klingapi.NotFound {
-		return fine("the relay accepts it")
+// tracked are tasks of a relay to ask about; none where they cannot be read.
+func (x *examination) tracked(ctx context.Context, relay string) (refs []klingapi.Ref) {
+	if _, err := x.connect(); err != nil {
+		return nil
 	}
+	tasks, _ := db.SampleTasks(ctx, x.pool, relay, relays.MaxTracked) // checkMigrations says what is wrong
+	for _, t := range tasks {
+		refs = append(refs, klingapi.Ref{Action: t.Action, Action2: t.Action2, TaskID: t.TaskID})
+	}
+	return refs
+}
+
+// judgeRelay judges address, path and key by what a relay answered.
+func judgeRelay(v relays.Verdict, err error) Finding {
 	switch {
-	case !isAPI && errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded):
 		return bad(keyAdvice[klingapi.Unreachable].todo, "no answer in time")
-	case !isAPI:
+	case err != nil:
 		return bad("try again", "%s", err)
+	case v.Finding == relays.KeyRight:
+		return fine("the relay accepts it")
+	case v.Finding == relays.WrongPath:
+		return warn(v.Advice(), "%s", v)
+	case v.Finding == relays.WrongPrefix:
+		return bad("set KLING_TASK_PATH, or the task path of the relay, to "+v.Instead, "%s", v)
 	}
-	advice, known := keyAdvice[apiErr.Kind]
+	advice, known := keyAdvice[v.Kind]
 	if !known {
 		advice = keyAdvice[klingapi.Unreadable]
 	}
-	return Finding{State: advice.state, Found: apiErr.Error(), Todo: advice.todo}
+	return Finding{State: advice.state, Found: v.String(), Todo: advice.todo}
+}
+
+// checkRelays asks every relay of the table with its key, and finds out whether the row
+// default is what the settings here say.
+func (x *examination) checkRelays(ctx context.Context) (Finding, error) {
+	rows, err := db.Relays(ctx, x.pool)
+	if err != nil {
+		return Finding{}, err
+	}
+	found := make([]Finding, len(rows))
+	var wg sync.WaitGroup
+	for i, row := range rows {
+		wg.Go(func() { found[i] = x.examineRelay(ctx, row) })
+	}
+	wg.Wait()
+	worst := fine("%d known, and nothing is wrong with them", len(rows))
+	for i, f := range found {
+		if f.State == Bad && worst.State != Bad || f.State == Warn && worst.State == OK {
+			worst = Finding{State: f.State, Found: rows[i].Name + ": " + f.Found, Todo: f.Todo}
+		}
+	}
+	return worst, nil
+}
+
+func (x *examination) examineRelay(ctx context.Context, row db.Relay) Finding {
+	if row.Name == db.DefaultRelay {
+		return judgeDefault(row, x.Relay)
+	}
+	client, err := relays.Open(row, relays.Options{Keyring: x.Keyring, Timeout: x.relayTimeout(), UserAgent: x.UserAgent})
+	if err != nil {
+		return bad("see to its key on this machine, or look on that of the service: klingwatch relays check "+row.Name, "cannot be asked from here: %s", err)
+	}
+	defer client.Close()
+	return judgeRelay(relays.Check(ctx, client, x.tracked(ctx, row.Name)))
+}
+
+// judgeDefault compares the row default with the client of the settings; nil: there is
+// none.
+func judgeDefault(row db.Relay, own *klingapi.Client) Finding {
+	switch {
+	case own == nil:
+		return fine("")
+	case row.BaseURL != own.BaseURL() || row.TaskPath != own.TaskPath():
+		return warn("start klingwatch serve with the settings that are to hold: it takes over the relay default",
+			"the services ask %s%s, and the settings here say %s%s", row.BaseURL, row.TaskPath, own.BaseURL(), own.TaskPath())
+	case row.Credential != nil && *row.Credential != own.Credential():
+		return warn("start klingwatch serve with the key that is to hold: it takes over the relay default",
+			"the services use the key %s, and the settings here have the key %s", *row.Credential, own.Credential())
+	}
+	return fine("")
 }
 
 // keyAdvice is what to do about each kind of answer.
@@ -103,9 +164,9 @@ var keyAdvice = map[klingapi.ErrorKind]struct {
 }{
 	klingapi.Refused:       {Bad, "check the key, the account's balance and the addresses it may be used from; a key in KLING_API_KEY_FILE may be replaced while the service runs"},
 	klingapi.TokenTime:     {Bad, "set this machine's clock by NTP: the token's times are not accepted"},
-	klingapi.Misconfigured: {Bad, "check KLING_BASE_URL and KLING_PATH_PREFIX: this is no answer of a relay"},
+	klingapi.Misconfigured: {Bad, "check KLING_BASE_URL, KLING_PATH_PREFIX and KLING_TASK_PATH: this is no answer of a relay"},
 	klingapi.Unreachable:   {Bad, "see relay; KLINGWATCH_POLL_TIMEOUT bounds the wait"},
-	klingapi.Unreadable:    {Bad, "check KLING_BASE_URL and KLING_PATH_PREFIX: the answer cannot be understood"},
+	klingapi.Unreadable:    {Bad, "check KLING_BASE_URL, KLING_PATH_PREFIX and KLING_TASK_PATH: the answer cannot be understood"},
 	klingapi.Throttled:     {Warn, "lower KLINGWATCH_POLL_RATE, or ask the relay for a higher limit; whether it accepts the key is not known"},
 	klingapi.Unavailable:   {Warn, "wait until the relay is well; whether it accepts the key is not known"},
 	klingapi.Rejected:      {Warn, "try a task that exists: klingwatch track; the relay lets the key in but does not take the question"},

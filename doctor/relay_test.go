@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -8,8 +9,8 @@ import (
 	"time"
 
 	"github.com/klingwatch/klingwatch/db/dbtest"
-	"github.com/klingwatch/klingwatch/klingapi"
 	"github.com/klingwatch/klingwatch/klingapi/klingsim"
+	"github.com/klingwatch/klingwatch/relays"
 )
 
 func TestTheKeyIsJudgedByWhatTheRelayAnswers(t *testing.T) {
@@ -89,18 +90,21 @@ func TestAClockThatDiffersIsReported(t *testing.T) {
 func TestJudgementsOfTheRelay(t *testing.T) {
 	t.Parallel()
 	for kind := range keyAdvice {
-		if f := judgeKey(&klingapi.Error{Kind: kind}); f.State == OK || f.Todo == "" {
+		if f := judgeRelay(relays.Verdict{Finding: relays.NotKnown, Kind: kind}, nil); f.State == OK || f.Todo == "" {
 			t.Errorf("%s: %+v", kind, f)
 		}
 	}
 	judged(t, map[string]judgement{
-		"key of a task that is there": {judgeKey(nil), OK, "accepts"},
-		"unknown kind of answer":      {judgeKey(&klingapi.Error{Kind: "new"}), Bad, "new"},
-		"no answer of a relay":        {judgeKey(errors.New("boom")), Bad, "boom"},
-		"unreached relay":             {judgeUnreached(errors.New("boom")), Bad, "boom"},
-		"clock":                       {judgeClock("the", -time.Second, 0, time.Second, time.Minute), OK, "within 1s"},
-		"uncertain clock":             {judgeClock("the", 3*time.Second, 2*time.Second, time.Second, time.Minute), OK, ""},
-		"slow clock":                  {judgeClock("the", -3*time.Second, time.Second, time.Second, time.Minute), Warn, "3s behind"},
-		"wrong clock":                 {judgeClock("the", 2*time.Minute, time.Second, time.Second, time.Minute), Bad, "2m ahead"},
+		"key that is right":       {judgeRelay(relays.Verdict{Finding: relays.KeyRight}, nil), OK, "accepts"},
+		"path that is not served": {judgeRelay(relays.Verdict{Finding: relays.WrongPath, Path: "/v1/video/"}, nil), Warn, "not for /v1/video/"},
+		"another form of path":    {judgeRelay(relays.Verdict{Finding: relays.WrongPrefix, Instead: "/v1/{task_id}"}, nil), Bad, "/v1/{task_id}"},
+		"unknown kind of answer":  {judgeRelay(relays.Verdict{Finding: relays.NotKnown, Kind: "new", Answer: "new"}, nil), Bad, "new"},
+		"no answer in time":       {judgeRelay(relays.Verdict{}, context.DeadlineExceeded), Bad, "in time"},
+		"no answer of a relay":    {judgeRelay(relays.Verdict{}, errors.New("boom")), Bad, "boom"},
+		"unreached relay":         {judgeUnreached(errors.New("boom")), Bad, "boom"},
+		"clock":                   {judgeClock("the", -time.Second, 0, time.Second, time.Minute), OK, "within 1s"},
+		"uncertain clock":         {judgeClock("the", 3*time.Second, 2*time.Second, time.Second, time.Minute), OK, ""},
+		"slow clock":              {judgeClock("the", -3*time.Second, time.Second, time.Second, time.Minute), Warn, "3s behind"},
+		"wrong clock":             {judgeClock("the", 2*time.Minute, time.Second, time.Second, time.Minute), Bad, "2m ahead"},
 	})
 }

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,14 +25,14 @@ func (x *examination) checkServices(ctx context.Context) (Finding, error) {
 }
 
 func (x *examination) checkPolling(ctx context.Context) (Finding, error) {
-	if x.Credential != "" {
-		ours, err := operate.Paused(ctx, x.pool, x.Credential)
-		if err != nil || ours != nil {
-			return judgePause(ours, true), err
-		}
+	pauses, err := operate.Pauses(ctx, x.pool)
+	if ours := slices.IndexFunc(pauses, func(p db.Pause) bool { return x.Relay != nil && p.Credential == x.Relay.Credential() }); ours >= 0 {
+		return judgePause(&pauses[ours], true), err
 	}
-	others, err := operate.Paused(ctx, x.pool, "")
-	return judgePause(others, false), err
+	if len(pauses) > 0 {
+		return judgePause(&pauses[0], false), err
+	}
+	return judgePause(nil, false), err
 }
 
 // judgePause judges a pause of the credential that is set here (ours), or of
@@ -40,12 +41,12 @@ func judgePause(p *db.Pause, ours bool) Finding {
 	if p == nil {
 		return fine("not paused")
 	}
-	found := fmt.Sprintf("paused for %s: the relay refuses the credential %s: %s; the next probe is in %s",
-		readable.Duration(time.Since(p.PausedAt)), p.Credential, p.Reason, readable.Duration(max(time.Until(p.ProbeAt), 0)))
+	found := fmt.Sprintf("%s: paused for %s: the relay refuses the credential %s: %s; the next probe is in %s",
+		strings.Join(p.Relays, ", "), readable.Duration(time.Since(p.PausedAt)), p.Credential, p.Reason, readable.Duration(max(time.Until(p.ProbeAt), 0)))
 	if ours {
 		return bad("see key: polling resumes by itself within a minute after the relay accepts it", "%s", found)
 	}
-	return warn("see whether a service still uses that key; it is not the one set here", "%s", found)
+	return bad("klingwatch relays check says more: polling resumes by itself within a minute after the relay accepts the key", "%s", found)
 }
 
 func (x *examination) checkRate(ctx context.Context) (Finding, error) {

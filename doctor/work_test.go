@@ -62,7 +62,7 @@ func TestReceiversAndWebhooksInTrouble(t *testing.T) {
 func TestWhatElseStandsInTheDatabase(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
-	cfg := deployment(t, pool, "")
+	cfg := deployment(t, pool, "http://127.0.0.1:1")
 	ring, err := keyring.Parse(base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 32))))
 	if err != nil {
 		t.Fatal(err)
@@ -74,21 +74,24 @@ func TestWhatElseStandsInTheDatabase(t *testing.T) {
 		`insert into klingwatch.tasks (task_id, action, action2) select 't' || i, 'images', 'generations' from generate_series(1, 30) i`,
 		`insert into klingwatch.outputs (task, kind, position, url, expires_at) values
 			(1, 'image', 0, 'u', now() + interval '2 days'), (1, 'image', 1, 'u', now() + interval '5 days'), (2, 'image', 0, 'u', now() - interval '1 day')`,
-		`insert into klingwatch.polling_pauses (credential, reason, probe_at) values ('0badc0de', 'refused: HTTP 401', now() + interval '1 minute')`)
+		`insert into klingwatch.polling_pauses (credential, reason, probe_at) values ('0badc0de', 'refused: HTTP 401', now() + interval '1 minute')`,
+		`insert into klingwatch.relays (name, base_url, key_source, credential) values ('default', 'http://127.0.0.1:1', 'settings', '`+cfg.Relay.Credential()+`')`,
+		`insert into klingwatch.relays (name, base_url, key_source, key_file, credential) values ('second', 'http://127.0.0.1:1', 'key_file', '/nowhere', '0badc0de')`)
 	cfg.PollRate = 2
 	found := findings(t, cfg)
 	wantFinding(t, found, "signing-keys", Bad, "2 of 2 cannot be read")
 	wantFinding(t, found, "outputs", Warn, "1 files of 1 tasks expire within 3d, the first in 47h")
-	wantFinding(t, found, "polling", Warn, "paused for 0s: the relay refuses the credential 0badc0de: refused: HTTP 401")
+	wantFinding(t, found, "polling", Bad, "second: paused for 0s: the relay refuses the credential 0badc0de: refused: HTTP 401")
+	wantFinding(t, found, "relays", Bad, "second: cannot be asked from here: ")
 	wantFinding(t, found, "rate", Warn, "30 open tasks at 2 polls per second: a round takes 15s, KLINGWATCH_POLL_INTERVAL is 5s")
 
-	if _, err := db.PausePolling(t.Context(), pool, cfg.Credential, "refused: HTTP 401", time.Minute, time.Hour); err != nil {
+	if _, err := db.PausePolling(t.Context(), pool, cfg.Relay.Credential(), "refused: HTTP 401", time.Minute, time.Hour, true); err != nil {
 		t.Fatal(err)
 	}
 	cfg.Keyring = ring
 	found = findings(t, cfg)
 	wantFinding(t, found, "signing-keys", OK, "all 2 can be read")
-	wantFinding(t, found, "polling", Bad, "the relay refuses the credential "+cfg.Credential)
+	wantFinding(t, found, "polling", Bad, "the relay refuses the credential "+cfg.Relay.Credential())
 }
 
 func TestJudgementsOfTheWork(t *testing.T) {
@@ -97,7 +100,7 @@ func TestJudgementsOfTheWork(t *testing.T) {
 	judged(t, map[string]judgement{
 		"no pause":          {judgePause(nil, true), OK, "not paused"},
 		"pause":             {judgePause(&db.Pause{Credential: "c", Reason: "refused", PausedAt: now.Add(-90 * time.Second), ProbeAt: now.Add(30500 * time.Millisecond)}, true), Bad, "paused for 1m: the relay refuses the credential c: refused; the next probe is in 30s"},
-		"probe that is due": {judgePause(&db.Pause{PausedAt: now, ProbeAt: now.Add(-time.Minute)}, false), Warn, "the next probe is in 0s"},
+		"probe that is due": {judgePause(&db.Pause{PausedAt: now, ProbeAt: now.Add(-time.Minute)}, false), Bad, "the next probe is in 0s"},
 		"rate":              {judgeRate(250, 50, 5*time.Second), OK, "a round takes 5s"},
 		"low rate":          {judgeRate(251, 50, 5*time.Second), Warn, "a round takes 5.02s"},
 		"late":              {judgeBacklog(db.Backlog{Open: 3, Overdue: 1, Latest: 2, LatestBy: 10 * time.Minute}), Warn, "task 2 for 10m"},

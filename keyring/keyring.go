@@ -70,6 +70,9 @@ func newSealer(encoded string) (sealer, error) {
 	return sealer{id: hex.EncodeToString(sum[:keyIDSize]), aead: aead}, nil
 }
 
+// Encrypts reports whether Seal encrypts: there is a key.
+func (k *Keyring) Encrypts() bool { return len(k.all()) > 0 }
+
 // Seal returns the form in which a secret is stored:
 // enc_<key id>_<base64url(nonce and ciphertext)>, or the secret itself when
 // there is no key.

@@ -133,6 +133,25 @@ func (cfg Config) transport() http.RoundTripper {
 // Close closes idle connections. Requests under way go on.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
+// BaseURL is the one of the configuration, without a slash at its end.
+func (c *Client) BaseURL() string { return c.base }
+
+// TaskPath is the template of the configuration.
+func (c *Client) TaskPath() string { return c.path.String() }
+
+// At returns a client that asks the same relay, with the same credential and over the
+// same connections, at addresses of another form.
+func (c *Client) At(template string) (*Client, error) {
+	path, err := parseTaskPath(template)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{
+		base: c.base, path: path, host: c.host, account: account{host: c.account.host}, credential: c.credential, timeout: c.timeout,
+		userAgent: c.userAgent, http: c.http,
+	}, nil
+}
+
 // GetTask asks for one task: GET {base}{task path}. It returns a Reply, or an *Error,
 // or the error of ctx when ctx ends.
 func (c *Client) GetTask(ctx context.Context, ref Ref) (*Reply, error) {

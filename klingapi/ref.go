@@ -241,6 +241,20 @@ var Documented = []Ref{
 	{Action: "videos", Action2: "effects"},
 	{Action: "videos", Action2: "avatar/image2video"},
 	{Action: "general", Action2: "ai-multi-shot"},
+	{Action: "general", Action2: "advanced-custom-elements"},
+	{Action: "general", Action2: "custom-voices"},
 	{Action: "audio", Action2: "text-to-audio"},
 	{Action: "audio", Action2: "video-to-audio"},
+}
+
+// String is the template that the path was made of.
+func (p taskPath) String() string {
+	template := ""
+	for _, part := range p.parts {
+		template += part.text
+		if part.hole != "" {
+			template += "{" + part.hole + "}"
+		}
+	}
+	return template
 }

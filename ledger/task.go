@@ -98,9 +98,6 @@ func addConsequences(ctx context.Context, tx pgx.Tx, changed []db.Changed, byTas
 	return db.AddEvents(ctx, tx, events)
 }
 
-// defaultRelay is the relay that the settings name.
-const defaultRelay = "default"
-
 // newEvent makes the event that tells of a change. All its times are UTC.
 func newEvent(row db.Changed, c Change) (db.NewEvent, error) {
 	event := webhook.Event{Type: "task." + c.Status, Timestamp: row.ChangedAt.UTC(), Data: webhook.Task{
@@ -114,7 +111,7 @@ func newEvent(row db.Changed, c Change) (db.NewEvent, error) {
 		Metadata:      row.Metadata,
 		Sequence:      row.Sequence,
 		EndedBy:       c.EndedBy,
-		Relay:         defaultRelay,
+		Relay:         row.Relay,
 		Outputs:       make([]webhook.Output, len(c.Outputs)),
 		Result:        c.TaskResult,
 		CreatedAt:     row.CreatedAt.UTC(),

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -63,15 +64,17 @@ func Track(ctx context.Context, pool *pgxpool.Pool, tasks []db.NewTask) ([]Track
 }
 
 // taskKey is what makes a task one and the same.
-type taskKey struct{ taskID, action, action2 string }
+type taskKey struct{ relay, taskID, action, action2 string }
 
-func keyOf(t db.NewTask) taskKey { return taskKey{t.TaskID, t.Action, t.Action2} }
+func keyOf(t db.NewTask) taskKey {
+	return taskKey{cmp.Or(t.Relay, db.DefaultRelay), t.TaskID, t.Action, t.Action2}
+}
 
 func track(ctx context.Context, tx pgx.Tx, tasks []db.NewTask) ([]Tracked, error) {
 	found := make(map[taskKey]Tracked, len(tasks))
 	note := func(rows []db.Tracked, added bool) {
 		for _, row := range rows {
-			found[taskKey{row.TaskID, row.Action, row.Action2}] = Tracked{row.ID, added}
+			found[taskKey{row.Relay, row.TaskID, row.Action, row.Action2}] = Tracked{row.ID, added}
 		}
 	}
 	missing := tasks

@@ -5,8 +5,9 @@
 //	m.Polls.WithLabelValues("finished").Inc()
 //	mux.Handle("GET /metrics", m.Handler())
 //
-// The values of labels are constants of the code, never text from outside, and all
-// of them are served from the start, so that rate() sees the first increment.
+// The values of labels are constants of the code, or the names of relays, never text
+// from outside, and all of them are served from the start, so that rate() sees the first
+// increment.
 //
 //	polling.go   requests to the relay
 //	webhooks.go  requests to receivers

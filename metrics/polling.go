@@ -11,22 +11,23 @@ var PollOutcomes = []string{"finished", "changed", "unchanged", "not_found", "re
 // ChangeStatuses are the statuses that a task can change to.
 var ChangeStatuses = []string{"submitted", "processing", "succeeded", "failed", "expired", "not_found", "canceled"}
 
-// Polling has the metrics of this process's requests to the relay. Times are in
+// Polling has the metrics of this process's requests to relays. Times are in
 // seconds.
 type Polling struct {
-	Polls           *prometheus.CounterVec // by outcome: PollOutcomes
+	Polls           *prometheus.CounterVec // by relay, and outcome: PollOutcomes
 	PollSeconds     prometheus.Histogram   // duration of one request to the relay
 	PollLateness    prometheus.Histogram   // from the due time to the request
 	RateWaitSeconds prometheus.Histogram   // wait of one poll for the rate limit
 	UnknownWords    prometheus.Counter     // replies with a status word that is not in the table
-	PollingPaused   prometheus.Gauge       // 1 while the credential is refused
+	PollingPaused   *prometheus.GaugeVec   // by relay: 1 while its credential is refused
+	RelayAsked      *prometheus.GaugeVec   // by relay: 1 while this process can ask it
 	StatusChanges   *prometheus.CounterVec // by status: ChangeStatuses
 }
 
 func newPolling(auto promauto.Factory) Polling {
-	return Polling{
-		Polls: counters(auto, "klingwatch_polls_total",
-			"Requests to the relay, by outcome.", "outcome", PollOutcomes),
+	p := Polling{
+		Polls: auto.NewCounterVec(prometheus.CounterOpts{
+			Name: "klingwatch_polls_total", Help: "Tasks that relays were asked about, by relay and outcome."}, []string{"relay", "outcome"}),
 		PollSeconds: histogram(auto, "klingwatch_poll_duration_seconds",
 			"Duration of one request to the relay.", exchangeBuckets),
 		PollLateness: histogram(auto, "klingwatch_poll_lateness_seconds",
@@ -35,9 +36,30 @@ func newPolling(auto promauto.Factory) Polling {
 			"How long a due poll waited for the rate limit. The sum grows by nearly 1 per second while KLINGWATCH_POLL_RATE is the bottleneck.", exchangeBuckets),
 		UnknownWords: counter(auto, "klingwatch_unknown_status_words_total",
 			"Replies with a status word that klingwatch does not know; their tasks count as still running."),
-		PollingPaused: gauge(auto, "klingwatch_polling_paused",
-			"1 while polling is paused because the relay refuses the credential, else 0."),
+		PollingPaused: auto.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "klingwatch_polling_paused", Help: "1 while polling is paused because the relay refuses the credential, else 0."}, []string{"relay"}),
+		RelayAsked: auto.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "klingwatch_relay_asked", Help: "1 while this process can ask the relay, 0 while its key is missing here or the settings of this process name another relay."}, []string{"relay"}),
 		StatusChanges: counters(auto, "klingwatch_status_changes_total",
 			"Status changes of tasks that this process wrote, by new status.", "status", ChangeStatuses),
 	}
+	p.AddRelay("default")
+	return p
+}
+
+// AddRelay serves the metrics of a relay from now on.
+func (p *Polling) AddRelay(relay string) {
+	for _, outcome := range PollOutcomes {
+		p.Polls.WithLabelValues(relay, outcome)
+	}
+	p.PollingPaused.WithLabelValues(relay)
+	p.RelayAsked.WithLabelValues(relay)
+}
+
+// RemoveRelay no longer serves those of one that is gone.
+func (p *Polling) RemoveRelay(relay string) {
+	of := prometheus.Labels{"relay": relay}
+	p.Polls.DeletePartialMatch(of)
+	p.PollingPaused.DeletePartialMatch(of)
+	p.RelayAsked.DeletePartialMatch(of)
 }

@@ -18,6 +18,13 @@ const Schema = "klingwatch"
 // lockKey is the advisory lock held while migrating: "klwmig" in ASCII.
 const lockKey int64 = 0x6b6c776d6967
 
+const (
+	// migrationWait is how long another process that migrates is waited for; lockLook is
+	// how often it is looked whether it has.
+	migrationWait = time.Minute
+	lockLook      = 100 * time.Millisecond
+)
+
 // releaseTimeout bounds giving the lock back when the caller's context has ended.
 const releaseTimeout = 5 * time.Second
 
@@ -60,7 +67,7 @@ func Up(ctx context.Context, pool *pgxpool.Pool) (applied []Migration, err error
 		return nil, fmt.Errorf("connecting to the database: %w", err)
 	}
 	defer conn.Release()
-	if _, err := conn.Exec(ctx, `select pg_advisory_lock($1)`, lockKey); err != nil {
+	if err := lock(ctx, conn); err != nil {
 		return nil, fmt.Errorf("waiting for the migration lock: %w", err)
 	}
 	defer unlock(ctx, conn)
@@ -165,6 +172,42 @@ func createSchema(ctx context.Context, conn *pgx.Conn) error {
 		return fmt.Errorf("creating the schema %s: %w", Schema, err)
 	}
 	return nil
+}
+
+// lock waits until nobody else migrates. It asks again and again: a session that waits
+// in one statement keeps a snapshot, and "create index concurrently" waits for that.
+func lock(ctx context.Context, conn *pgxpool.Conn) error {
+	for begun := time.Now(); ; {
+		var got bool
+		if err := conn.QueryRow(ctx, `select pg_try_advisory_lock($1)`, lockKey).Scan(&got); err != nil || got {
+			return err
+		}
+		if time.Since(begun) > migrationWait {
+			return fmt.Errorf("%s has held it for %s: wait until it has migrated, or end it, and try again", lockHolder(ctx, conn), migrationWait)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(lockLook):
+		}
+	}
+}
+
+// lockHolder names the session that holds the lock.
+func lockHolder(ctx context.Context, conn *pgxpool.Conn) string {
+	var pid int
+	var role, application string
+	err := conn.QueryRow(ctx, `
+		select l.pid, coalesce(a.usename, ''), coalesce(a.application_name, '')
+		from pg_locks l
+		left join pg_stat_activity a using (pid)
+		where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+		  and l.classid = ($1::bigint >> 32)::int::oid and l.objid = ($1::bigint & 4294967295)::oid
+		  and l.database = (select oid from pg_database where datname = current_database())`, lockKey).Scan(&pid, &role, &application)
+	if err != nil {
+		return "another session"
+	}
+	return fmt.Sprintf("the session with pid %d of role %q, application %q,", pid, role, application)
 }
 
 // unlock gives the lock back also when the caller's context has ended; where

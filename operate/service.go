@@ -3,6 +3,7 @@ package operate
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -29,17 +30,11 @@ func UnservedPaths(ctx context.Context, pool *pgxpool.Pool) ([]db.TroubledPath, 
 	return paths, nil
 }
 
-// Paused returns the pause of a credential, named by its fingerprint, or for ""
-// any pause; nil where polling is not paused.
-func Paused(ctx context.Context, pool *pgxpool.Pool, credential string) (*db.Pause, error) {
+// Pauses returns the credentials that relays refuse, so that nothing is asked with them.
+func Pauses(ctx context.Context, pool *pgxpool.Pool) ([]db.Pause, error) {
 	pauses, err := db.Pauses(ctx, pool, db.PauseStale)
 	if err != nil {
 		return nil, fmt.Errorf("reading the pauses: %w", err)
 	}
-	for _, p := range pauses {
-		if credential == "" || credential == p.Credential {
-			return &p, nil
-		}
-	}
-	return nil, nil
+	return slices.DeleteFunc(pauses, func(p db.Pause) bool { return !p.Confirmed }), nil
 }

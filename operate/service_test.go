@@ -39,35 +39,22 @@ func TestProcessesAreCountedWhileTheyLive(t *testing.T) {
 	processes(1)
 }
 
-func TestAPauseIsFoundByItsCredential(t *testing.T) {
+func TestPausesTellTheirRelays(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
-	paused := func(credential string) *db.Pause {
-		t.Helper()
-		pause, err := operate.Paused(t.Context(), pool, credential)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return pause
+	for _, relay := range []string{"b", "a", "fine"} {
+		exec(t, pool, fmt.Sprintf(`insert into klingwatch.relays (name, base_url, key_source, key_file, credential) values ('%[1]s', 'https://relay.example', 'key_file', '/k', case when '%[1]s' = 'fine' then '2222' else '1111' end)`, relay))
 	}
-	if pause := paused(""); pause != nil {
-		t.Errorf("without any: %+v", pause)
-	}
-	for _, credential := range []string{"first", "second"} {
-		if _, err := db.PausePolling(t.Context(), pool, credential, "refused: HTTP 401", time.Minute, db.PauseStale); err != nil {
+	for _, credential := range []string{"1111", "of nobody"} {
+		if _, err := db.PausePolling(t.Context(), pool, credential, "refused: HTTP 401", time.Minute, db.PauseStale, true); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for credential, want := range map[string]string{"": "first", "first": "first", "second": "second"} {
-		if pause := paused(credential); pause == nil || pause.Credential != want || pause.Reason != "refused: HTTP 401" || time.Until(pause.ProbeAt) > time.Minute {
-			t.Errorf("%q: %+v, want %s", credential, pause, want)
-		}
+	if _, err := db.PausePolling(t.Context(), pool, "2222", "refused: HTTP 401", time.Minute, db.PauseStale, false); err != nil { // the others may object
+		t.Fatal(err)
 	}
-	if pause := paused("third"); pause != nil {
-		t.Errorf("a credential that works: %+v", pause)
-	}
-	exec(t, pool, `update klingwatch.polling_pauses set probe_at = now() - interval '1 hour' where credential = 'first'`)
-	if pause := paused("first"); pause != nil {
-		t.Errorf("nobody has probed for an hour: %+v", pause)
+	pauses, err := operate.Pauses(t.Context(), pool)
+	if err != nil || len(pauses) != 1 || pauses[0].Credential != "1111" || fmt.Sprint(pauses[0].Relays) != "[a b]" || pauses[0].Reason != "refused: HTTP 401" {
+		t.Errorf("%+v, %v", pauses, err)
 	}
 }

@@ -59,7 +59,13 @@ func TestTroubleWithTheDatabaseIsNoRefusal(t *testing.T) {
 		{"reading the signing keys: ", func() error { _, err := operate.PublicKeys(ctx, pool, nil); return err }},
 		{"looking for a working service: ", func() error { _, err := operate.Processes(ctx, pool); return err }},
 		{"looking for paths that are not served: ", func() error { _, err := operate.UnservedPaths(ctx, pool); return err }},
-		{"reading the pauses: ", func() error { _, err := operate.Paused(ctx, pool, ""); return err }},
+		{"reading the relay: ", func() error { _, err := operate.GetRelay(ctx, pool, "a"); return err }},
+		{"reading the relay: ", func() error { return operate.RemoveRelay(ctx, pool, "a") }},
+		{"reading the relay: ", func() error { return operate.EditRelay(ctx, pool, nil, "a", operate.RelayEdit{BatchSize: new(1)}) }},
+		{"writing the relay: ", func() error {
+			return operate.AddRelay(ctx, pool, nil, operate.NewRelay{Name: "a", BaseURL: "https://relay.example", Key: operate.RelayKey{File: "/run/key"}})
+		}},
+		{"reading the pauses: ", func() error { _, err := operate.Pauses(ctx, pool); return err }},
 	} {
 		err := test.ask()
 		_, refused := errors.AsType[*operate.Error](err)

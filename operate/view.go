@@ -45,7 +45,7 @@ func LearnSchedules(ctx context.Context, pool *pgxpool.Pool, interval time.Durat
 
 // expect returns when a running task ends; nil where that is not known.
 func (s Schedules) expect(task db.Task) *Expected {
-	known := s[schedule.TaskType{Action: task.Action, Action2: task.Action2}]
+	known := s[schedule.TaskType{Relay: task.Relay, Action: task.Action, Action2: task.Action2}]
 	if known == nil || db.Terminal(task.Status) {
 		return nil
 	}

@@ -18,7 +18,7 @@ const (
 )
 
 // TaskType is what durations are learned for.
-type TaskType struct{ Action, Action2 string }
+type TaskType struct{ Relay, Action, Action2 string }
 
 // LearnSchedules reads recent tasks and returns a schedule for each type with
 // enough of them; interval is the fixed one whose number of polls it spends.
@@ -29,7 +29,7 @@ func LearnSchedules(ctx context.Context, q db.Querier, interval time.Duration) (
 	}
 	samples := map[TaskType][]Sample{}
 	for _, l := range lifetimes {
-		of := TaskType{l.Action, l.Action2}
+		of := TaskType{l.Relay, l.Action, l.Action2}
 		samples[of] = append(samples[of], Sample{Age: l.Age, Ended: l.Ended})
 	}
 	schedules := map[TaskType]*Schedule{}

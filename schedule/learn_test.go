@@ -36,7 +36,7 @@ func TestSchedulesAreLearnedFromTasksOfEachType(t *testing.T) {
 	if err != nil || len(schedules) != 2 {
 		t.Fatalf("%d types were learned, %v", len(schedules), err)
 	}
-	for of, want := range map[TaskType][2]time.Duration{{"videos", "text2video"}: {time.Minute, 2 * time.Minute}, {"images", "generations"}: {5 * time.Second, 35 * time.Second}} {
+	for of, want := range map[TaskType][2]time.Duration{{"default", "videos", "text2video"}: {time.Minute, 2 * time.Minute}, {"default", "images", "generations"}: {5 * time.Second, 35 * time.Second}} {
 		median, known := schedules[of].Remaining(0, 0.5)
 		if !known || median < want[0] || median > want[1] {
 			t.Errorf("%v: half have ended after %s, want a time from %s to %s", of, median, want[0], want[1])

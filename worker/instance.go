@@ -64,19 +64,19 @@ func (i *instance) release() { closeConn(i.conn) }
 // hold returns when ctx ends (nil) or the lock's connection is lost. Once a
 // second it tells the others how many tasks are here and takes its share of the
 // rate; in between it listens for tasks that a person changed.
-func (i *instance) hold(ctx context.Context, lane *poll.Lane, p *poll.Poller) error {
+func (i *instance) hold(ctx context.Context, asked *poll.Relays) error {
 	if err := db.ListenForChanges(ctx, i.conn); err != nil && ctx.Err() == nil {
 		return errLockLost
 	}
 	var recent [shareMemory]float64
 	for n := 0; ctx.Err() == nil; n++ {
-		share, err := i.shareWork(ctx, p.Residents())
+		instances, share, err := i.shareWork(ctx, asked.Residents())
 		if err != nil {
 			return errLockLost
 		}
 		recent[n%shareMemory] = share
-		lane.SetShare(slices.Min(recent[:min(n+1, shareMemory)]))
-		i.listen(ctx, p)
+		asked.SetShare(slices.Min(recent[:min(n+1, shareMemory)]), instances)
+		i.listen(ctx, asked)
 		if i.conn.IsClosed() {
 			return errLockLost
 		}
@@ -86,16 +86,15 @@ func (i *instance) hold(ctx context.Context, lane *poll.Lane, p *poll.Poller) er
 
 // shareWork is bounded, and more so while the process stops: a database that
 // hangs must not hold that up.
-func (i *instance) shareWork(ctx context.Context, tasks int) (float64, error) {
+func (i *instance) shareWork(ctx context.Context, tasks int) (instances int, share float64, err error) {
 	check, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockTimeout)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(releaseTimeout, cancel) })()
-	_, share, err := db.ShareWork(check, i.conn, i.slot, tasks)
-	return share, err
+	return db.ShareWork(check, i.conn, i.slot, tasks)
 }
 
 // listen passes changes by people on for about a second.
-func (i *instance) listen(ctx context.Context, p *poll.Poller) {
+func (i *instance) listen(ctx context.Context, asked *poll.Relays) {
 	ctx, cancel := context.WithTimeout(ctx, lockCheck)
 	defer cancel()
 	for {
@@ -104,7 +103,7 @@ func (i *instance) listen(ctx context.Context, p *poll.Poller) {
 			return
 		}
 		if id, err := strconv.ParseInt(note.Payload, 10, 64); err == nil {
-			p.Reread(id)
+			asked.Reread(id)
 		}
 	}
 }

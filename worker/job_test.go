@@ -20,9 +20,12 @@ import (
 // after its first poll.
 func workOnce(t *testing.T, cfg Config, task int64) *rivertest.WorkResult {
 	t.Helper()
-	var p *poll.Poller
+	var p *poll.Relays
 	cfg.PollHook = func(int64, time.Time, time.Time) { p.Drain() }
-	p = poll.NewPoller(context.Background(), New(cfg).lane)
+	p = newRelays(context.Background(), cfg)
+	if err := newRelayBook(cfg).refresh(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	p.Start()

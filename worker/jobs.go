@@ -34,11 +34,11 @@ const memoryKey = "klingwatch"
 type pollWorker struct {
 	river.WorkerDefaults[pollArgs]
 	loader *batch.Loader[db.PollTarget]
-	poller *poll.Poller
+	asked  *poll.Relays
 }
 
-func newPollWorker(cfg Config, poller *poll.Poller) *pollWorker {
-	return &pollWorker{poller: poller, loader: batch.NewLoader(func(ctx context.Context, ids []int64) (map[int64]db.PollTarget, error) {
+func newPollWorker(cfg Config, asked *poll.Relays) *pollWorker {
+	return &pollWorker{asked: asked, loader: batch.NewLoader(func(ctx context.Context, ids []int64) (map[int64]db.PollTarget, error) {
 		tasks, err := db.PollTargets(ctx, cfg.Pool, ids, cfg.TaskDeadline)
 		if err != nil {
 			return nil, fmt.Errorf("reading %d tasks: %w", len(ids), err)
@@ -66,7 +66,7 @@ func (p *pollWorker) Work(ctx context.Context, job *river.Job[pollArgs]) error {
 	if !found || db.Terminal(task.Status) && !task.LateChecks {
 		return nil
 	}
-	w := p.poller.Watch(task, recall(job.Metadata))
+	w := p.asked.Watch(task, recall(job.Metadata))
 	select {
 	case d := <-w.Done():
 		if d.Ended {
@@ -80,7 +80,7 @@ func (p *pollWorker) Work(ctx context.Context, job *river.Job[pollArgs]) error {
 		}
 		return river.JobSnooze(d.Snooze)
 	case <-ctx.Done():
-		p.poller.Abandon(w)
+		p.asked.Abandon(w)
 		return ctx.Err()
 	}
 }

@@ -43,7 +43,8 @@ func scrape(t *testing.T, m *metrics.Metrics) map[string]float64 {
 
 // newSweeper is a sweeper of a worker that does not run.
 func newSweeper(cfg Config) *sweeper {
-	return &sweeper{cfg: cfg, lane: New(cfg).lane, sender: deliver.New(deliver.Config{Pool: cfg.Pool, Metrics: &cfg.Metrics.Webhooks, Log: cfg.Log})}
+	cfg.Metrics.WatchPool(cfg.Pool)
+	return &sweeper{cfg: cfg, sender: deliver.New(deliver.Config{Pool: cfg.Pool, Metrics: &cfg.Metrics.Webhooks, Log: cfg.Log})}
 }
 
 func execute(t *testing.T, pool *pgxpool.Pool, statements ...string) {

@@ -8,7 +8,6 @@ import (
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/metrics"
 	"github.com/klingwatch/klingwatch/worker/deliver"
-	"github.com/klingwatch/klingwatch/worker/poll"
 )
 
 const (
@@ -38,7 +37,6 @@ var Limits = db.FigureLimits{
 // rows without a job, endpoints, gauges.
 type sweeper struct {
 	cfg    Config
-	lane   *poll.Lane
 	sender *deliver.Sender
 }
 
@@ -60,13 +58,10 @@ func (s *sweeper) sweepUntil(ctx context.Context) {
 	}
 }
 
-// sweep takes over pauses and gives back the jobs of instances that are gone;
+// sweep gives back the jobs of instances that are gone;
 // with look it gives jobs to rows that have none. Several instances may do it
 // at once: all of it is idempotent.
 func (s *sweeper) sweep(ctx context.Context, look bool) error {
-	if err := s.lane.FollowPause(ctx); err != nil {
-		return err
-	}
 	if err := s.returnJobs(ctx, 0); err != nil {
 		return err
 	}

@@ -29,15 +29,17 @@ import (
 // Config sets up a Worker. Pool, Relay, Webhooks, Metrics and Log are required.
 type Config struct {
 	Pool     *pgxpool.Pool
-	Relay    *klingapi.Client
+	Relay    *klingapi.Client // of the settings: the relay default
 	Webhooks *webhook.Client
 	Metrics  *metrics.Metrics
 	Log      *slog.Logger
 	Keyring  *keyring.Keyring // opens the stored signing keys; nil: they are stored plainly
 	Tracer   trace.Tracer     // of what happens to tasks; nil: nothing is traced
+	// UserAgent is how other relays are asked.
+	UserAgent string
 
 	PollInterval   time.Duration // between two polls of one task; jittered
-	PollRate       float64       // upstream requests per second
+	PollRate       float64       // requests per second to Relay
 	PollTimeout    time.Duration // of one upstream request, as in Relay
 	TaskDeadline   time.Duration // age at which a task without deadline_at becomes expired
 	WebhookTimeout time.Duration // of one webhook request, as in Webhooks; at most MaxWebhookTimeout
@@ -59,8 +61,9 @@ type Config struct {
 // Worker polls tasks and delivers webhooks until it is stopped.
 type Worker struct {
 	cfg     Config
-	lane    *poll.Lane
 	working atomic.Bool
+	asked   atomic.Pointer[poll.Relays] // of the present run; nil before the first
+	book    *relayBook
 }
 
 // New returns a worker that does not run yet.
@@ -69,11 +72,16 @@ func New(cfg Config) *Worker {
 		cfg.SweepInterval = DefaultSweepInterval
 	}
 	cfg.Metrics.WatchPool(cfg.Pool)
-	return &Worker{cfg: cfg, lane: poll.NewLane(poll.Config{
-		Pool: cfg.Pool, Relay: cfg.Relay, Metrics: &cfg.Metrics.Polling, Log: cfg.Log, Tracer: cfg.Tracer,
-		Interval: cfg.PollInterval, Rate: cfg.PollRate, TaskDeadline: cfg.TaskDeadline,
+	return &Worker{cfg: cfg, book: newRelayBook(cfg)}
+}
+
+// newRelays prepares polling; when asking ends, requests on their way are cut off.
+func newRelays(asking context.Context, cfg Config) *poll.Relays {
+	return poll.NewRelays(asking, poll.Config{
+		Pool: cfg.Pool, Metrics: &cfg.Metrics.Polling, Log: cfg.Log, Tracer: cfg.Tracer,
+		Interval: cfg.PollInterval, TaskDeadline: cfg.TaskDeadline,
 		NotFoundGrace: cfg.NotFoundGrace, ProbeDistance: cfg.ProbeDistance, Slots: pollSlots * pollQueues, TestHook: cfg.PollHook,
-	})}
+	})
 }
 
 // gcPercent halves the work of the garbage collector, which scans the stacks of
@@ -92,13 +100,22 @@ func TuneGC() {
 // Working reports whether River is running, for readiness.
 func (w *Worker) Working() bool { return w.working.Load() }
 
-// UnservedPaths lists the paths whose answers are not a relay's, with what they
-// answer.
-func (w *Worker) UnservedPaths() []string { return w.lane.UnservedPaths() }
+// UnservedPaths lists the paths whose answers are not a relay's, or refuse the key,
+// with what they answer.
+func (w *Worker) UnservedPaths() []string {
+	if asked := w.asked.Load(); asked != nil {
+		return asked.UnservedPaths()
+	}
+	return nil
+}
 
-// Credential names the credential that the relay is asked with, without showing
-// it.
-func (w *Worker) Credential() string { return w.cfg.Relay.Credential() }
+// Unasked lists the relays that this process cannot ask, with the reason.
+func (w *Worker) Unasked() []string {
+	if asked := w.asked.Load(); asked != nil {
+		return asked.Unasked()
+	}
+	return nil
+}
 
 const (
 	// reconnectWait is the distance of attempts to reach a lost database.
@@ -143,7 +160,7 @@ func (w *Worker) runOnce(ctx context.Context) error {
 	if err := ledger.PrepareKeys(ctx, w.cfg.Pool, w.cfg.Keyring); err != nil {
 		return err
 	}
-	s := &sweeper{cfg: w.cfg, lane: w.lane}
+	s := &sweeper{cfg: w.cfg}
 	if err := s.returnJobs(ctx, i.slot); err != nil {
 		return err
 	}
@@ -155,11 +172,11 @@ func (w *Worker) runOnce(ctx context.Context) error {
 func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 	asking, stopAsking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAsking()
-	poller := poll.NewPoller(asking, w.lane)
+	asked := newRelays(asking, w.cfg)
 	s.sender = deliver.New(deliver.Config{
 		Pool: w.cfg.Pool, Webhooks: w.cfg.Webhooks, Keyring: w.cfg.Keyring, Metrics: &w.cfg.Metrics.Webhooks, Log: w.cfg.Log, Tracer: w.cfg.Tracer,
 	})
-	client, err := newClient(w.cfg, i.id(), newPollWorker(w.cfg, poller), &deliverWorker{sender: s.sender})
+	client, err := newClient(w.cfg, i.id(), newPollWorker(w.cfg, asked), &deliverWorker{sender: s.sender})
 	if err != nil {
 		return fmt.Errorf("preparing River: %w", err)
 	}
@@ -167,11 +184,15 @@ func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 	if err != nil {
 		return err
 	}
-	w.lane.SetShare(share)
-	if err := w.lane.FollowPause(ctx); err != nil {
+	asked.SetShare(share, instances)
+	if err := w.book.refresh(ctx, asked); err != nil {
 		return err
 	}
-	w.lane.EmptyBurst()
+	if err := asked.FollowPauses(ctx); err != nil {
+		return err
+	}
+	asked.EmptyBurst()
+	w.asked.Store(asked)
 	// River outlives ctx by its soft stop
 	if err := client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("starting River: %w", err)
@@ -182,18 +203,19 @@ func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 	dispatching, stopDispatching := context.WithCancel(context.WithoutCancel(ctx))
 	sweeping, stopSweeping := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	poller.Start()
+	asked.Start()
 	s.sender.Start()
 	wg.Go(func() {
 		if instances > 1 {
 			sleep(dispatching, joinWait)
 		}
-		poller.Run(dispatching)
+		asked.Run(dispatching)
 	})
 	wg.Go(func() { s.sweepUntil(sweeping) })
 	wg.Go(func() { keepHouseUntil(sweeping, w.cfg) })
-	wg.Go(func() { w.lane.Learn(sweeping) })
-	err = i.hold(ctx, w.lane, poller)
+	wg.Go(func() { asked.Learn(sweeping) })
+	wg.Go(func() { w.followRelays(sweeping, asked) })
+	err = i.hold(ctx, asked)
 
 	w.working.Store(false)
 	stopSweeping()
@@ -201,14 +223,43 @@ func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 	time.AfterFunc(softStop, stopAsking)
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop(client) }()
-	poller.Drain()
+	asked.Drain()
 	wg.Wait() // the requests on their way have been answered or cut off
-	poller.Close()
+	asked.Close()
 	if err := <-stopped; err != nil {
 		w.cfg.Log.Warn("stopping River", "error", err.Error())
 	}
 	s.sender.Close()
 	return err
+}
+
+const (
+	// relayLook is how often the rows of relays and pauses are read: a change holds
+	// everywhere within a few seconds.
+	relayLook = time.Second
+	// relayLimit bounds one reading.
+	relayLimit = 5 * time.Second
+)
+
+// followRelays keeps the relays of this process like their rows, until ctx ends.
+func (w *Worker) followRelays(ctx context.Context, asked *poll.Relays) {
+	troubled := false
+	for {
+		sleep(ctx, relayLook)
+		if ctx.Err() != nil {
+			return
+		}
+		limited, cancel := context.WithTimeout(ctx, relayLimit)
+		err := w.book.refresh(limited, asked)
+		if err == nil {
+			err = asked.FollowPauses(limited)
+		}
+		cancel()
+		if err != nil && ctx.Err() == nil && !troubled {
+			w.cfg.Log.Warn("reading the relays, trying again; what is known of them holds meanwhile", "error", err.Error())
+		}
+		troubled = err != nil
+	}
 }
 
 // closeConn bounds what a stop must wait for when the database hangs.

@@ -22,7 +22,7 @@ type doctorCommand struct {
 // Help says what the states mean.
 func (doctorCommand) Help() string {
 	return `One line per check: ok, warn (works, but look at it), bad (does not work), or skipped (another line says why it could not be checked).
-The doctor changes nothing and may run beside the service. It asks the relay for its start page, without a key, and about a task that does not exist.
+The doctor changes nothing and may run beside the service. It asks the relay for its start page, without a key, and about tracked tasks, or one that does not exist.
 Exit code 1 if something is bad.`
 }
 
@@ -56,15 +56,12 @@ func (cmd doctorCommand) Run(ctx context.Context, c *console) error {
 func (s settings) examination(notify func(string)) (cfg doctor.Config, done func()) {
 	cfg = doctor.Config{
 		Database: func(ctx context.Context) (string, func() error, error) { return s.existingDatabase(ctx, notify) },
-		BaseURL:  s.BaseURL, PathPrefix: s.PathPrefix, Keyring: s.keyring(),
+		BaseURL:  s.BaseURL, TaskPath: s.taskPath(), Keyring: s.keyring(),
 		PollInterval: s.PollInterval, PollRate: s.PollRate, PollTimeout: s.PollTimeout, TaskDeadline: s.TaskDeadline,
 		Limits: worker.Limits, ProcessConns: processConns, Version: version(), UserAgent: userAgent(),
 	}
 	if s.DatabaseURL == "" {
 		cfg.DataDir, _ = s.dataDir() // existingDatabase says what is wrong with it
-	}
-	if credential, err := s.credential(); err == nil {
-		cfg.Credential = credential.Fingerprint()
 	}
 	if cfg.Relay, cfg.RelayErr = s.relay(); cfg.RelayErr != nil {
 		return cfg, func() {}

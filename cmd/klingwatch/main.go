@@ -44,6 +44,7 @@ type commands struct {
 	Show        showCommand        `cmd:"" help:"Show everything about a task."`
 	Retry       retryCommand       `cmd:"" help:"Ask the relay again about a task that has ended."`
 	Cancel      cancelCommand      `cmd:"" help:"Stop tracking a task."`
+	Relays      relaysCommand      `cmd:"" help:"Manage relays: where tasks are asked about, and with which key."`
 	Endpoints   endpointsCommand   `cmd:"" help:"Manage endpoints: receivers of every task's events."`
 	Deliveries  deliveriesCommand  `cmd:"" help:"List, inspect and resend webhooks."`
 	Keys        keysCommand        `cmd:"" help:"Show and rotate the secrets that sign webhooks."`

@@ -75,7 +75,7 @@ func (cmd serveCommand) Run(ctx context.Context, c *console) (err error) {
 	return serve(ctx, s, listener, d, m, log, worker.New(worker.Config{
 		Pool: d.Pool, Relay: relay, Webhooks: webhooks, Metrics: m, Log: log,
 		PollInterval: s.PollInterval, PollRate: s.PollRate, PollTimeout: s.PollTimeout,
-		TaskDeadline: s.TaskDeadline, WebhookTimeout: s.WebhookTimeout, Keyring: s.keyring(), Tracer: tracer, DeliveryRetention: s.DeliveryRetention, Retention: s.Retention,
+		TaskDeadline: s.TaskDeadline, WebhookTimeout: s.WebhookTimeout, Keyring: s.keyring(), Tracer: tracer, UserAgent: userAgent(), DeliveryRetention: s.DeliveryRetention, Retention: s.Retention,
 	}))
 }
 
@@ -158,15 +158,21 @@ func readiness(d *database, w *worker.Worker, draining *atomic.Bool) []web.Check
 			return nil
 		}},
 		{Name: "polling", Ask: func(ctx context.Context) error {
-			reason, err := d.paused(ctx, w.Credential())
-			if err == nil && reason != "" {
-				err = errors.New(reason)
+			reasons, err := d.paused(ctx)
+			if err == nil && len(reasons) > 0 {
+				err = errors.New(strings.Join(reasons, "; "))
 			}
 			return web.Advisory(err)
 		}},
 		{Name: "paths", Ask: func(context.Context) error {
 			if unserved := w.UnservedPaths(); len(unserved) > 0 {
-				return web.Advisory(fmt.Errorf("the relay does not serve %s; check KLING_BASE_URL, KLING_PATH_PREFIX and the path", strings.Join(unserved, ", ")))
+				return web.Advisory(fmt.Errorf("not served, or not to this key: %s; check the address, the path and the key", strings.Join(unserved, ", ")))
+			}
+			return nil
+		}},
+		{Name: "relays", Ask: func(context.Context) error {
+			if unasked := w.Unasked(); len(unasked) > 0 {
+				return web.Advisory(fmt.Errorf("this process asks nothing of %s", strings.Join(unasked, "; ")))
 			}
 			return nil
 		}},

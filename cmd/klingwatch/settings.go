@@ -29,6 +29,7 @@ type settings struct {
 	PostgresBinDir    string        `envconfig:"KLINGWATCH_POSTGRES_BIN_DIR" desc:"directory with initdb and postgres for the embedded one; empty = search for installed ones, else download them once"`
 	BaseURL           string        `envconfig:"KLING_BASE_URL" desc:"scheme and host of the relay; required by serve"`
 	PathPrefix        string        `envconfig:"KLING_PATH_PREFIX" default:"/kling/v1" desc:"path in front of /{action}/{action2}/{task_id}; /v1 for Kling itself"`
+	TaskPath          string        `envconfig:"KLING_TASK_PATH" desc:"template of the path of a task, instead of the prefix: {action}, {action2} and {task_id}, or {task_ids} where the relay takes several ids at once, like /tasks?task_ids={task_ids}"`
 	APIKey            string        `envconfig:"KLING_API_KEY" desc:"bearer key; serve requires this, KLING_API_KEY_FILE, or KLING_ACCESS_KEY with KLING_SECRET_KEY"`
 	APIKeyFile        string        `envconfig:"KLING_API_KEY_FILE" desc:"file with the bearer key; read again when it changes"`
 	AccessKey         string        `envconfig:"KLING_ACCESS_KEY" desc:"access key of Kling's own JWT authentication, instead of a bearer key"`
@@ -191,13 +192,21 @@ func (s settings) relay() (*klingapi.Client, error) {
 		return nil, err
 	}
 	client, err := klingapi.New(klingapi.Config{
-		BaseURL: s.BaseURL, PathPrefix: s.PathPrefix, Credential: credential,
+		BaseURL: s.BaseURL, TaskPath: s.taskPath(), Credential: credential,
 		Timeout: s.PollTimeout, UserAgent: userAgent(),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("KLING_BASE_URL or KLING_PATH_PREFIX: %w", err)
+		return nil, fmt.Errorf("KLING_BASE_URL, KLING_PATH_PREFIX or KLING_TASK_PATH: %w", err)
 	}
 	return client, nil
+}
+
+// taskPath is the template of the path of a task at the relay of the settings.
+func (s settings) taskPath() string {
+	if s.TaskPath != "" {
+		return s.TaskPath
+	}
+	return klingapi.PathUnder(s.PathPrefix)
 }
 
 func (s settings) credential() (klingapi.Credential, error) {

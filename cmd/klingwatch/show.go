@@ -57,6 +57,7 @@ func (s showCommand) Run(ctx context.Context, c *console) error {
 func (c *console) printTask(t operate.TaskView) {
 	for _, field := range []struct{ name, value string }{
 		{"task", fmt.Sprintf("%d  %s/%s  %s", t.ID, t.Action, t.Action2, t.TaskID)},
+		{"relay", t.Relay},
 		{"status", t.Status},
 		{"why", t.StatusMessage},
 		{"ended by", deref(t.EndedBy)},

@@ -23,6 +23,7 @@ type trackCommand struct {
 	CallbackURL string        `help:"URL that receives the terminal event of each task." placeholder:"URL"`
 	ExternalID  string        `help:"Your own reference; for a single task only." placeholder:"TEXT"`
 	Metadata    string        `help:"JSON object that comes back in every webhook." placeholder:"JSON"`
+	Relay       string        `help:"Relay that the tasks are at; default: the one of the service's settings." placeholder:"NAME"`
 	Deadline    time.Duration `help:"Time until the tasks expire; default: KLINGWATCH_TASK_DEADLINE." placeholder:"DURATION"`
 	Wait        bool          `help:"Wait until all have ended; exit code 0 only if all succeeded."`
 }
@@ -45,7 +46,7 @@ func (t trackCommand) Run(ctx context.Context, c *console) error {
 	}
 	tasks := make([]db.NewTask, len(ids))
 	for i, id := range ids {
-		tasks[i] = db.NewTask{TaskID: id, Action: action, Action2: action2, CallbackURL: optional(t.CallbackURL), ExternalID: optional(t.ExternalID)}
+		tasks[i] = db.NewTask{Relay: t.Relay, TaskID: id, Action: action, Action2: action2, CallbackURL: optional(t.CallbackURL), ExternalID: optional(t.ExternalID)}
 		if t.Metadata != "" {
 			tasks[i].Metadata = json.RawMessage(t.Metadata)
 		}
@@ -167,6 +168,7 @@ func optional(s string) *string {
 type listCommand struct {
 	Status string `help:"Only tasks with this status." placeholder:"STATUS"`
 	Action string `help:"Only tasks of this action, or action/action2." placeholder:"PATH"`
+	Relay  string `help:"Only tasks at this relay." placeholder:"NAME"`
 	Limit  int    `help:"Show at most this many, newest first." default:"50"`
 	JSON   bool   `help:"Print one JSON object per line."`
 }
@@ -177,7 +179,7 @@ func (l listCommand) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
-		tasks, err := db.ListTasks(ctx, d.Pool, db.TaskFilter{Status: l.Status, Action: l.Action, Limit: l.Limit})
+		tasks, err := db.ListTasks(ctx, d.Pool, db.TaskFilter{Status: l.Status, Action: l.Action, Relay: l.Relay, Limit: l.Limit})
 		if err != nil {
 			return fmt.Errorf("reading the tasks: %w", err)
 		}
@@ -193,11 +195,11 @@ func (l listCommand) Run(ctx context.Context, c *console) error {
 		rows := make([][]string, len(tasks))
 		for i, t := range tasks {
 			rows[i] = []string{
-				strconv.FormatInt(t.ID, 10), t.Action + "/" + t.Action2, t.TaskID, t.Status, ago(t.CreatedAt), strconv.Itoa(t.Polls),
+				strconv.FormatInt(t.ID, 10), t.Relay, t.Action + "/" + t.Action2, t.TaskID, t.Status, ago(t.CreatedAt), strconv.Itoa(t.Polls),
 				cut(cmp.Or(t.StatusMessage, deref(t.LastError)), 60),
 			}
 		}
-		c.printTable([]string{"ID", "PATH", "TASK", "STATUS", "AGE", "POLLS", "WHY"}, rows)
+		c.printTable([]string{"ID", "RELAY", "PATH", "TASK", "STATUS", "AGE", "POLLS", "WHY"}, rows)
 		return nil
 	})
 }
@@ -263,8 +265,8 @@ func (c *console) hintIdle(ctx context.Context, d *database) error {
 
 // hintPaused says that, and why, polling is paused.
 func (c *console) hintPaused(ctx context.Context, d *database) error {
-	reason, err := d.paused(ctx, "")
-	if err == nil && reason != "" {
+	paused, err := d.paused(ctx)
+	for _, reason := range paused {
 		fmt.Fprintln(c.err, reason)
 	}
 	return err
@@ -274,18 +276,18 @@ func (c *console) hintPaused(ctx context.Context, d *database) error {
 func (c *console) hintUnserved(ctx context.Context, d *database) error {
 	paths, err := operate.UnservedPaths(ctx, d.Pool)
 	for _, p := range paths {
-		fmt.Fprintf(c.err, "%d open tasks of %s/%s get no answer of a relay: %s; check KLING_BASE_URL, KLING_PATH_PREFIX and the path\n", p.Tasks, p.Action, p.Action2, clean(cut(p.Error, 120)))
+		fmt.Fprintf(c.err, "%d open tasks of %s/%s at the relay %s get no answer of a relay: %s; check its address and path: klingwatch relays check %s\n",
+			p.Tasks, p.Action, p.Action2, p.Relay, clean(cut(p.Error, 120)), p.Relay)
 	}
 	return err
 }
 
-// paused says why polling is paused, with a credential or, for "", any; "" when
-// it is not.
-func (d *database) paused(ctx context.Context, credential string) (string, error) {
-	p, err := operate.Paused(ctx, d.Pool, credential)
-	if err != nil || p == nil {
-		return "", err
+// paused says which relays are paused, and why.
+func (d *database) paused(ctx context.Context) (lines []string, err error) {
+	pauses, err := operate.Pauses(ctx, d.Pool)
+	for _, p := range pauses {
+		lines = append(lines, fmt.Sprintf("polling of %s is paused since %s: the relay refuses the credential %s: %s; the next probe is at %s",
+			strings.Join(p.Relays, ", "), when(&p.PausedAt), p.Credential, clean(p.Reason), when(&p.ProbeAt)))
 	}
-	return fmt.Sprintf("polling is paused since %s: the relay refuses the credential %s: %s; the next probe is at %s",
-		when(&p.PausedAt), p.Credential, clean(p.Reason), when(&p.ProbeAt)), nil
+	return lines, err
 }

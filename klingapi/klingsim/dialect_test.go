@@ -171,7 +171,7 @@ func TestEachDialectIsUnderstood(t *testing.T) {
 		} {
 			c.ref.TaskID = want.id
 			if got := b.understoodAt(t, c.ref); got != want.understood {
-				t.Errorf("%s: %s: %s, want %s", c.dialect, c.ref.Path(), got, want.understood)
+				t.Errorf("%s: %v: %s, want %s", c.dialect, c.ref, got, want.understood)
 			}
 			b.clock.Advance(ages)
 		}

@@ -1,6 +1,7 @@
 package poll
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -20,6 +21,17 @@ const (
 	heldLook = 500 * time.Millisecond
 )
 
+// request is one exchange with a relay, about one task or several.
+type request struct {
+	relay  *relay
+	place  string // where the relay is asked
+	tasks  []*Watched
+	ticket ticket // of the lane
+	onPath ticket // of the place
+	probe  bool   // it probes a refused credential
+	begun  time.Time
+}
+
 // Run asks about tasks as they come due until ctx ends, then waits for the
 // requests on their way.
 func (p *Poller) Run(ctx context.Context) {
@@ -33,6 +45,10 @@ func (p *Poller) Run(ctx context.Context) {
 		p.pool.Wait()
 	}()
 	for ctx.Err() == nil {
+		if p.idle() {
+			<-ctx.Done()
+			return
+		}
 		if !p.awaitDue(ctx) {
 			return
 		}
@@ -44,6 +60,7 @@ func (p *Poller) Run(ctx context.Context) {
 			}
 		}
 		if wait > 0 {
+			p.makeRoom()
 			sleep(ctx, min(wait, heldLook))
 			continue
 		}
@@ -55,15 +72,17 @@ func (p *Poller) Run(ctx context.Context) {
 	}
 }
 
-// dispatch hands the first due task to the pool, unless a pause forbids it.
+// dispatch hands the first due task, with others that the relay can be asked about in
+// the same request, to the pool, unless a pause forbids it.
 func (p *Poller) dispatch(ctx context.Context, t ticket) {
 	w := p.takeDue(t.probe || p.paused())
 	if w == nil {
 		p.gate.cancel(t)
 		return
 	}
-	onPath, wait := p.paths.admit(pathOf(w.task), time.Now())
-	if wait > 0 {
+	q := &request{relay: w.relay, place: w.relay.place(w.task), tasks: []*Watched{w}, ticket: t}
+	var wait time.Duration
+	if q.onPath, wait = q.relay.paths.admit(q.place, time.Now()); wait > 0 {
 		p.gate.cancel(t)
 		p.putOff(w, wait)
 		return
@@ -74,52 +93,60 @@ func (p *Poller) dispatch(ctx context.Context, t ticket) {
 		p.Log.Warn("reading whether polling is paused, trying again", "error", err.Error())
 	}
 	if err != nil || !admitted {
-		p.gate.cancel(t)
-		p.paths.cancel(pathOf(w.task), onPath)
+		p.giveBack(q)
 		p.putBack(w)
 		if err != nil {
 			sleep(ctx, heldLook) // the database is in trouble: what was asked could not be written
 		}
 		return
 	}
-	w.ticket, w.onPath, w.probe = t, onPath, probe
-	p.hand(w)
+	q.probe = probe
+	if q.relay.Client.Batches() && !probe {
+		p.gather(q)
+	}
+	p.hand(q)
 }
 
-// hand gives a task to the pool, which grows when nobody is free for a while.
-func (p *Poller) hand(w *Watched) {
+// giveBack returns the tickets of a request that is not made.
+func (p *Poller) giveBack(q *request) {
+	p.gate.cancel(q.ticket)
+	q.relay.paths.cancel(q.place, q.onPath)
+}
+
+// hand gives a request to the pool, which grows when nobody is free for a while.
+func (p *Poller) hand(q *request) {
 	if p.pooled < maxAsking {
 		wait := growWait
 		if p.pooled < fewAsking {
 			wait = 0
 		}
-		if p.offer(w, wait) {
+		if p.offer(q, wait) {
 			return
 		}
 		p.pooled++
 		p.pool.Go(p.exchange)
 	}
-	p.work <- w
+	p.work <- q
 }
 
 // exchange is a goroutine of the pool.
 func (p *Poller) exchange() {
-	for w := range p.work {
-		p.ask(w)
+	for q := range p.work {
+		p.ask(q)
 	}
 }
 
-// offer gives a task to a goroutine of the pool that is free within a while.
-func (p *Poller) offer(w *Watched, within time.Duration) bool {
+// offer gives a request to a goroutine of the pool that is free within a while.
+func (p *Poller) offer(q *request, within time.Duration) bool {
 	select {
-	case p.work <- w:
+	case p.work <- q:
 		return true
 	default:
 	}
 	timer := time.NewTimer(within)
 	defer timer.Stop()
 	select {
-	case p.work <- w:
+	case p.work <- q:
 		return true
 	case <-timer.C:
 		return false
@@ -158,9 +185,9 @@ func (p *Poller) awaitRate(ctx context.Context) error {
 	return err
 }
 
-// takeDue takes the first task off the heap if it is due. A probe is better
-// made with a task that had no trouble: one that cannot be answered would keep
-// all the others waiting.
+// takeDue takes the first task off the heap if it is due. A probe is made with another
+// task each time, and at another place, first with those that had no trouble: one that
+// cannot be answered would keep all the others waiting.
 func (p *Poller) takeDue(probe bool) *Watched {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -169,16 +196,26 @@ func (p *Poller) takeDue(probe bool) *Watched {
 	if w == nil || w.due.After(now) {
 		return nil
 	}
-	if probe && w.memory.Trouble > 0 {
+	if probe {
 		for _, other := range p.waiting.list {
-			if other.memory.Trouble == 0 && !other.due.After(now) {
+			if !other.due.After(now) && p.betterProbe(other, w) {
 				w = other
-				break
 			}
 		}
+		w.probes++
+		p.probed[w.relay.place(w.task)]++
 	}
 	p.waiting.remove(w)
 	return w
+}
+
+// betterProbe reports whether a task is the better one to probe with; the mutex is held.
+func (p *Poller) betterProbe(w, than *Watched) bool {
+	trouble := func(w *Watched) int { return min(w.memory.Trouble, 1) }
+	return cmp.Or(
+		cmp.Compare(trouble(w), trouble(than)),
+		cmp.Compare(p.probed[w.relay.place(w.task)], p.probed[than.relay.place(than.task)]),
+		cmp.Compare(w.probes, than.probes)) < 0
 }
 
 // putBack undoes takeDue.
@@ -193,7 +230,7 @@ func (p *Poller) putOff(w *Watched, wait time.Duration) {
 	}
 	switch {
 	case p.resident[w.task.ID] != w: // its job was cut off meanwhile
-	case p.draining || w.stale:
+	case p.draining.Load() || w.stale:
 		p.leaveToBeRead(w)
 	default:
 		p.wait(w)

@@ -2,7 +2,10 @@ package poll
 
 import (
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -15,51 +18,77 @@ import (
 	"github.com/klingwatch/klingwatch/outbound"
 )
 
-// Config sets up a Lane. Pool, Relay, Metrics and Log are required.
+// Config sets up Relays. Pool, Metrics and Log are required.
 type Config struct {
 	Pool    *pgxpool.Pool
-	Relay   *klingapi.Client
 	Metrics *metrics.Polling
 	Log     *slog.Logger
 	Tracer  trace.Tracer // nil: nothing is traced
 
 	Interval      time.Duration // between two polls of one task; jittered
-	Rate          float64       // requests per second, of the whole deployment
 	TaskDeadline  time.Duration // age at which a task without a deadline of its own becomes expired
 	NotFoundGrace time.Duration // 0: DefaultNotFoundGrace
 	ProbeDistance time.Duration // between two probes of a refused credential; 0: DefaultProbeDistance
 	Slots         int           // tasks that can be resident here; when nine tenths are taken, they leave sooner
 
-	// TestHook, when set, is called when a request is about to be sent.
+	// TestHook, when set, is called when a request is about to be sent, for each of
+	// its tasks.
 	TestHook func(task int64, due, begun time.Time)
 }
 
-// Lane is what all tasks of one relay share in this process: what one task
-// finds out about the relay holds for all of them.
-type Lane struct {
-	Config
-	limiter   *rate.Limiter
-	gate      gate
-	pause     pause
-	paths     paths
-	schedules schedules
-	words     wordLog
+// lane is what all tasks share in this process that are asked about at one host with
+// one key: what one of them finds out there holds for all.
+type lane struct {
+	*common
+	credential string                   // of host and key; "" for relays that cannot be asked here
+	names      atomic.Pointer[[]string] // of its relays, for people
+	limiter    *rate.Limiter
+	gate       gate
+	pause      pause
 }
 
-// NewLane returns a Lane with the whole of its rate.
-func NewLane(cfg Config) *Lane {
-	if cfg.NotFoundGrace == 0 {
-		cfg.NotFoundGrace = DefaultNotFoundGrace
-	}
-	if cfg.ProbeDistance == 0 {
-		cfg.ProbeDistance = DefaultProbeDistance
-	}
-	return &Lane{Config: cfg, limiter: rate.NewLimiter(rate.Limit(cfg.Rate), burstOf(cfg.Rate))}
+func newLane(c *common, credential string) *lane {
+	return &lane{common: c, credential: credential, limiter: rate.NewLimiter(0, 1)}
 }
 
-// SetShare takes this process's share, from 0 to 1, of the deployment's rate.
-func (l *Lane) SetShare(share float64) {
-	limit := l.Rate * share
+// setNames takes the names of the relays whose tasks are here, and reports whether they
+// are others than before.
+func (l *lane) setNames(names []string) (changed bool) {
+	before := l.names.Swap(&names)
+	return before == nil || !slices.Equal(*before, names)
+}
+
+// relayNames are the relays of the lane, for people.
+func (l *lane) relayNames() string {
+	if names := l.names.Load(); names != nil {
+		return strings.Join(*names, ", ")
+	}
+	return ""
+}
+
+// noteNames shows the pause under the names that the lane has now.
+func (l *lane) noteNames() {
+	l.pause.mu.Lock()
+	defer l.pause.mu.Unlock()
+	l.showPause()
+}
+
+// showPause brings the gauges of the lane's relays up to date; the pause's mutex is
+// held.
+func (l *lane) showPause() {
+	paused := 0.0
+	if l.pause.on {
+		paused = 1
+	}
+	if names := l.names.Load(); names != nil {
+		for _, name := range *names {
+			l.Metrics.PollingPaused.WithLabelValues(name).Set(paused)
+		}
+	}
+}
+
+// setRate takes how many requests per second this process may send here.
+func (l *lane) setRate(limit float64) {
 	if l.limiter.Limit() == rate.Limit(limit) {
 		return
 	}
@@ -67,32 +96,31 @@ func (l *Lane) SetShare(share float64) {
 	l.limiter.SetBurst(burstOf(limit))
 }
 
-// EmptyBurst makes the next request wait for its turn: an earlier life of the
-// process may have used its second up.
-func (l *Lane) EmptyBurst() { l.limiter.AllowN(time.Now(), l.limiter.Burst()) }
+// emptyBurst makes the next request wait for its turn.
+func (l *lane) emptyBurst() { l.limiter.AllowN(time.Now(), l.limiter.Burst()) }
 
 // burstOf is a fiftieth of a second's worth. The rate allows a tenth; the rest is
 // for what bunches up on the way.
 func burstOf(limit float64) int { return max(1, int(limit/50)) }
 
-// logGate reports that the relay as a whole is in trouble, or no longer.
-func (l *Lane) logGate(err error) {
+// logGate reports that a relay as a whole is in trouble, or no longer.
+func (l *lane) logGate(relay string, err error) {
 	if relayInTrouble(err) {
-		l.Log.Warn("the relay is in trouble, all polling slows down", "reason", outbound.LogLine(err.Error()))
+		l.Log.Warn("the relay is in trouble, all polling there slows down", "relay", relay, "reason", outbound.LogLine(err.Error()))
 		return
 	}
-	l.Log.Info("the relay answers again")
+	l.Log.Info("the relay answers again", "relay", relay)
 }
 
 // count puts a poll into the metrics; an unknown word is logged once.
-func (l *Lane) count(task db.PollTarget, v verdict, reply *klingapi.Reply) {
-	l.Metrics.Polls.WithLabelValues(string(v.outcome)).Inc()
+func (c *common) count(task db.PollTarget, v verdict, reply *klingapi.Reply) {
+	c.Metrics.Polls.WithLabelValues(task.Relay, string(v.outcome)).Inc()
 	if !v.unknown {
 		return
 	}
-	l.Metrics.UnknownWords.Inc()
-	if l.words.isNew(reply.Record.Word) {
-		l.Log.Warn("unknown status word, counted as still running; logged once", "word", reply.Record.Word, "task", task.ID, "task_id", task.TaskID)
+	c.Metrics.UnknownWords.Inc()
+	if c.words.isNew(reply.Record.Word) {
+		c.Log.Warn("unknown status word, counted as still running; logged once", "word", reply.Record.Word, "task", task.ID, "task_id", task.TaskID)
 	}
 }
 

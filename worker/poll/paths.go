@@ -2,30 +2,28 @@ package poll
 
 import (
 	"errors"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/klingapi"
 	"github.com/klingwatch/klingwatch/outbound"
 )
 
-// paths hold the requests of a path back while the relay does not serve it: a wrong
-// address, prefix or path is mended by a person, and the other paths go on.
+// paths hold the requests of a path back while the relay does not serve it, or refuses
+// the key there: that is mended by a person, and the other paths go on.
 type paths struct {
 	mu     sync.Mutex
 	byPath map[string]*pathState
 }
 
-// pathState is a path whose answers were not a relay's since its last good one.
+// pathState is a path whose answers were trouble since its last good one.
 type pathState struct {
-	gate   gate
-	reason string
+	gate     gate
+	reason   string
+	answered time.Time // the last good answer; zero: none
 }
-
-// pathOf is the path of a task, without its id.
-func pathOf(task db.PollTarget) string { return task.Action + "/" + task.Action2 }
 
 // isMisconfigured reports whether an answer is not a relay's.
 func isMisconfigured(err error) bool {
@@ -52,32 +50,40 @@ func (ps *paths) cancel(path string, t ticket) {
 	}
 }
 
+// isPathTrouble reports whether an answer may speak of a path: it is not served, or not
+// to this key.
+func isPathTrouble(err error) bool { return isMisconfigured(err) || isRefusal(err) }
+
+// answeredLately is how long a good answer shows that a path is open to the key.
+const answeredLately = 5 * time.Minute
+
+// maxPaths bounds the memory for paths, whose names come from outside.
+const maxPaths = 1000
+
 // report takes in how the request of a ticket ended. Trouble on the way says nothing
-// about a path. It returns true when that closed or opened the path.
+// about a path, and a refusal says nothing about one that has answered lately: that is
+// the task's own. It returns true when the answer closed or opened the path.
 func (ps *paths) report(path string, t ticket, task int64, err error, now time.Time) (turned bool) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	state := ps.byPath[path]
-	switch {
-	case isMisconfigured(err):
-		if state == nil {
-			if ps.byPath == nil {
-				ps.byPath = map[string]*pathState{}
-			}
-			state = &pathState{gate: gate{isTrouble: isMisconfigured}}
-			ps.byPath[path] = state
+	if state == nil {
+		if ps.byPath == nil || len(ps.byPath) >= maxPaths {
+			ps.byPath = map[string]*pathState{}
 		}
-		state.reason = outbound.LogLine(err.Error())
-		return state.gate.report(t, task, err, now)
-	case state == nil:
-		return false
-	case relayInTrouble(err):
+		state = &pathState{gate: gate{isTrouble: isPathTrouble}}
+		ps.byPath[path] = state
+	}
+	switch {
+	case isRefusal(err) && now.Sub(state.answered) < answeredLately, !isPathTrouble(err) && relayInTrouble(err):
 		state.gate.cancel(t)
 		return false
+	case isPathTrouble(err):
+		state.reason = outbound.LogLine(err.Error())
+		return state.gate.report(t, task, err, now)
 	}
-	turned = state.gate.report(t, task, nil, now)
-	delete(ps.byPath, path)
-	return turned
+	state.answered = now
+	return state.gate.report(t, task, nil, now)
 }
 
 // closed lists the paths that are held back, with what they answer, sorted.
@@ -94,16 +100,16 @@ func (ps *paths) closed() []string {
 	return list
 }
 
-// UnservedPaths lists the paths whose answers are not a relay's, with what they
-// answer: the address, the prefix or the path is wrong.
-func (l *Lane) UnservedPaths() []string { return l.paths.closed() }
-
 // logPath reports that a path is held back, or no longer.
-func (l *Lane) logPath(path string, err error) {
-	if isMisconfigured(err) {
-		l.Log.Error("the relay does not serve a path: its tasks are asked about rarely until it does; check KLING_BASE_URL, KLING_PATH_PREFIX and the path",
-			"path", path, "reason", outbound.LogLine(err.Error()))
-		return
+func (r *relay) logPath(log *slog.Logger, path string, err error) {
+	switch {
+	case isMisconfigured(err):
+		log.Error("the relay does not serve a path: its tasks are asked about rarely until it does; check the address and the path",
+			"relay", r.Name, "path", path, "reason", outbound.LogLine(err.Error()))
+	case isRefusal(err):
+		log.Error("the relay refuses the key on a path, and takes it on others: its tasks are asked about rarely until it does; check what the key may be used for",
+			"relay", r.Name, "path", path, "reason", outbound.LogLine(err.Error()))
+	default:
+		log.Info("the relay serves a path again", "relay", r.Name, "path", path)
 	}
-	l.Log.Info("the relay serves a path again", "path", path)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -19,176 +18,274 @@ const (
 	// whole deployment: a key is mended by a person, and hammering a relay with
 	// it gets it banned.
 	DefaultProbeDistance = time.Minute
-	// pauseLook is how often a paused instance looks whether polling resumed.
+	// firstProbe is how soon a task is asked about after the pause began that the relay
+	// has not refused yet: its answer may show that the key is good.
+	firstProbe = 5 * time.Second
+	// pauseLook is how often a paused process looks whether a probe is due.
 	pauseLook = 500 * time.Millisecond
 	// returnTimeout bounds giving a probe back while the process stops.
 	returnTimeout = time.Second
+	// refusedTasks must be refused in a row until the credential is taken for refused,
+	// where there are as many: some may lack the right to a model, or to a path.
+	refusedTasks = 3
+	// objectionTime is how long the other processes have to say that the relay accepts
+	// the credential from them; they look once a second.
+	objectionTime = 3 * time.Second
 )
 
-// pause is what this process knows of the pause of its credential. The row in
-// the database is shared by all processes.
+// pause is what this process knows of the pause of a credential. The row in the
+// database is shared by all processes.
 type pause struct {
-	mu         sync.Mutex
-	credential string    // paused; "": none
-	lookAt     time.Time // when to look at the row again
-	forbidden  []int64   // tasks that were forbidden since the last good answer
+	mu       sync.Mutex
+	on       bool
+	asking   bool           // the others are being asked whether the relay accepts it from them
+	lookAt   time.Time      // when to look again whether a probe is due
+	refused  map[int64]bool // tasks that speak for a pause, since the last good answer
+	since    time.Time      // the request of the first of them
+	answered time.Time      // the last good answer
 }
-
-// forbiddenTasks is how many different tasks must be forbidden (403, 1103) in a
-// row until the credential as a whole is taken for refused: the account may only
-// lack the right to one model.
-const forbiddenTasks = 3
 
 // paused reports whether polling is paused as far as this process knows.
-func (l *Lane) paused() bool {
+func (l *lane) paused() bool {
 	l.pause.mu.Lock()
 	defer l.pause.mu.Unlock()
-	return l.pause.credential != ""
+	return l.pause.on
 }
 
-// pauseWait returns how long to wait until the pause is looked at again; 0
-// without a pause. A rotated key is another credential and not paused.
-func (l *Lane) pauseWait(now time.Time) time.Duration {
+// pauseWait returns how long to wait until a probe may be due; 0 without a pause.
+func (l *lane) pauseWait(now time.Time) time.Duration {
 	l.pause.mu.Lock()
 	defer l.pause.mu.Unlock()
-	if l.pause.credential == "" || l.pause.credential != l.Relay.Credential() {
+	if !l.pause.on {
 		return 0
 	}
 	return max(l.pause.lookAt.Sub(now), 0)
 }
 
-// claimProbe admits a request unless the credential is paused; then it admits
-// the one probe that is due.
-func (l *Lane) claimProbe(ctx context.Context) (probe, admitted bool, err error) {
+// claimProbe admits a request unless the credential is paused; then it admits the one
+// probe that is due.
+func (l *lane) claimProbe(ctx context.Context) (probe, admitted bool, err error) {
 	l.pause.mu.Lock()
 	defer l.pause.mu.Unlock()
-	if l.pause.credential == "" {
+	if !l.pause.on {
 		return false, true, nil
 	}
-	credential := l.Relay.Credential()
-	if l.pause.credential != credential {
-		return false, true, l.leavePause(ctx)
-	}
 	l.pause.lookAt = time.Now().Add(pauseLook)
-	if probe, err = db.ClaimProbe(ctx, l.Pool, credential, l.ProbeDistance); err != nil || probe {
-		return probe, probe, err
-	}
-	pauses, err := db.Pauses(ctx, l.Pool, db.PauseStale)
-	if err != nil {
-		return false, false, err
-	}
-	if slices.ContainsFunc(pauses, func(p db.Pause) bool { return p.Credential == credential }) {
-		return false, false, nil
-	}
-	l.endPause("another process was answered")
-	return false, true, nil
+	probe, err = db.ClaimProbe(ctx, l.Pool, l.credential, l.ProbeDistance)
+	return probe, probe, err
 }
 
 // returnProbe gives back a probe that was claimed but not made.
-func (l *Lane) returnProbe(w *Watched) {
-	if !w.probe {
+func (l *lane) returnProbe(probe bool) {
+	if !probe {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), returnTimeout)
 	defer cancel()
-	if err := db.ReturnProbe(ctx, l.Pool, l.Relay.Credential()); err != nil {
+	if err := db.ReturnProbe(ctx, l.Pool, l.credential); err != nil {
 		l.Log.Warn("giving a probe back; the next one is a minute away", "error", err.Error())
 	}
 }
 
-// notePauses pauses or resumes polling by how a request about a task ended that
-// was made with a credential; err is nil where it was answered.
-func (l *Lane) notePauses(ctx context.Context, task int64, credential string, probe bool, err error) error {
-	apiErr, isErr := errors.AsType[*klingapi.Error](err)
-	refusal := isErr && apiErr.Kind == klingapi.Refused
-	l.pause.mu.Lock()
-	defer l.pause.mu.Unlock()
+// isRefusal reports whether the relay refused the key, or what it was used for.
+func isRefusal(err error) bool {
+	apiErr, ok := errors.AsType[*klingapi.Error](err)
+	return ok && apiErr.Kind == klingapi.Refused
+}
+
+// noteAnswer pauses or resumes polling by how a request ended. Trouble on the way says
+// nothing about the credential.
+func (p *Poller) noteAnswer(ctx context.Context, q *request, err error) {
+	var failed error
 	switch {
-	case refusal && l.credentialRefused(task, apiErr):
-		return l.beginPause(ctx, credential, apiErr)
-	case !refusal && !relayInTrouble(err):
-		l.pause.forbidden = nil
-		if probe && l.pause.credential == credential {
-			if err := db.ResumePolling(ctx, l.Pool, credential); err != nil {
-				return fmt.Errorf("resuming polling: %w", err)
-			}
-			l.endPause("the probe was answered")
-		}
+	case isRefusal(err):
+		failed = p.noteRefusal(ctx, q, err)
+	case !relayInTrouble(err):
+		failed = p.noteAcceptance(ctx, q)
 	}
-	return nil // trouble on the way says nothing about the credential
+	if failed != nil {
+		p.Log.Warn("pausing or resuming polling", "error", failed.Error())
+	}
 }
 
-// credentialRefused reports whether a refusal means the credential as a whole;
-// the mutex is held.
-func (l *Lane) credentialRefused(task int64, why *klingapi.Error) bool {
-	if why.HTTPStatus != http.StatusForbidden && why.Code != "1103" {
-		return true
+// noteAcceptance ends a pause that began before the request: the relay takes the key.
+// The tasks that it refused meanwhile are in trouble of their own.
+func (p *Poller) noteAcceptance(ctx context.Context, q *request) error {
+	p.mu.Lock()
+	for _, w := range q.tasks {
+		w.refusedAt = time.Time{}
 	}
-	if !slices.Contains(l.pause.forbidden, task) {
-		l.pause.forbidden = append(l.pause.forbidden, task)
+	p.mu.Unlock()
+	p.pause.mu.Lock()
+	defer p.pause.mu.Unlock()
+	if q.begun.Before(p.pause.since) {
+		return nil // from before the refusals
 	}
-	return len(l.pause.forbidden) >= forbiddenTasks
-}
-
-// beginPause writes the pause; the mutex is held. A refusal of a key that was
-// rotated meanwhile is of no interest.
-func (l *Lane) beginPause(ctx context.Context, credential string, why *klingapi.Error) error {
-	if l.pause.credential != "" || credential != l.Relay.Credential() {
+	p.pause.answered, p.pause.refused = time.Now(), nil
+	if !p.pause.on {
 		return nil
 	}
-	first, err := db.PausePolling(ctx, l.Pool, credential, why.Error(), l.ProbeDistance, db.PauseStale)
+	if err := db.ResumePolling(ctx, p.Pool, p.credential); err != nil {
+		return fmt.Errorf("resuming polling: %w", err)
+	}
+	p.endPause("the relay accepts the key")
+	return nil
+}
+
+// noteRefusal pauses the credential when every task is refused that is asked with it:
+// at least three of them, or all there are.
+func (p *Poller) noteRefusal(ctx context.Context, q *request, err error) error {
+	p.pause.mu.Lock()
+	answered, known := p.pause.answered, p.pause.on || p.pause.asking
+	p.pause.mu.Unlock()
+	counting, others := p.whoCounts(q, answered)
+	if known || len(counting) == 0 {
+		return nil
+	}
+	p.pause.mu.Lock()
+	defer p.pause.mu.Unlock()
+	if len(p.pause.refused) == 0 {
+		p.pause.refused, p.pause.since = map[int64]bool{}, q.begun
+	}
+	for _, id := range counting {
+		p.pause.refused[id] = true
+	}
+	untried := slices.ContainsFunc(others, func(id int64) bool { return !p.pause.refused[id] })
+	if len(p.pause.refused) < refusedTasks && untried || p.pause.on || p.pause.asking {
+		return nil
+	}
+	return p.beginPause(ctx, err, untried)
+}
+
+// whoCounts returns which of the refused tasks of a request speak for a pause, and
+// whose refusal beside them would. answered is the time of the last good answer. A task
+// that was refused before that does not count: its trouble is its own. While there are
+// tasks here that the relay goes on answering, one that it never answered does not
+// either.
+func (p *Poller) whoCounts(q *request, answered time.Time) (counting, others []int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, w := range q.tasks {
+		if w.refusedAt.IsZero() {
+			w.refusedAt = q.begun
+		}
+	}
+	exempt := func(w *Watched) bool { return answered.After(w.refusedAt) && !w.refusedAt.IsZero() }
+	if !slices.ContainsFunc(q.tasks, func(w *Watched) bool { return !exempt(w) }) {
+		return nil, nil
+	}
+	healthy := false
+	for _, w := range p.resident {
+		healthy = healthy || w.refusedAt.IsZero() && w.memory.Trouble == 0 && w.task.UpstreamStatus != ""
+	}
+	counts := func(w *Watched) bool {
+		return !exempt(w) && (!healthy || w.task.UpstreamStatus != "")
+	}
+	for _, w := range q.tasks {
+		if counts(w) {
+			counting = append(counting, w.task.ID)
+		}
+	}
+	for id, w := range p.resident {
+		if counts(w) && !slices.Contains(q.tasks, w) {
+			others = append(others, id)
+		}
+	}
+	return counting, others
+}
+
+// beginPause writes the pause; the mutex is held. Where other processes work, they may
+// object first. untried says that there are tasks that the relay has not refused.
+func (l *lane) beginPause(ctx context.Context, why error, untried bool) error {
+	probeIn := l.ProbeDistance
+	if untried {
+		probeIn = min(probeIn, firstProbe)
+	}
+	alone := l.instances.Load() <= 1
+	first, err := db.PausePolling(ctx, l.Pool, l.credential, why.Error(), probeIn, db.PauseStale, alone)
 	if err != nil {
 		return fmt.Errorf("pausing the credential: %w", err)
 	}
-	l.joinPause(credential)
+	if !alone {
+		l.pause.asking = true
+		return nil
+	}
+	l.joinPause()
 	if first {
-		l.Log.Error("polling is paused: the relay refuses the credential; it is probed once a minute and polling resumes by itself",
-			"credential", credential, "reason", outbound.LogLine(why.Error()))
+		l.logPause(why.Error())
 	}
 	return nil
+}
+
+func (l *lane) logPause(reason string) {
+	l.Log.Error("polling is paused: the relay refuses the credential; it is probed once a minute and polling resumes by itself",
+		"relay", l.relayNames(), "credential", l.credential, "reason", outbound.LogLine(reason))
 }
 
 // joinPause makes this process wait; the mutex is held.
-func (l *Lane) joinPause(credential string) {
-	l.pause.credential, l.pause.lookAt = credential, time.Now().Add(pauseLook)
-	l.Metrics.PollingPaused.Set(1)
+func (l *lane) joinPause() {
+	l.pause.on, l.pause.asking, l.pause.lookAt = true, false, time.Now().Add(pauseLook)
+	l.showPause()
 }
 
 // endPause lets requests through again; the mutex is held.
-func (l *Lane) endPause(why string) {
-	l.Log.Info("polling resumes", "credential", l.pause.credential, "reason", why)
-	l.pause.credential, l.pause.forbidden = "", nil
-	l.Metrics.PollingPaused.Set(0)
+func (l *lane) endPause(why string) {
+	l.Log.Info("polling resumes", "relay", l.relayNames(), "credential", l.credential, "reason", why)
+	l.pause.on, l.pause.refused = false, nil
+	l.showPause()
 }
 
-// leavePause ends the pause of a credential that this process no longer uses;
-// the mutex is held. Others may still use it: then its row stays, and goes stale
-// when nobody probes it any more.
-func (l *Lane) leavePause(ctx context.Context) error {
-	processes, err := db.LiveInstances(ctx, l.Pool)
-	if err == nil && processes <= 1 {
-		err = db.ResumePolling(ctx, l.Pool, l.pause.credential)
-	}
-	if err != nil {
-		return fmt.Errorf("resuming polling with another credential: %w", err)
-	}
-	l.endPause("the credential was changed")
-	return nil
-}
-
-// FollowPause takes over a pause that another process, or an earlier life of
-// this one, began.
-func (l *Lane) FollowPause(ctx context.Context) error {
-	pauses, err := db.Pauses(ctx, l.Pool, db.PauseStale)
+// FollowPauses takes over the pauses that other processes, or an earlier life of this
+// one, began, and objects to those of credentials that are accepted here.
+func (r *Relays) FollowPauses(ctx context.Context) error {
+	pauses, err := db.Pauses(ctx, r.Pool, db.PauseStale)
 	if err != nil {
 		return fmt.Errorf("reading the pauses: %w", err)
 	}
+	rows := make(map[string]db.Pause, len(pauses))
+	for _, row := range pauses {
+		rows[row.Credential] = row
+	}
+	for _, p := range r.pollers() {
+		row, there := rows[p.credential]
+		if err := p.follow(ctx, row, there); err != nil {
+			return fmt.Errorf("following a pause: %w", err)
+		}
+	}
+	return nil
+}
+
+// follow brings a lane in line with the row of its pause.
+func (l *lane) follow(ctx context.Context, row db.Pause, there bool) error {
 	l.pause.mu.Lock()
 	defer l.pause.mu.Unlock()
-	for _, p := range pauses {
-		if p.Credential == l.Relay.Credential() && l.pause.credential == "" {
-			l.joinPause(p.Credential)
+	switch {
+	case !there:
+		if l.pause.asking {
+			l.pause.asking, l.pause.refused, l.pause.answered = false, nil, time.Now() // somebody objected
 		}
+		if l.pause.on {
+			l.endPause("another process was answered")
+		}
+	case time.Since(l.pause.answered) < row.Age:
+		l.pause.asking = false
+		if err := db.ResumePolling(ctx, l.Pool, l.credential); err != nil {
+			return err
+		}
+		if l.pause.on {
+			l.endPause("the relay accepts the key")
+		}
+	case !row.Confirmed && l.pause.asking && row.Age > objectionTime:
+		first, err := db.ConfirmPause(ctx, l.Pool, l.credential)
+		if err != nil {
+			return err
+		}
+		l.joinPause()
+		if first {
+			l.logPause(row.Reason)
+		}
+	case row.Confirmed && !l.pause.on:
+		l.joinPause()
 	}
 	return nil
 }

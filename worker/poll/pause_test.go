@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/klingwatch/klingwatch/db"
@@ -18,28 +17,47 @@ import (
 
 func TestMain(m *testing.M) { dbtest.Main(m) }
 
-// laneOf is a lane whose credential is refused by nobody yet.
-func laneOf(t *testing.T, pool *pgxpool.Pool, credential klingapi.Credential) *Lane {
+// oneLane are the relays of a process with one, whose key nobody has refused yet. The
+// process works, but its lane is not run: tests do by hand what its dispatcher does.
+func oneLane(t *testing.T, pool *pgxpool.Pool, key string) (*Relays, *Poller) {
 	t.Helper()
-	relay, err := klingapi.New(klingapi.Config{BaseURL: "http://127.0.0.1:1", Credential: credential})
+	client, err := klingapi.New(klingapi.Config{BaseURL: "http://127.0.0.1:1", Credential: klingapi.StaticKey(key)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return NewLane(Config{
-		Pool: pool, Relay: relay, Metrics: &metrics.New().Polling, Log: slog.New(slog.DiscardHandler), Interval: time.Second, Rate: 1000, Slots: 100,
-	})
+	r := NewRelays(t.Context(), Config{Pool: pool, Metrics: &metrics.New().Polling, Log: slog.New(slog.DiscardHandler), Interval: time.Second, Slots: 100})
+	r.Set([]Spec{{Name: db.DefaultRelay, Client: client, Rate: 1000, BatchSize: 20}})
+	if _, err := pool.Exec(t.Context(), `
+		insert into klingwatch.relays (name, base_url, key_source, credential) values ('default', 'http://127.0.0.1:1', 'settings', $1) on conflict do nothing`, client.Credential()); err != nil {
+		t.Fatal(err)
+	}
+	return r, r.byName[db.DefaultRelay].poller
 }
 
 var refusal = &klingapi.Error{Kind: klingapi.Refused, HTTPStatus: http.StatusUnauthorized, Message: "no such key"}
 
-func refuse(t *testing.T, l *Lane) {
+// fresh is a task that the relay has never answered.
+func fresh(id int64) db.PollTarget {
+	task := processing(id)
+	task.Status, task.UpstreamStatus, task.Polls = db.Pending, "", 0
+	return task
+}
+
+// answer lets a request about tasks that are here end with an error, or nil.
+func answer(t *testing.T, p *Poller, err error, tasks ...*Watched) {
 	t.Helper()
-	if err := l.notePauses(t.Context(), 1, l.Relay.Credential(), false, refusal); err != nil {
-		t.Fatal(err)
+	at := tasks[0].relay
+	p.noteAnswer(t.Context(), &request{relay: at, place: at.place(tasks[0].task), tasks: tasks, begun: time.Now()}, err)
+}
+
+func refuse(t *testing.T, r *Relays, p *Poller) *Watched {
+	t.Helper()
+	w := r.Watch(fresh(1), Memory{})
+	answer(t, p, refusal, w)
+	if !p.paused() {
+		t.Fatal("the refusal of the only task does not pause")
 	}
-	if !l.paused() {
-		t.Fatal("a refused credential does not pause")
-	}
+	return w
 }
 
 func probeIn(t *testing.T, pool *pgxpool.Pool) (wait time.Duration) {
@@ -62,12 +80,10 @@ func makeProbeDue(t *testing.T, pool *pgxpool.Pool) {
 func TestAProbeIsNotClaimedWithoutATask(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
-	l := laneOf(t, pool, klingapi.StaticKey("k"))
-	refuse(t, l)
+	r, p := oneLane(t, pool, "k")
+	refuse(t, r, p)
 	makeProbeDue(t, pool)
-	p := NewPoller(t.Context(), l)
-	p.Watch(db.PollTarget{ID: 1, Status: db.Pending, Left: time.Hour}, Memory{})
-	p.Reread(1)
+	r.Reread(1)
 	p.dispatch(t.Context(), ticket{})
 	if in := probeIn(t, pool); in > 0 {
 		t.Errorf("nobody asked, and the next probe is in %s", in)
@@ -77,23 +93,21 @@ func TestAProbeIsNotClaimedWithoutATask(t *testing.T) {
 func TestAProbeThatAStopCutsOffIsGivenBack(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
-	l := laneOf(t, pool, klingapi.StaticKey("k"))
-	refuse(t, l)
+	r, p := oneLane(t, pool, "k")
+	w := refuse(t, r, p)
 	makeProbeDue(t, pool)
 	asking, stopAsking := context.WithCancel(t.Context())
-	p := NewPoller(asking, l)
-	w := p.Watch(db.PollTarget{ID: 1, Status: db.Pending, Left: time.Hour}, Memory{})
+	p.ctx = asking
 	p.takeDue(true)
-	var admitted bool
-	var err error
-	if w.probe, admitted, err = l.claimProbe(t.Context()); err != nil || !w.probe || !admitted {
-		t.Fatal(w.probe, admitted, err)
+	probe, admitted, err := p.claimProbe(t.Context())
+	if err != nil || !probe || !admitted {
+		t.Fatal(probe, admitted, err)
 	}
 	if in := probeIn(t, pool); in < time.Second {
 		t.Fatalf("claimed, and the next probe is in %s", in)
 	}
 	stopAsking()
-	p.ask(w)
+	p.ask(&request{relay: w.relay, tasks: []*Watched{w}, probe: true})
 	if in := probeIn(t, pool); in > 0 {
 		t.Errorf("nobody was answered, and the next probe is in %s", in)
 	}
@@ -103,71 +117,181 @@ func TestAProbeThatAStopCutsOffIsGivenBack(t *testing.T) {
 func TestATaskThatIsNotAdmittedIsPutBack(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
-	l := laneOf(t, pool, klingapi.StaticKey("k"))
-	refuse(t, l)
-	p := NewPoller(t.Context(), l)
-	w := p.Watch(db.PollTarget{ID: 1, Status: db.Pending, Left: time.Hour}, Memory{})
+	r, p := oneLane(t, pool, "k")
+	w := refuse(t, r, p)
 	p.dispatch(t.Context(), ticket{})
 	if w.asked() || w.inDeadlines < 0 {
 		t.Errorf("waiting %v, with a deadline %v", !w.asked(), w.inDeadlines >= 0)
 	}
 }
 
-// rotating is a credential whose key changes.
-type rotating struct{ key string }
-
-func (r *rotating) Token() (string, error) { return r.key, nil }
-func (r *rotating) Fingerprint() string    { return klingapi.StaticKey(r.key).Fingerprint() }
-
-func pauses(t *testing.T, pool *pgxpool.Pool) int {
-	t.Helper()
-	found, err := db.Pauses(t.Context(), pool, db.PauseStale)
-	if err != nil {
-		t.Fatal(err)
+// Whose trouble a refusal is: each case is a story of answers, in order.
+func TestThePauseOfACredentialNeedsEvidence(t *testing.T) {
+	t.Parallel()
+	for name, story := range map[string]struct {
+		tasks  func(id int64) db.PollTarget
+		here   int     // tasks, from 1
+		events []int64 // the task that is refused, or negative: answered
+		paused bool
+	}{
+		"the only task":                {fresh, 1, []int64{1}, true},
+		"the first of two":             {fresh, 2, []int64{1}, false},
+		"both of two":                  {fresh, 2, []int64{1, 2}, true},
+		"one of many, again and again": {fresh, 9, []int64{1, 1, 1, 1}, false},
+		"three of many":                {fresh, 9, []int64{1, 2, 3}, true},
+		"three of many, but another was answered in between":  {fresh, 9, []int64{1, 2, -4, 3}, false},
+		"those that were refused before others were answered": {fresh, 9, []int64{1, 2, -4, 1, 2, 3}, false},
+		"tasks that were answered until now":                  {processing, 9, []int64{1, 2, 3}, true},
+		"all of them, after they were answered":               {processing, 2, []int64{-1, -2, 1, 2}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, p := oneLane(t, dbtest.New(t), "k")
+			here := map[int64]*Watched{}
+			for id := range int64(story.here) {
+				here[id+1] = r.Watch(story.tasks(id+1), Memory{})
+			}
+			for _, event := range story.events {
+				if event > 0 {
+					answer(t, p, refusal, here[event])
+				} else {
+					answer(t, p, nil, here[-event])
+				}
+			}
+			if p.paused() != story.paused {
+				t.Errorf("paused: %v", p.paused())
+			}
+		})
 	}
-	return len(found)
 }
 
-func TestARotatedKeyEndsThePauseOfTheOnlyProcess(t *testing.T) {
+// New tasks that the relay refuses say nothing about a key while it goes on answering
+// about others.
+func TestAHealthyTaskProtectsTheKeyFromNewOnes(t *testing.T) {
 	t.Parallel()
-	pool := dbtest.New(t)
-	credential := &rotating{"old-key"}
-	l := laneOf(t, pool, credential)
-	refuse(t, l)
-	credential.key = "new-key"
-	if probe, admitted, err := l.claimProbe(t.Context()); probe || !admitted || err != nil {
-		t.Fatal(probe, admitted, err)
+	r, p := oneLane(t, dbtest.New(t), "k")
+	healthy := r.Watch(processing(1), Memory{})
+	for id := range int64(20) {
+		answer(t, p, refusal, r.Watch(fresh(100+id), Memory{}))
 	}
-	if l.paused() || pauses(t, pool) != 0 {
-		t.Errorf("paused %v, %d pauses", l.paused(), pauses(t, pool))
+	if p.paused() {
+		t.Fatal("paused by tasks that the relay never answered, beside one that it does answer")
+	}
+	answer(t, p, refusal, healthy)
+	answer(t, p, refusal, r.Watch(fresh(200), Memory{}))
+	answer(t, p, refusal, r.Watch(fresh(201), Memory{}))
+	if !p.paused() {
+		t.Error("not paused, although the task is refused now that was answered")
 	}
 }
 
-// During a rolling change of the key the others still ask with the old one.
-func TestARotatedKeyLeavesThePauseToOthersWhoUseIt(t *testing.T) {
+func TestAGoodAnswerEndsThePause(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
-	for range 2 { // two processes live
-		conn, err := pgx.ConnectConfig(t.Context(), pool.Config().ConnConfig)
-		if err != nil {
+	r, p := oneLane(t, pool, "k")
+	w := refuse(t, r, p)
+	answer(t, p, &klingapi.Error{Kind: klingapi.Unavailable}, w)
+	if !p.paused() {
+		t.Error("trouble on the way ended the pause")
+	}
+	p.noteAnswer(t.Context(), &request{relay: w.relay, tasks: []*Watched{w}, begun: time.Now().Add(-time.Hour)}, nil)
+	if !p.paused() {
+		t.Error("an answer from before the refusal ended the pause")
+	}
+	answer(t, p, &klingapi.Error{Kind: klingapi.NotFound}, w)
+	if pauses, err := db.Pauses(t.Context(), pool, db.PauseStale); p.paused() || len(pauses) != 0 || err != nil {
+		t.Errorf("paused %v, %+v, %v", p.paused(), pauses, err)
+	}
+}
+
+// What is asked first after the pause began is what the relay has not refused.
+func TestProbesRotateOverTasksAndPlaces(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	r, p := oneLane(t, pool, "k")
+	watch := func(id int64, action2 string) *Watched {
+		task := fresh(id)
+		task.Action2 = action2
+		return r.Watch(task, Memory{})
+	}
+	for id, action2 := range []string{"text2video", "text2video", "text2video", "lip-sync", "effects"} {
+		watch(int64(id), action2)
+	}
+	var order []int64
+	places := map[string]bool{}
+	for range 5 {
+		w := p.takeDue(true)
+		order, places[w.task.Action2] = append(order, w.task.ID), true
+		if len(order) == 3 && len(places) != 3 {
+			t.Errorf("after three probes: %v", places)
+		}
+		w.memory.Trouble = 1
+		p.putBack(w)
+	}
+	seen := map[int64]bool{}
+	for _, id := range order {
+		seen[id] = true
+	}
+	if len(seen) != 5 {
+		t.Errorf("probed with %v", order)
+	}
+}
+
+// Two processes: a pause of one is not one of the other, which the relay answers.
+func TestAnotherProcessMayObjectToAPause(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	one, onesLane := oneLane(t, pool, "k")
+	two, twosLane := oneLane(t, pool, "k")
+	one.SetShare(0.5, 2)
+	two.SetShare(0.5, 2)
+	follow := func() {
+		t.Helper()
+		for _, r := range []*Relays{one, two} {
+			if err := r.FollowPauses(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	older := func() {
+		t.Helper()
+		if _, err := pool.Exec(t.Context(), `update klingwatch.polling_pauses set paused_at = paused_at - interval '5 s'`); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { conn.Close(context.Background()) })
-		if _, err := db.ClaimInstance(t.Context(), conn); err != nil {
-			t.Fatal(err)
-		}
 	}
-	credential := &rotating{"old-key"}
-	changed, other := laneOf(t, pool, credential), laneOf(t, pool, klingapi.StaticKey("old-key"))
-	refuse(t, changed)
-	if err := other.FollowPause(t.Context()); err != nil || !other.paused() {
-		t.Fatal(err, other.paused())
+	refused, healthy := one.Watch(fresh(1), Memory{}), two.Watch(fresh(2), Memory{})
+	answer(t, onesLane, refusal, refused)
+	follow()
+	if onesLane.paused() || twosLane.paused() {
+		t.Fatal("paused before the other was heard")
 	}
-	credential.key = "new-key"
-	if _, admitted, err := changed.claimProbe(t.Context()); !admitted || err != nil {
-		t.Fatal(admitted, err)
+	answer(t, twosLane, nil, healthy)
+	follow()
+	older()
+	follow()
+	if onesLane.paused() || twosLane.paused() {
+		t.Fatal("paused, although the other objected")
 	}
-	if _, admitted, err := other.claimProbe(t.Context()); admitted || err != nil {
-		t.Errorf("the other process asks with the refused key: %v, %v", admitted, err)
+	answer(t, onesLane, refusal, refused)
+	follow()
+	older()
+	follow()
+	if onesLane.paused() {
+		t.Fatal("the task that was refused before the objection began a pause again")
+	}
+
+	other := one.Watch(fresh(3), Memory{})
+	answer(t, onesLane, refusal, other)
+	if onesLane.paused() {
+		t.Fatal("paused before the other was heard")
+	}
+	older()
+	for _, p := range []*Poller{onesLane, twosLane} {
+		p.pause.answered = p.pause.answered.Add(-time.Hour) // nobody has been answered since
+	}
+	follow()
+	follow()
+	if !onesLane.paused() || !twosLane.paused() {
+		t.Errorf("nobody objected: paused %v and %v", onesLane.paused(), twosLane.paused())
 	}
 }

@@ -16,6 +16,17 @@ const (
 	residentFor = 2 * time.Minute
 	// crowdedFor takes its place when slots run short.
 	crowdedFor = 5 * time.Second
+	// crowdedPart of the slots taken means that they run short; beyond heldPart, tasks
+	// that cannot be asked about now are sent away for heldAway and more.
+	crowdedPart = 0.9
+	heldPart    = 0.5
+	heldAway    = time.Minute
+	// idleFirst is how soon a task comes back that this process cannot ask about; it
+	// doubles each time up to idleLongest.
+	idleFirst   = time.Second
+	idleLongest = 30 * time.Second
+	// forever is longer than any grace, by far.
+	forever = 10_000 * time.Hour
 	// rereadAfter bounds how old a task's row may be: rows that were deleted or
 	// changed by hand are noticed then, the others at once.
 	rereadAfter = 5 * time.Minute
@@ -27,62 +38,98 @@ const (
 	restartSpread = 2 * time.Second
 )
 
-// Poller asks about all tasks that are resident in a process: a heap of due
+// Poller asks about the tasks of one lane that are resident in a process: a heap of due
 // times, one dispatcher that keeps the rate, the gate and the pause, and a pool
 // of goroutines for the exchanges. No transaction is open while it asks.
 type Poller struct {
-	*Lane
-	asking context.Context // ends what is on its way, at a hard stop
-	writer *writer
+	*lane
+	ctx  context.Context    // ends what is on its way, at a hard stop
+	stop context.CancelFunc // of Run; nil before
 
 	mu        sync.Mutex
 	waiting   timeHeap           // tasks that wait for their poll, by when it is due
 	deadlines timeHeap           // all tasks here that have not ended, by when they expire
 	resident  map[int64]*Watched // all tasks here, waiting or not
-	draining  bool
+	probed    map[string]int     // probes by place
 
 	dueMoved, deadlineMoved chan struct{} // the first time may have changed
 
-	work   chan *Watched // to the pool
+	work   chan *request // to the pool
 	pool   sync.WaitGroup
 	pooled int // goroutines in the pool; the dispatcher's alone
 }
 
-// NewPoller returns a Poller without tasks; when asking ends, requests on their
-// way are cut off.
-func NewPoller(asking context.Context, lane *Lane) *Poller {
-	p := &Poller{
-		Lane: lane, asking: asking, waiting: newWaiting(), deadlines: newDeadlines(), resident: map[int64]*Watched{},
-		dueMoved: make(chan struct{}, 1), deadlineMoved: make(chan struct{}, 1), work: make(chan *Watched),
+func newPoller(asking context.Context, l *lane) *Poller {
+	return &Poller{
+		lane: l, ctx: asking, waiting: newWaiting(), deadlines: newDeadlines(), resident: map[int64]*Watched{}, probed: map[string]int{},
+		dueMoved: make(chan struct{}, 1), deadlineMoved: make(chan struct{}, 1), work: make(chan *request),
 	}
-	p.writer = newWriter(lane, p.written)
-	return p
 }
 
-// Start begins to write.
-func (p *Poller) Start() { p.writer.Start() }
+// idle reports whether the relays of the lane cannot be asked here.
+func (p *Poller) idle() bool { return p.credential == "" }
 
-// Close writes what is left. Run must have returned.
-func (p *Poller) Close() { p.writer.Close() }
-
-// Watch takes a task in. One that is here already, or comes while the process
-// stops, leaves at once, to come back.
-func (p *Poller) Watch(task db.PollTarget, m Memory) *Watched {
+// watch takes a task of a relay in.
+func (p *Poller) watch(at *relay, task db.PollTarget, m Memory) *Watched {
 	now := time.Now()
 	w := &Watched{
-		task: task, read: now, memory: m, due: firstDue(task, m, p.Interval, now, rand.Float64()),
+		relay: at, task: task, read: now, memory: m, due: firstDue(task, m, p.Interval, now, rand.Float64()),
 		inWaiting: -1, inDeadlines: -1, done: make(chan Departure, 1),
+	}
+	if m.Alone {
+		w.most = 1
+	}
+	if wait, away := p.awayFor(task, m); away {
+		w.memory.Idle++
+		w.done <- Departure{Snooze: wait, Memory: w.memory}
+		return w
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, here := p.resident[task.ID]; here || p.draining {
+	if _, here := p.resident[task.ID]; here || p.draining.Load() {
 		w.done <- Departure{Snooze: fetchAhead, Memory: m}
 		return w
 	}
+	w.memory.Idle = 0
 	w.expiry = now.Add(task.Left + deadlineGrace)
 	p.resident[task.ID] = w
+	p.residents.Add(1)
 	p.wait(w)
 	return w
+}
+
+// awayFor returns how long a task stays away that nobody here can ask about now: its
+// relay may be open to another process, or others need the slot. One whose deadline is
+// near stays, to expire.
+func (p *Poller) awayFor(task db.PollTarget, m Memory) (wait time.Duration, away bool) {
+	switch {
+	case p.idle():
+		wait = min(idleFirst<<min(m.Idle, maxDoublings), idleLongest)
+	case p.crowded(heldPart) && (p.gate.closed() || p.paused()):
+		wait = heldAway
+	default:
+		return 0, false
+	}
+	wait = time.Duration(float64(wait) * (1 + jitter*(2*rand.Float64()-1)))
+	return wait, db.Terminal(task.Status) || task.Left > wait
+}
+
+// makeRoom sends tasks away that are due, but must not be asked about now, where slots
+// run short.
+func (p *Poller) makeRoom() {
+	if !p.crowded(heldPart) {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for now := time.Now(); p.crowded(heldPart); {
+		w := p.waiting.first()
+		if w == nil || w.due.After(now) {
+			return
+		}
+		w.memory.Next = time.Time{}
+		p.leave(w, Departure{Snooze: time.Duration(float64(heldAway) * (1 + rand.Float64()))})
+	}
 }
 
 // firstDue is when to ask about a task that comes in: a new one at once, one
@@ -128,6 +175,7 @@ func (p *Poller) leave(w *Watched, d Departure) {
 	p.waiting.remove(w)
 	p.deadlines.remove(w)
 	delete(p.resident, w.task.ID)
+	p.residents.Add(-1)
 	d.Memory = w.memory
 	w.done <- d
 }
@@ -139,8 +187,8 @@ func (p *Poller) leaveToBeRead(w *Watched) {
 	p.leave(w, Departure{})
 }
 
-// Abandon forgets a task whose job was cut off.
-func (p *Poller) Abandon(w *Watched) {
+// abandon forgets a task whose job was cut off.
+func (p *Poller) abandon(w *Watched) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.resident[w.task.ID] == w {
@@ -148,68 +196,127 @@ func (p *Poller) Abandon(w *Watched) {
 	}
 }
 
-// Reread sends a task back, so that its row is read again: at once when it
+// reread sends a task back, so that its row is read again: at once when it
 // waits, else after its poll.
-func (p *Poller) Reread(task int64) {
+func (p *Poller) reread(task int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	w := p.resident[task]
-	switch {
-	case w == nil:
-	case w.asked():
-		w.stale = true
-	default:
-		p.leaveToBeRead(w)
+	if w := p.resident[task]; w != nil {
+		p.sendBack(w)
 	}
 }
 
-// Drain sends all tasks back: what waits now, what is on its way when it is
-// written.
-func (p *Poller) Drain() {
+// release sends the tasks of a relay back: it is asked about elsewhere from now on.
+func (p *Poller) release(r *relay) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.draining = true
+	for _, w := range p.resident {
+		if w.relay == r {
+			p.sendBack(w)
+		}
+	}
+}
+
+// sendBack lets a task leave, at once or after its poll; the mutex is held.
+func (p *Poller) sendBack(w *Watched) {
+	if w.asked() {
+		w.stale = true
+		return
+	}
+	p.leaveToBeRead(w)
+}
+
+// drain sends all tasks back: what waits now, what is on its way when it is
+// written.
+func (p *Poller) drain() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for w := p.waiting.first(); w != nil; w = p.waiting.first() {
 		p.leaveToBeRead(w)
 	}
 }
 
-// ask makes one exchange with the relay and judges it.
-func (p *Poller) ask(w *Watched) {
-	begun := time.Now()
-	p.Metrics.PollLateness.Observe(begun.Sub(w.due).Seconds())
-	if p.TestHook != nil {
-		p.TestHook(w.task.ID, w.due, begun)
+// retire ends a lane that no relay has any more, when its last requests are answered.
+func (p *Poller) retire() {
+	if p.stop != nil {
+		p.stop()
 	}
-	credential := p.Relay.Credential()
-	reply, err := p.Relay.GetTask(p.asking, klingapi.Ref{Action: w.task.Action, Action2: w.task.Action2, TaskID: w.task.TaskID})
-	now := time.Now()
-	if p.asking.Err() != nil {
-		p.gate.cancel(w.ticket)
-		p.paths.cancel(pathOf(w.task), w.onPath)
-		p.returnProbe(w)
-		p.Abandon(w)
+}
+
+// ask makes one exchange with the relay and judges what it said of each task.
+func (p *Poller) ask(q *request) {
+	q.begun = time.Now()
+	refs := make([]klingapi.Ref, len(q.tasks))
+	for i, w := range q.tasks {
+		refs[i] = refOf(w.task)
+		p.Metrics.PollLateness.Observe(q.begun.Sub(w.due).Seconds())
+		if p.TestHook != nil {
+			p.TestHook(w.task.ID, w.due, q.begun)
+		}
+	}
+	answers, err := p.exchangeWith(q.relay.Client, refs)
+	if p.ctx.Err() != nil {
+		p.giveBack(q)
+		p.returnProbe(q.probe)
+		for _, w := range q.tasks {
+			p.abandon(w)
+		}
 		return
 	}
-	p.Metrics.PollSeconds.Observe(now.Sub(begun).Seconds())
-	if p.gate.report(w.ticket, w.task.ID, err, now) {
-		p.logGate(err)
+	now := time.Now()
+	p.Metrics.PollSeconds.Observe(now.Sub(q.begun).Seconds())
+	if p.gate.report(q.ticket, q.tasks[0].task.ID, err, now) {
+		p.logGate(q.relay.Name, err)
 	}
-	if p.paths.report(pathOf(w.task), w.onPath, w.task.ID, err, now) {
-		p.logPath(pathOf(w.task), err)
+	if len(q.tasks) > 1 && refusesAll(err) {
+		q.relay.paths.cancel(q.place, q.onPath) // whose trouble it is, the halves will tell
+		p.split(q)
+		return
 	}
-	if failed := p.notePauses(p.asking, w.task.ID, credential, w.probe, err); failed != nil {
-		p.Log.Warn("pausing or resuming polling", "error", failed.Error())
+	if q.relay.paths.report(q.place, q.onPath, q.tasks[0].task.ID, err, now) {
+		q.relay.logPath(p.Log, q.place, err)
 	}
+	p.noteAnswer(p.ctx, q, err)
+	switch {
+	case err == nil || refusesAll(err):
+		p.endTrial(q, err)
+	case len(q.tasks) > 1:
+		p.shrink(q)
+	}
+	for i, w := range q.tasks {
+		if err != nil {
+			p.settle(q, w, nil, err, now)
+		} else {
+			p.settle(q, w, answers[i].Reply, answers[i].Err, now)
+		}
+	}
+}
+
+// exchangeWith asks about one task or several. An error about the only task is that of
+// the request.
+func (p *Poller) exchangeWith(client *klingapi.Client, refs []klingapi.Ref) ([]klingapi.Answer, error) {
+	if len(refs) > 1 {
+		return client.GetTasks(p.ctx, refs)
+	}
+	reply, err := client.GetTask(p.ctx, refs[0])
+	return []klingapi.Answer{{Reply: reply}}, err
+}
+
+// settle judges what the relay said of a task, and writes what is new.
+func (p *Poller) settle(q *request, w *Watched, reply *klingapi.Reply, err error, now time.Time) {
 	task := w.now(now)
 	v := judge(task, w.memory, p.NotFoundGrace, reply, err)
+	if len(q.tasks) > 1 && v.status == db.NotFound && !db.Terminal(task.Status) {
+		v = judge(task, w.memory, forever, reply, err)
+		p.askAlone(w) // a relay that answers with ids of its own knows it perhaps
+	}
 	p.count(task, v, reply)
 	r := p.newResult(w, v, reply, now)
 	if r.change == nil && r.trouble == nil {
 		p.written(r, true, nil)
 		return
 	}
-	p.tracePoll(r, begun, now, err)
+	p.tracePoll(r, q.begun, now, err)
 	p.writer.Add(r)
 }
 
@@ -235,7 +342,7 @@ func (p *Poller) written(r *pollResult, applied bool, err error) {
 		p.leave(w, Departure{Ended: true})
 	case !p.staysFor(w, wait):
 		p.leave(w, Departure{Snooze: max(wait-fetchAhead, 0)})
-	case p.draining:
+	case p.draining.Load():
 		p.leaveToBeRead(w)
 	default:
 		p.wait(w)
@@ -279,15 +386,8 @@ func (p *Poller) next(w *Watched, v verdict) (wait time.Duration, again bool) {
 // is held.
 func (p *Poller) staysFor(w *Watched, wait time.Duration) bool {
 	longest := residentFor
-	if len(p.resident) > p.Slots*9/10 {
+	if p.crowded(crowdedPart) {
 		longest = crowdedFor
 	}
 	return wait <= longest && time.Since(w.read) < rereadAfter
-}
-
-// Residents counts the tasks here.
-func (p *Poller) Residents() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.resident)
 }

@@ -41,7 +41,7 @@ type asked struct {
 // bench is a poller with a fake clock and no database: its tasks never change,
 // so that nothing is written.
 type bench struct {
-	*Poller
+	*Relays
 	stop func()
 	over chan struct{} // closed by stop
 	jobs sync.WaitGroup
@@ -58,26 +58,39 @@ func newBench(t testing.TB, interval time.Duration, rate float64, latency time.D
 		t.Fatal(err)
 	}
 	b := &bench{over: make(chan struct{})}
-	lane := NewLane(Config{
-		Relay: relay, Metrics: &metrics.New().Polling, Log: slog.New(slog.DiscardHandler), Interval: interval, Rate: rate, Slots: 10_000,
+	b.Relays = NewRelays(context.Background(), Config{
+		Metrics: &metrics.New().Polling, Log: slog.New(slog.DiscardHandler), Interval: interval, Slots: 10_000,
 		TestHook: func(task int64, due, begun time.Time) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.asked = append(b.asked, asked{task, due, begun})
 		},
 	})
-	lane.EmptyBurst()
+	b.Set([]Spec{{Name: db.DefaultRelay, Client: relay, Rate: rate, BatchSize: 20}})
+	b.EmptyBurst()
 	ctx, cancel := context.WithCancel(context.Background())
-	b.Poller = NewPoller(context.Background(), lane)
 	var wg sync.WaitGroup
 	wg.Go(func() { b.Run(ctx) })
 	b.stop = func() { close(b.over); cancel(); wg.Wait(); b.jobs.Wait() }
 	return b
 }
 
+// onePoller is the lane of one relay, which is not run.
+func onePoller(t testing.TB, interval time.Duration) (*Poller, *relay) {
+	t.Helper()
+	client, err := klingapi.New(klingapi.Config{BaseURL: "http://relay.example", Credential: klingapi.StaticKey("k")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	relays := NewRelays(context.Background(), Config{Metrics: &metrics.New().Polling, Log: slog.New(slog.DiscardHandler), Interval: interval, Slots: 1000})
+	relays.Set([]Spec{{Name: db.DefaultRelay, Client: client, Rate: 1, BatchSize: 20}})
+	at := relays.byName[db.DefaultRelay]
+	return at.poller, at
+}
+
 // processing is a task that the relay has called processing already.
 func processing(id int64) db.PollTarget {
-	return db.PollTarget{ID: id, TaskID: fmt.Sprint(id), Action: "videos", Action2: "text2video", Status: db.Processing, UpstreamStatus: "processing", Age: time.Minute, Left: 1000 * time.Hour, Polls: 1}
+	return db.PollTarget{ID: id, Relay: db.DefaultRelay, TaskID: fmt.Sprint(id), Action: "videos", Action2: "text2video", Status: db.Processing, UpstreamStatus: "processing", Age: time.Minute, Left: 1000 * time.Hour, Polls: 1}
 }
 
 // keep has a task asked for as long as the bench runs: as River does, it brings
@@ -273,34 +286,32 @@ func TestManyTasksShareFewConnections(t *testing.T) {
 // written. It is the race detector that finds what is wrong.
 func TestATaskIsAbandonedWhileItsPollIsWritten(t *testing.T) {
 	t.Parallel()
-	lane := NewLane(Config{Metrics: &metrics.New().Polling, Log: slog.New(slog.DiscardHandler), Interval: time.Second, Rate: 1, Slots: 1000})
-	p := NewPoller(context.Background(), lane)
+	p, at := onePoller(t, time.Second)
 	for id := range int64(200) {
-		w := p.Watch(processing(id), Memory{})
+		w := p.watch(at, processing(id), Memory{})
 		p.mu.Lock()
 		p.waiting.remove(w) // as takeDue does
 		p.mu.Unlock()
 		var wg sync.WaitGroup
-		wg.Go(func() { p.Abandon(w) })
+		wg.Go(func() { p.abandon(w) })
 		wg.Go(func() {
 			p.written(&pollResult{watched: w, verdict: verdict{status: db.Processing, outcome: unchanged, memory: Memory{Polls: 3}}}, true, nil)
 		})
 		wg.Wait()
-		p.Abandon(w)
+		p.abandon(w)
 		if d := <-w.Done(); d.Ended || d.Err != nil {
 			t.Fatalf("%+v", d)
 		}
 	}
-	if p.Residents() != 0 || p.waiting.Len() != 0 || p.deadlines.Len() != 0 {
-		t.Errorf("%d residents, %d wait, %d deadlines", p.Residents(), p.waiting.Len(), p.deadlines.Len())
+	if p.residents.Load() != 0 || p.waiting.Len() != 0 || p.deadlines.Len() != 0 {
+		t.Errorf("%d residents, %d wait, %d deadlines", p.residents.Load(), p.waiting.Len(), p.deadlines.Len())
 	}
 }
 
 // Both heaps hold what they should through any order of comings and goings.
 func TestTheHeapsHoldTheTasksThatAreHere(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		lane := NewLane(Config{Metrics: &metrics.New().Polling, Log: slog.New(slog.DiscardHandler), Interval: time.Hour, Rate: 1, Slots: 1000})
-		p := NewPoller(context.Background(), lane)
+		p, at := onePoller(t, time.Hour)
 		here, inHand := map[int64]*Watched{}, map[int64]*Watched{}
 		rt.Repeat(map[string]func(*rapid.T){
 			"watch": func(rt *rapid.T) {
@@ -308,7 +319,7 @@ func TestTheHeapsHoldTheTasksThatAreHere(t *testing.T) {
 				if rapid.Bool().Draw(rt, "expired") {
 					task.Status = db.Expired
 				}
-				w := p.Watch(task, Memory{Next: time.Now().Add(time.Duration(rapid.IntRange(-100, 100).Draw(rt, "due")) * time.Second)})
+				w := p.watch(at, task, Memory{Next: time.Now().Add(time.Duration(rapid.IntRange(-100, 100).Draw(rt, "due")) * time.Second)})
 				if here[task.ID] == nil {
 					here[task.ID] = w
 				}
@@ -330,7 +341,7 @@ func TestTheHeapsHoldTheTasksThatAreHere(t *testing.T) {
 			},
 			"reread": func(rt *rapid.T) {
 				id := rapid.Int64Range(1, 20).Draw(rt, "id")
-				p.Reread(id)
+				p.reread(id)
 				if inHand[id] == nil {
 					delete(here, id)
 				}
@@ -338,14 +349,14 @@ func TestTheHeapsHoldTheTasksThatAreHere(t *testing.T) {
 			"abandon": func(rt *rapid.T) {
 				id := rapid.Int64Range(1, 20).Draw(rt, "id")
 				if w := here[id]; w != nil {
-					p.Abandon(w)
+					p.abandon(w)
 					delete(here, id)
 					delete(inHand, id)
 				}
 			},
 			"": func(rt *rapid.T) {
-				if p.Residents() != len(here) || p.waiting.Len() != len(here)-len(inHand) {
-					rt.Fatalf("%d residents and %d wait, want %d and %d", p.Residents(), p.waiting.Len(), len(here), len(here)-len(inHand))
+				if int(p.residents.Load()) != len(here) || p.waiting.Len() != len(here)-len(inHand) {
+					rt.Fatalf("%d residents and %d wait, want %d and %d", int(p.residents.Load()), p.waiting.Len(), len(here), len(here)-len(inHand))
 				}
 				for _, h := range []*timeHeap{&p.waiting, &p.deadlines} {
 					for i, w := range h.list {

@@ -79,21 +79,22 @@ minute old and an hour from its deadline.
 
 - "Asked again" is the wait after the first such reply, with `+"`KLINGWATCH_POLL_INTERVAL=5s`"+` and without jitter. Each further error
   in a row, not_found aside, doubles the wait, up to two minutes. A longer `+"`Retry-After`"+` is honoured, up to an hour.
-- When %d different tasks are throttled or meet an outage, with no good answer in between, all polling slows down together.
-- A refused key, account or address pauses polling at once: until it is accepted, the relay gets one probe every %g s.
-  HTTP 403 and code 1103 need more evidence, because an account may merely lack the right to one model. The task that got
-  one backs off by itself; polling pauses when %d different tasks have got one, with no good answer in between.
-- A task becomes not_found when the relay has said %d times in a row, over at least %g minutes (%g if it knew the task before),
+- When %[1]d different tasks are throttled or meet an outage, with no good answer in between, all polling slows down together.
+- A refused key, account or address pauses polling when every task is refused that is asked with the key: at least %[3]d of them,
+  or all there are, with no good answer since the first refusal. Until the key is accepted, the relay gets one probe every %[2]g s,
+  with another task each time. A task that is refused while others are answered backs off by itself and delays no other; a
+  path on which nothing is answered is asked rarely.
+- A task becomes not_found when the relay has said %[4]d times in a row, over at least %[5]g minutes (%[6]g if it knew the task before),
   that it does not know the task.
-- A success of which a file is missing is asked again up to %d times, at growing distances, then accepted as it is.
+- A success of which a file is missing is asked again up to %[7]d times, at growing distances, then accepted as it is.
 - A task becomes failed only when a record says so, never because of an error. A failure that may be one of the request is "unsure":
-  it counts when the same answer comes again after %g s, with nothing else in between.
+  it counts when the same answer comes again after %[8]g s, with nothing else in between.
 - A success word that may be about the request is "bare" where no file is named: it ends nothing, and the wait doubles.
-- What the relay ended itself ("by relay"), expired and not_found are asked about again, rarely, for %g days.
+- What the relay ended itself ("by relay"), expired and not_found are asked about again, rarely, for %[9]g days.
 
 | reply | HTTP | understood as | outcome | the task becomes | asked again |
 |---|---|---|---|---|---|
-`, gateFailures, DefaultProbeDistance.Seconds(), forbiddenTasks,
+`, gateFailures, DefaultProbeDistance.Seconds(), refusedTasks,
 		notFoundAnswers, DefaultNotFoundGrace.Minutes(), knownFactor*DefaultNotFoundGrace.Minutes(), fileAnswers,
 		confirmAfter.Seconds(), LateChecks.Hours()/24)
 	task := target(func(p *db.PollTarget) { p.Status = db.Pending; p.UpstreamStatus = "" })
@@ -103,7 +104,7 @@ minute old and an hour from its deadline.
 		if err != nil && v.status != db.Pending {
 			t.Errorf("%s: an error made the task %s", row.Name, v.status)
 		}
-		fmt.Fprintf(&b, "| %s | %d | %s | %s | %s | %s |\n", row.Name, row.Status, understood(reply, err), v.outcome, became(v), again(v, err))
+		fmt.Fprintf(&b, "| %s | %d | %s | %s | %s | %s |\n", row.Name, row.Status, understood(reply, err), v.outcome, became(v), again(v))
 	}
 	writeDialects(t, &b, task)
 	if *update {
@@ -146,7 +147,7 @@ func writeDialects(t *testing.T, b *strings.Builder, task db.PollTarget) {
 			t.Errorf("%s: an error made the task %s", s.Name, v.status)
 		}
 		name := cmp.Or(s.Name, "`"+s.Body+"`")
-		fmt.Fprintf(b, "| %s | %d | %s | %s | %s |\n", cell(name), row.Status, understood(reply, err), cell(became(v)), again(v, err))
+		fmt.Fprintf(b, "| %s | %d | %s | %s | %s |\n", cell(name), row.Status, understood(reply, err), cell(became(v)), again(v))
 	}
 }
 
@@ -211,16 +212,13 @@ func became(v verdict) string {
 	return v.status
 }
 
-func again(v verdict, err error) string {
+func again(v verdict) string {
 	wait := pace(v, 5*time.Second, 5*time.Second, time.Hour, 0.5).String()
-	var apiErr *klingapi.Error
 	switch {
 	case db.Terminal(v.status):
 		return "no"
-	case v.outcome != refused || !errors.As(err, &apiErr):
-		return wait
-	case new(Lane).credentialRefused(1, apiErr):
-		return "when polling resumes"
+	case v.outcome == refused:
+		return wait + "; when every task gets it, polling pauses"
 	}
-	return fmt.Sprintf("%s; when %d tasks got it, polling pauses", wait, forbiddenTasks)
+	return wait
 }

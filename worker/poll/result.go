@@ -1,6 +1,7 @@
 package poll
 
 import (
+	"cmp"
 	"encoding/json"
 	"strings"
 	"time"
@@ -22,13 +23,13 @@ type pollResult struct {
 }
 
 // newResult decides what to write of a poll: nothing when it changed nothing.
-func (l *Lane) newResult(watched *Watched, v verdict, reply *klingapi.Reply, now time.Time) *pollResult {
+func (c *common) newResult(watched *Watched, v verdict, reply *klingapi.Reply, now time.Time) *pollResult {
 	task := watched.now(now)
 	r := &pollResult{watched: watched, verdict: v, reply: reply, task: task}
 	newWord := reply != nil && reply.Record.Word != task.UpstreamStatus && !v.late
 	switch {
 	case v.status != task.Status || v.endedBy != task.EndedBy || newWord:
-		r.change = &ledger.Change{Change: changeOf(task, v, reply, l.TaskDeadline), Outputs: outputsOf(task.ID, v, reply)}
+		r.change = &ledger.Change{Change: changeOf(task, v, reply, c.TaskDeadline), Outputs: outputsOf(task.ID, v, reply, watched.relay.OutputLifetime)}
 		if v.status == db.Succeeded && reply != nil {
 			r.change.TaskResult = reply.Record.Result
 		}
@@ -79,8 +80,9 @@ func changeOf(task db.PollTarget, v verdict, reply *klingapi.Reply, deadline tim
 	return c
 }
 
-// outputsOf lists the files of a task that succeeded.
-func outputsOf(task int64, v verdict, reply *klingapi.Reply) []db.Output {
+// outputsOf lists the files of a task that succeeded. lifetime is that of the relay's
+// files; 0: klingapi.OutputLifetime.
+func outputsOf(task int64, v verdict, reply *klingapi.Reply, lifetime time.Duration) []db.Output {
 	if v.status != db.Succeeded || reply == nil {
 		return nil
 	}
@@ -89,7 +91,7 @@ func outputsOf(task int64, v verdict, reply *klingapi.Reply) []db.Output {
 	if finishedAt.IsZero() {
 		finishedAt = time.Now().UTC()
 	}
-	cleared := finishedAt.Add(klingapi.OutputLifetime)
+	cleared := finishedAt.Add(cmp.Or(lifetime, klingapi.OutputLifetime))
 	outputs := make([]db.Output, len(reply.Record.Outputs))
 	for i, o := range reply.Record.Outputs {
 		expires := cleared

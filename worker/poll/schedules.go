@@ -50,7 +50,7 @@ func (s *schedules) use(fresh map[schedule.TaskType]*schedule.Schedule, now time
 func (s *schedules) usualWait(task db.PollTarget, interval time.Duration, random float64) time.Duration {
 	step := 1 + jitter*(2*random-1)
 	if current := s.current.Load(); current != nil {
-		if l, found := (*current)[schedule.TaskType{Action: task.Action, Action2: task.Action2}]; found {
+		if l, found := (*current)[schedule.TaskType{Relay: task.Relay, Action: task.Action, Action2: task.Action2}]; found {
 			return l.Wait(task.Age, step)
 		}
 	}
@@ -58,14 +58,14 @@ func (s *schedules) usualWait(task db.PollTarget, interval time.Duration, random
 }
 
 // Learn learns schedules at once and then regularly, until ctx ends.
-func (l *Lane) Learn(ctx context.Context) {
+func (c *common) Learn(ctx context.Context) {
 	for ctx.Err() == nil {
-		fresh, err := schedule.LearnSchedules(ctx, l.Pool, l.Interval)
+		fresh, err := schedule.LearnSchedules(ctx, c.Pool, c.Interval)
 		switch {
 		case err == nil:
-			l.schedules.use(fresh, time.Now())
+			c.schedules.use(fresh, time.Now())
 		case ctx.Err() == nil:
-			l.Log.Warn("learning the polling schedule; the last one stays in use", "error", err.Error())
+			c.Log.Warn("learning the polling schedule; the last one stays in use", "error", err.Error())
 		}
 		sleep(ctx, time.Duration(float64(learnEvery)*(0.9+0.2*rand.Float64())))
 	}

@@ -29,11 +29,11 @@ type spans struct {
 }
 
 // tracePoll makes the span of a poll that is about to be written, after the fact.
-func (l *Lane) tracePoll(r *pollResult, begun, answered time.Time, err error) {
-	if l.Tracer == nil {
+func (c *common) tracePoll(r *pollResult, begun, answered time.Time, err error) {
+	if c.Tracer == nil {
 		return
 	}
-	_, span := l.Tracer.Start(context.Background(), "poll", trace.WithTimestamp(begun), trace.WithSpanKind(trace.SpanKindClient),
+	_, span := c.Tracer.Start(context.Background(), "poll", trace.WithTimestamp(begun), trace.WithSpanKind(trace.SpanKindClient),
 		trace.WithNewRoot(), trace.WithAttributes(append(attributesOf(r),
 			attribute.String("http.request.method", "GET"),
 			attribute.String("klingwatch.outcome", string(r.verdict.outcome)),
@@ -53,6 +53,7 @@ func attributesOf(r *pollResult) []attribute.KeyValue {
 	return []attribute.KeyValue{
 		attribute.Int64("klingwatch.task", r.task.ID),
 		attribute.String("klingwatch.task_id", r.task.TaskID),
+		attribute.String("klingwatch.relay", r.task.Relay),
 		attribute.String("klingwatch.action", r.task.Action),
 		attribute.String("klingwatch.action2", r.task.Action2),
 		attribute.String("klingwatch.status", r.verdict.status),
@@ -71,8 +72,8 @@ func httpStatus(reply *klingapi.Reply, err error) int {
 }
 
 // traceWrites begins a span for each result of a batch; done ends them.
-func (l *Lane) traceWrites(results []*pollResult) (done func(applied map[int64]bool, err error)) {
-	if l.Tracer == nil {
+func (w *writer) traceWrites(results []*pollResult) (done func(applied map[int64]bool, err error)) {
+	if w.Tracer == nil {
 		return func(map[int64]bool, error) {}
 	}
 	for _, r := range results {
@@ -80,7 +81,7 @@ func (l *Lane) traceWrites(results []*pollResult) (done func(applied map[int64]b
 			r.spans = &spans{}
 		}
 		ctx := trace.ContextWithSpanContext(context.Background(), r.spans.poll)
-		_, r.spans.write = l.Tracer.Start(ctx, "write", trace.WithAttributes(append(attributesOf(r), attribute.Int("klingwatch.batch", len(results)))...))
+		_, r.spans.write = w.Tracer.Start(ctx, "write", trace.WithAttributes(append(attributesOf(r), attribute.Int("klingwatch.batch", len(results)))...))
 	}
 	return func(applied map[int64]bool, err error) {
 		for _, r := range results {

@@ -9,11 +9,11 @@ import (
 // Without a tracer nothing is made, on the way of every poll.
 func TestNothingIsTracedWithoutATracer(t *testing.T) {
 	// not parallel: allocations are counted
-	l := &Lane{}
+	c, w := &common{}, &writer{}
 	batch := []*pollResult{{}}
 	if n := testing.AllocsPerRun(100, func() {
-		l.tracePoll(batch[0], time.Time{}, time.Time{}, errors.ErrUnsupported)
-		l.traceWrites(batch)(nil, nil)
+		c.tracePoll(batch[0], time.Time{}, time.Time{}, errors.ErrUnsupported)
+		w.traceWrites(batch)(nil, nil)
 		if batch[0].traceparent() != "" {
 			t.Error("a traceparent")
 		}

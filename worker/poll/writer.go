@@ -22,13 +22,12 @@ const (
 
 // writer writes what polls came to, many tasks in one transaction.
 type writer struct {
-	*Lane
+	Config
 	*batch.Batcher[*pollResult]
-	written func(r *pollResult, applied bool, err error) // after commit
 }
 
-func newWriter(l *Lane, written func(r *pollResult, applied bool, err error)) *writer {
-	w := &writer{Lane: l, written: written}
+func newWriter(cfg Config) *writer {
+	w := &writer{Config: cfg}
 	w.Batcher = batch.NewBatcher(w.write)
 	return w
 }
@@ -58,7 +57,7 @@ func (w *writer) write(results []*pollResult) {
 		if ok {
 			w.log(r)
 		}
-		w.written(r, ok, err)
+		r.watched.relay.poller.written(r, ok, err)
 	}
 }
 
@@ -96,13 +95,13 @@ func (w *writer) applyOnce(changes []ledger.Change, troubles []db.Trouble) (map[
 // log reports what was written.
 func (w *writer) log(r *pollResult) {
 	if r.trouble != nil {
-		w.Log.Info("poll trouble", "task", r.task.ID, "task_id", r.task.TaskID, "outcome", string(r.verdict.outcome), "trouble", outbound.LogLine(r.trouble.Error))
+		w.Log.Info("poll trouble", "task", r.task.ID, "relay", r.task.Relay, "task_id", r.task.TaskID, "outcome", string(r.verdict.outcome), "trouble", outbound.LogLine(r.trouble.Error))
 	}
 	if r.change == nil || r.change.Status == r.change.From {
 		return
 	}
 	w.Metrics.StatusChanges.WithLabelValues(r.change.Status).Inc()
-	w.Log.Info("task status", "task", r.task.ID, "task_id", r.task.TaskID, "action", r.task.Action, "action2", r.task.Action2,
+	w.Log.Info("task status", "task", r.task.ID, "relay", r.task.Relay, "task_id", r.task.TaskID, "action", r.task.Action, "action2", r.task.Action2,
 		"from", r.change.From, "status", r.change.Status, "message", outbound.LogLine(r.change.StatusMessage), "polls", r.change.Polls,
 		"outputs", len(r.change.Outputs), "age", r.task.Age.Round(time.Millisecond).String())
 }

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/operate"
+	"github.com/klingwatch/klingwatch/outbound"
+	"github.com/klingwatch/klingwatch/relays"
+)
+
+type relaysCommand struct {
+	Add    relaysAdd    `cmd:"" help:"Add a relay; the services ask it within seconds."`
+	List   relaysList   `cmd:"" help:"List the relays, with their pauses and open tasks."`
+	Edit   relaysEdit   `cmd:"" help:"Change a relay; the services follow within seconds."`
+	Check  relaysCheck  `cmd:"" help:"Ask a relay with its key, and say what is wrong."`
+	Remove relaysRemove `cmd:"" help:"Remove a relay whose tasks have all ended."`
+}
+
+// relayKeyFlags say where the key of a relay is.
+type relayKeyFlags struct {
+	KeyFile       string `help:"File with the bearer key, on the machines of the services; read again when it changes." placeholder:"PATH"`
+	KeyStdin      bool   `help:"Read the bearer key from standard input and store it encrypted; KLINGWATCH_ENCRYPTION_KEY is required."`
+	AccessKey     string `help:"Access key of Kling's own JWT authentication." placeholder:"KEY"`
+	SecretKeyFile string `help:"File with the secret key that belongs to --access-key, on the machines of the services." placeholder:"PATH"`
+}
+
+// maxKey is far longer than any key, in bytes.
+const maxKey = 16 << 10
+
+// key reads the key where it comes from standard input.
+func (f relayKeyFlags) key(ctx context.Context, c *console) (operate.RelayKey, error) {
+	k := operate.RelayKey{File: f.KeyFile, AccessKey: f.AccessKey, SecretKeyFile: f.SecretKeyFile}
+	if !f.KeyStdin {
+		return k, nil
+	}
+	if terminal(c.in) {
+		fmt.Fprintln(c.err, "paste the key, then press Enter and Ctrl-D")
+	}
+	text, err := readText(ctx, c.in)
+	switch {
+	case ctx.Err() != nil:
+		return k, ctx.Err()
+	case err != nil:
+		return k, fmt.Errorf("reading the key from standard input: %w", err)
+	case len(text) > maxKey:
+		return k, fmt.Errorf("standard input has more than %d bytes: that is no key", maxKey)
+	}
+	if k.Key = strings.TrimSpace(text); k.Key == "" {
+		return k, errors.New("there is no key on standard input")
+	}
+	return k, nil
+}
+
+// readText reads a text, up to a little more than maxKey, until the end of r or of ctx:
+// then it leaves a read behind that nothing could end.
+func readText(ctx context.Context, r io.Reader) (string, error) {
+	type result struct {
+		text []byte
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		text, err := io.ReadAll(io.LimitReader(r, maxKey+1))
+		done <- result{text, err}
+	}()
+	select {
+	case read := <-done:
+		return string(read.text), read.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+type relaysAdd struct {
+	Name           string        `arg:"" help:"Name, as tasks.relay has it: lower-case letters, digits, ., _ and -."`
+	URL            string        `arg:"" help:"Scheme and host, like https://relay.example."`
+	TaskPath       string        `help:"Template of the path of a task: {action}, {action2} and {task_id}, or {task_ids} where the relay takes several ids at once; default: /kling/v1/{action}/{action2}/{task_id}." placeholder:"PATH"`
+	BatchSize      int           `help:"Most ids in one request, where the path has {task_ids}; default: 20." placeholder:"N"`
+	PollRate       float64       `help:"Most requests per second, of all services; default: 50." placeholder:"N"`
+	OutputLifetime time.Duration `help:"How long the relay keeps files; default: 720h." placeholder:"DURATION"`
+	relayKeyFlags  `embed:""`
+}
+
+// Run adds a relay.
+func (r relaysAdd) Run(ctx context.Context, c *console) error {
+	key, err := r.key(ctx, c)
+	if err != nil {
+		return err
+	}
+	return withDatabase(ctx, c, func(s settings, d *database) error {
+		err := operate.AddRelay(ctx, d.Pool, s.keyring(), operate.NewRelay{
+			Name: r.Name, BaseURL: r.URL, TaskPath: r.TaskPath, BatchSize: r.BatchSize, PollRate: r.PollRate, OutputLifetime: r.OutputLifetime, Key: key,
+		})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(c.out, "relay %s is added\ntry it: klingwatch relays check %s\n", r.Name, r.Name)
+		return c.hintIdle(ctx, d)
+	})
+}
+
+type relaysList struct {
+	JSON bool `help:"Print one JSON object per line."`
+}
+
+// Run lists the relays.
+func (r relaysList) Run(ctx context.Context, c *console) error {
+	return withDatabase(ctx, c, func(_ settings, d *database) error {
+		states, err := db.RelayStates(ctx, d.Pool)
+		if err != nil {
+			return fmt.Errorf("reading the relays: %w", err)
+		}
+		if r.JSON {
+			return printLines(c.out, states)
+		}
+		rows := make([][]string, len(states))
+		for i, s := range states {
+			state, why := "asked", ""
+			switch {
+			case s.PausedAt != nil:
+				state, why = "paused", fmt.Sprintf("for %s: %s", ago(*s.PausedAt), clean(cut(deref(s.PauseReason), 60)))
+			case s.Credential == nil:
+				state, why = "new", "no service has asked it yet"
+			}
+			rows[i] = []string{
+				s.Name, state, strconv.Itoa(s.OpenTasks), strconv.Itoa(s.InTrouble), strconv.FormatFloat(s.PollRate, 'g', -1, 64),
+				strconv.Itoa(s.BatchSize), s.BaseURL + s.TaskPath, deref(s.Credential), why,
+			}
+		}
+		c.printTable([]string{"NAME", "STATE", "OPEN", "TROUBLE", "RATE", "BATCH", "ADDRESS", "KEY", "WHY"}, rows)
+		return nil
+	})
+}
+
+type relaysEdit struct {
+	Name           string         `arg:"" help:"Name of the relay."`
+	URL            *string        `help:"Scheme and host." placeholder:"URL"`
+	TaskPath       *string        `help:"Template of the path of a task." placeholder:"PATH"`
+	BatchSize      *int           `help:"Most ids in one request." placeholder:"N"`
+	PollRate       *float64       `help:"Most requests per second, of all services." placeholder:"N"`
+	OutputLifetime *time.Duration `help:"How long the relay keeps files." placeholder:"DURATION"`
+	relayKeyFlags  `embed:""`
+}
+
+// Run changes a relay.
+func (r relaysEdit) Run(ctx context.Context, c *console) error {
+	key, err := r.key(ctx, c)
+	if err != nil {
+		return err
+	}
+	return withDatabase(ctx, c, func(s settings, d *database) error {
+		err := operate.EditRelay(ctx, d.Pool, s.keyring(), r.Name, operate.RelayEdit{
+			BaseURL: r.URL, TaskPath: r.TaskPath, BatchSize: r.BatchSize, PollRate: r.PollRate, OutputLifetime: r.OutputLifetime, Key: key,
+		})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(c.out, "relay %s is changed\n", r.Name)
+		return nil
+	})
+}
+
+type relaysCheck struct {
+	Name string `arg:"" optional:"" help:"Name of the relay." default:"default"`
+}
+
+// checkLimit bounds a check, which may ask several paths.
+const checkLimit = 30 * time.Second
+
+// Run asks from here, as the service would.
+func (r relaysCheck) Run(ctx context.Context, c *console) error {
+	return withDatabase(ctx, c, func(s settings, d *database) error {
+		own, ownErr := s.relay()
+		if ownErr == nil {
+			defer own.Close()
+		}
+		limited, cancel := context.WithTimeout(ctx, checkLimit)
+		defer cancel()
+		v, err := operate.CheckRelay(limited, d.Pool, r.Name, own, relays.Options{Keyring: s.keyring(), Timeout: s.PollTimeout, UserAgent: userAgent()})
+		switch {
+		case err != nil && ctx.Err() == nil && limited.Err() != nil:
+			return fmt.Errorf("relay %s: no answer within %s", r.Name, checkLimit)
+		case err != nil && own == nil && r.Name == db.DefaultRelay:
+			return errors.Join(err, ownErr)
+		case err != nil:
+			return err
+		}
+		fmt.Fprintf(c.out, "relay %s: %s\n", r.Name, outbound.Line(v.String()))
+		if advice := v.Advice(); advice != "" {
+			fmt.Fprintln(c.out, advice)
+			return quietError{}
+		}
+		return nil
+	})
+}
+
+type relaysRemove struct {
+	Name string `arg:"" help:"Name of the relay."`
+}
+
+// Run removes a relay.
+func (r relaysRemove) Run(ctx context.Context, c *console) error {
+	return withDatabase(ctx, c, func(_ settings, d *database) error {
+		if err := operate.RemoveRelay(ctx, d.Pool, r.Name); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.out, "relay %s is removed; its tasks stay\n", r.Name)
+		return nil
+	})
+}

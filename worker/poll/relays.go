@@ -1,0 +1,310 @@
+package poll
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/klingapi"
+)
+
+// Spec is a relay to ask, as its row and the machine of this process say.
+type Spec struct {
+	Name           string
+	Version        int              // of the row
+	Client         *klingapi.Client // nil: this process cannot ask; Unusable says why
+	Unusable       string           // for people; "" where there is a Client
+	Rate           float64          // most requests per second, of the whole deployment
+	BatchSize      int              // most tasks in one request, where the Client takes several
+	OutputLifetime time.Duration    // of files, from the end of their task
+}
+
+// lane names the lane of a relay: that of its host and key, "" for one that cannot be
+// asked here.
+func (s Spec) lane() string {
+	if s.Client == nil {
+		return ""
+	}
+	return s.Client.Credential()
+}
+
+// relay is a relay of this process. Its tasks are in one lane, perhaps with those of
+// relays that have the same host and key.
+type relay struct {
+	Spec
+	poller *Poller
+	paths  paths
+	batch  batchLimit
+}
+
+// is reports whether the relay is what a row says now.
+func (r *relay) is(s Spec) bool {
+	return r.Version == s.Version && r.poller.credential == s.lane() && r.Unusable == s.Unusable
+}
+
+// place is where the relay is asked about a task, without the id.
+func (r *relay) place(task db.PollTarget) string { return r.Client.Place(refOf(task)) }
+
+func refOf(task db.PollTarget) klingapi.Ref {
+	return klingapi.Ref{Action: task.Action, Action2: task.Action2, TaskID: task.TaskID}
+}
+
+// common is what all lanes of a process share.
+type common struct {
+	Config
+	schedules schedules
+	words     wordLog
+	writer    *writer
+	residents atomic.Int64 // tasks here
+	draining  atomic.Bool  // all tasks are to leave
+	instances atomic.Int64 // processes that work on the database
+}
+
+// crowded reports whether slots run short, as a part of all.
+func (c *common) crowded(part float64) bool {
+	return float64(c.residents.Load()) > float64(c.Slots)*part
+}
+
+// Relays are the relays that a process asks, each in the lane of its host and key.
+type Relays struct {
+	*common
+	asking context.Context // ends what is on its way, at a hard stop
+
+	mu      sync.RWMutex
+	byName  map[string]*relay
+	lanes   map[string]*Poller // by credential; "": of relays that cannot be asked here
+	share   float64            // of the rates, from 0 to 1
+	running context.Context    // nil: lanes that are new need not be started
+	lives   sync.WaitGroup     // lanes that run
+}
+
+// NewRelays returns Relays without any; when asking ends, requests on their way are
+// cut off.
+func NewRelays(asking context.Context, cfg Config) *Relays {
+	if cfg.NotFoundGrace == 0 {
+		cfg.NotFoundGrace = DefaultNotFoundGrace
+	}
+	if cfg.ProbeDistance == 0 {
+		cfg.ProbeDistance = DefaultProbeDistance
+	}
+	r := &Relays{common: &common{Config: cfg}, asking: asking, byName: map[string]*relay{}, share: 1}
+	r.common.writer = newWriter(cfg)
+	r.lanes = map[string]*Poller{"": r.newPoller("")}
+	return r
+}
+
+// Set makes the relays those of specs. A relay that is no longer what its row says
+// sends its tasks back, and they come to where it is now; the others are not touched.
+func (r *Relays) Set(specs []Spec) {
+	r.mu.Lock()
+	next, used := make(map[string]*relay, len(specs)), map[string]bool{"": true}
+	var left []*relay
+	for _, s := range specs {
+		known := r.byName[s.Name]
+		if known == nil || !known.is(s) {
+			next[s.Name] = &relay{Spec: s, poller: r.lane(s.lane())}
+			r.showRelay(s)
+		} else {
+			next[s.Name] = known
+		}
+		used[s.lane()] = true
+	}
+	for name, known := range r.byName {
+		if next[name] != known {
+			left = append(left, known)
+		}
+	}
+	for name := range r.byName {
+		if next[name] == nil {
+			r.Metrics.RemoveRelay(name)
+		}
+	}
+	r.byName = next
+	renamed := r.setRates()
+	var empty []*Poller
+	for credential, p := range r.lanes {
+		if !used[credential] {
+			empty = append(empty, p)
+			delete(r.lanes, credential)
+		}
+	}
+	r.mu.Unlock()
+	for _, old := range left {
+		old.poller.release(old)
+	}
+	for _, p := range empty {
+		p.retire()
+	}
+	for _, p := range renamed {
+		p.noteNames()
+	}
+}
+
+// showRelay serves the metrics of a relay.
+func (r *Relays) showRelay(s Spec) {
+	r.Metrics.AddRelay(s.Name)
+	asked := 1.0
+	if s.Client == nil {
+		asked = 0
+	}
+	r.Metrics.RelayAsked.WithLabelValues(s.Name).Set(asked)
+}
+
+// lane returns the lane of a credential, which may be new; the mutex is held.
+func (r *Relays) lane(credential string) *Poller {
+	p := r.lanes[credential]
+	if p == nil {
+		p = r.newPoller(credential)
+		r.lanes[credential] = p
+		if r.running != nil {
+			r.start(p)
+		}
+	}
+	return p
+}
+
+func (r *Relays) newPoller(credential string) *Poller {
+	return newPoller(r.asking, newLane(r.common, credential))
+}
+
+// start runs a lane; the mutex is held.
+func (r *Relays) start(p *Poller) {
+	ctx, stop := context.WithCancel(r.running)
+	p.stop = stop
+	r.lives.Go(func() { p.Run(ctx) })
+}
+
+// SetShare takes this process's share, from 0 to 1, of the deployment's rates, and how
+// many processes there are.
+func (r *Relays) SetShare(share float64, instances int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.instances.Store(int64(instances))
+	if r.share != share {
+		r.share = share
+		r.setRates()
+	}
+}
+
+// setRates gives each lane the lowest rate of its relays, and their names; it
+// returns those whose names are others than before. The mutex is held.
+func (r *Relays) setRates() (renamed []*Poller) {
+	rates, names := map[*Poller]float64{}, map[*Poller][]string{}
+	for _, name := range slices.Sorted(maps.Keys(r.byName)) {
+		relay := r.byName[name]
+		p := relay.poller
+		if len(names[p]) == 0 || relay.Rate < rates[p] {
+			rates[p] = relay.Rate
+		}
+		names[p] = append(names[p], name)
+	}
+	for p := range names {
+		p.setRate(rates[p] * r.share)
+		if p.setNames(names[p]) {
+			renamed = append(renamed, p)
+		}
+	}
+	return renamed
+}
+
+// EmptyBurst makes the next request to each relay wait for its turn: an earlier life
+// of the process may have used its second up.
+func (r *Relays) EmptyBurst() {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, p := range r.lanes {
+		p.emptyBurst()
+	}
+}
+
+// Run asks about tasks as they come due until ctx ends, then waits for the requests on
+// their way.
+func (r *Relays) Run(ctx context.Context) {
+	r.mu.Lock()
+	r.running = ctx
+	for _, p := range r.lanes {
+		r.start(p)
+	}
+	r.mu.Unlock()
+	<-ctx.Done()
+	r.mu.Lock()
+	r.running = nil
+	r.mu.Unlock()
+	r.lives.Wait()
+}
+
+// Start begins to write.
+func (r *Relays) Start() { r.writer.Start() }
+
+// Close writes what is left. Run must have returned.
+func (r *Relays) Close() { r.writer.Close() }
+
+// Watch takes a task in. One that is here already, comes while the process stops, or
+// belongs to a relay that cannot be asked here, leaves soon, to come back.
+func (r *Relays) Watch(task db.PollTarget, m Memory) *Watched {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	at := r.byName[task.Relay]
+	if at == nil {
+		at = &relay{Spec: Spec{Name: task.Relay}, poller: r.lanes[""]}
+	}
+	return at.poller.watch(at, task, m)
+}
+
+// Abandon forgets a task whose job was cut off.
+func (r *Relays) Abandon(w *Watched) { w.relay.poller.abandon(w) }
+
+// Reread sends a task back, so that its row is read again: at once when it waits,
+// else after its poll.
+func (r *Relays) Reread(task int64) {
+	for _, p := range r.pollers() {
+		p.reread(task)
+	}
+}
+
+// Drain sends all tasks back: what waits now, what is on its way when it is written.
+func (r *Relays) Drain() {
+	r.draining.Store(true)
+	for _, p := range r.pollers() {
+		p.drain()
+	}
+}
+
+func (r *Relays) pollers() []*Poller {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.Collect(maps.Values(r.lanes))
+}
+
+// Residents counts the tasks here.
+func (r *Relays) Residents() int { return int(r.residents.Load()) }
+
+// UnservedPaths lists the paths whose answers are not a relay's, with what they
+// answer: the address, the prefix or the path is wrong.
+func (r *Relays) UnservedPaths() (list []string) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, name := range slices.Sorted(maps.Keys(r.byName)) {
+		for _, path := range r.byName[name].paths.closed() {
+			list = append(list, fmt.Sprintf("%s at relay %s", path, name))
+		}
+	}
+	return list
+}
+
+// Unasked lists the relays that this process cannot ask, with the reason.
+func (r *Relays) Unasked() (list []string) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, name := range slices.Sorted(maps.Keys(r.byName)) {
+		if why := r.byName[name].Unusable; why != "" {
+			list = append(list, name+": "+why)
+		}
+	}
+	return list
+}

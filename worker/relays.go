@@ -1,0 +1,161 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/klingapi"
+	"github.com/klingwatch/klingwatch/relays"
+	"github.com/klingwatch/klingwatch/worker/poll"
+)
+
+// relayBook holds what this process knows of the rows of relays: the clients that it
+// opened for them, and which of them it cannot ask. It outlives a lost database.
+type relayBook struct {
+	cfg    Config
+	taken  string            // the credential with which the row default was made to say what our settings do; "": not yet
+	opened map[string]opened // by name
+	closed map[string]string // why relays cannot be asked here, as it was logged; by name
+}
+
+// opened is a client for a version of a row.
+type opened struct {
+	version int
+	client  *klingapi.Client
+	noted   string // its credential, as the row has it
+}
+
+func newRelayBook(cfg Config) *relayBook {
+	return &relayBook{cfg: cfg, opened: map[string]opened{}, closed: map[string]string{}}
+}
+
+// refresh reads the rows and makes the relays of this process like them. The row
+// default is made to say what the settings do when the process starts, and when their
+// key changes.
+func (b *relayBook) refresh(ctx context.Context, asked *poll.Relays) error {
+	if b.taken != b.cfg.Relay.Credential() {
+		if err := b.takeDefault(ctx); err != nil {
+			return fmt.Errorf("taking over the relay default: %w", err)
+		}
+	}
+	rows, err := db.Relays(ctx, b.cfg.Pool)
+	if err != nil {
+		return fmt.Errorf("reading the relays: %w", err)
+	}
+	specs := make([]poll.Spec, len(rows))
+	names := map[string]bool{}
+	for i, row := range rows {
+		specs[i] = b.spec(ctx, row)
+		names[row.Name] = true
+	}
+	asked.Set(specs)
+	for _, gone := range slices.Collect(maps.Keys(b.opened)) {
+		if !names[gone] {
+			b.opened[gone].client.Close()
+			delete(b.opened, gone)
+		}
+	}
+	maps.DeleteFunc(b.closed, func(name, _ string) bool { return !names[name] })
+	b.tell(specs)
+	return nil
+}
+
+// own is the row default as the settings of this process say.
+func (b *relayBook) own() db.Relay {
+	credential := b.cfg.Relay.Credential()
+	return db.Relay{Name: db.DefaultRelay, BaseURL: b.cfg.Relay.BaseURL(), TaskPath: b.cfg.Relay.TaskPath(), PollRate: b.cfg.PollRate, Credential: &credential}
+}
+
+// takeDefault makes the row default say what our settings do. Processes with other
+// settings see it, and ask there no more.
+func (b *relayBook) takeDefault(ctx context.Context) error {
+	own := b.own()
+	var (
+		before *db.Relay
+		taken  bool
+	)
+	err := pgx.BeginFunc(ctx, b.cfg.Pool, func(tx pgx.Tx) (err error) {
+		before, taken, err = db.TakeDefault(ctx, tx, own)
+		if err == nil && taken && before != nil && before.Credential != nil {
+			err = db.DropPause(ctx, tx, *before.Credential)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	b.taken = *own.Credential
+	if taken && before != nil {
+		b.cfg.Log.Warn("the relay default is the one of this process's settings from now on; processes with other settings ask it no more",
+			"before", describe(*before), "now", describe(own))
+	}
+	return nil
+}
+
+// describe names what makes a relay another one.
+func describe(r db.Relay) string {
+	credential := "none yet"
+	if r.Credential != nil {
+		credential = *r.Credential
+	}
+	return fmt.Sprintf("%s%s with the key %s at %g requests/s", r.BaseURL, r.TaskPath, credential, r.PollRate)
+}
+
+// spec says how this process asks a relay.
+func (b *relayBook) spec(ctx context.Context, row db.Relay) poll.Spec {
+	s := poll.Spec{Name: row.Name, Version: row.Version, Rate: row.PollRate, BatchSize: row.BatchSize, OutputLifetime: row.OutputLifetime}
+	if row.Name == db.DefaultRelay {
+		s.Client, s.Unusable = b.ownClient(row)
+		return s
+	}
+	known, ok := b.opened[row.Name]
+	if !ok || known.version != row.Version {
+		client, err := relays.Open(row, relays.Options{Keyring: b.cfg.Keyring, Timeout: b.cfg.PollTimeout, UserAgent: b.cfg.UserAgent})
+		if ok {
+			known.client.Close()
+			delete(b.opened, row.Name)
+		}
+		if err != nil {
+			s.Unusable = err.Error()
+			return s
+		}
+		known = opened{version: row.Version, client: client}
+	}
+	if credential := known.client.Credential(); known.noted != credential {
+		if err := db.NoteCredential(ctx, b.cfg.Pool, row.Name, credential); err == nil {
+			known.noted = credential
+		}
+	}
+	b.opened[row.Name] = known
+	s.Client = known.client
+	return s
+}
+
+// ownClient is the client of our settings, unless the row default says something else.
+func (b *relayBook) ownClient(row db.Relay) (client *klingapi.Client, unusable string) {
+	own := b.own()
+	if row.BaseURL == own.BaseURL && row.TaskPath == own.TaskPath && row.Credential != nil && *row.Credential == *own.Credential {
+		return b.cfg.Relay, ""
+	}
+	return nil, fmt.Sprintf("it is %s, as another process has it, and the settings of this one say %s", describe(row), describe(own))
+}
+
+// tell logs once which relays cannot be asked here, and when they can again.
+func (b *relayBook) tell(specs []poll.Spec) {
+	for _, s := range specs {
+		before, known := b.closed[s.Name]
+		switch {
+		case s.Unusable != "" && s.Unusable != before:
+			b.closed[s.Name] = s.Unusable
+			b.cfg.Log.Error("this process asks a relay nothing; it goes on with everything else", "relay", s.Name, "reason", s.Unusable)
+		case s.Unusable == "" && known:
+			delete(b.closed, s.Name)
+			b.cfg.Log.Info("this process asks a relay again", "relay", s.Name)
+		}
+	}
+}
