@@ -120,7 +120,7 @@ func (x *examination) checkRelays(ctx context.Context) (Finding, error) {
 		wg.Go(func() { found[i] = x.examineRelay(ctx, row) })
 	}
 	wg.Wait()
-	worst := fine("%d known, and nothing is wrong with them", len(rows))
+	worst := fine("%d known, nothing is wrong with them", len(rows))
 	for i, f := range found {
 		if f.State == Bad && worst.State != Bad || f.State == Warn && worst.State == OK {
 			worst = Finding{State: f.State, Found: rows[i].Name + ": " + f.Found, Todo: f.Todo}

@@ -220,6 +220,15 @@ func (p taskPath) address(base string, ref Ref, ids ...string) (string, error) {
 	return address, nil
 }
 
+// NewFamily are the actions of Kling's new family of paths, whose action2 is a model like
+// kling-3.0-turbo.
+var NewFamily = []string{"text-to-video", "image-to-video", "text-to-image", "image-to-image"}
+
+// IsDocumented reports whether the vendor or a relay documents the path of a task.
+func (r Ref) IsDocumented() bool {
+	return slices.Contains(NewFamily, r.Action) || slices.Contains(Documented, Ref{Action: r.Action, Action2: r.Action2})
+}
+
 // Documented has the pairs of action and action2 that the vendor or the relays
 // document, without TaskID. Relays add pairs every few months, so a Client asks for
 // others as well.

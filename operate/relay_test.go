@@ -165,6 +165,11 @@ func TestTheDocumentedPathsAreThoseOfTheClient(t *testing.T) {
 	if err := pool.QueryRow(t.Context(), `select pg_get_functiondef('klingwatch.is_documented(text, text)'::regprocedure)`).Scan(&definition); err != nil {
 		t.Fatal(err)
 	}
+	for _, action := range klingapi.NewFamily {
+		if !strings.Contains(definition, "'"+action+"'") {
+			t.Errorf("not in SQL: %s", action)
+		}
+	}
 	for _, ref := range klingapi.Documented {
 		path := "'" + ref.Action + "/" + ref.Action2 + "'"
 		if !strings.Contains(definition, path) {

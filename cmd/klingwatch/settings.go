@@ -161,6 +161,17 @@ func (s settings) check() error {
 	if _, err := keyring.Parse(s.EncryptionKey); err != nil {
 		return fmt.Errorf("KLINGWATCH_ENCRYPTION_KEY: %w", err)
 	}
+	if s.TaskPath != "" && s.PathPrefix != klingapi.DefaultPathPrefix {
+		return errors.New("KLING_TASK_PATH and KLING_PATH_PREFIX are both set: keep one")
+	}
+	if s.TaskPath != "" {
+		if err := klingapi.CheckTaskPath(s.TaskPath); err != nil {
+			return fmt.Errorf("KLING_TASK_PATH: %w", err)
+		}
+	}
+	if err := klingapi.CheckKey(strings.TrimSpace(s.APIKey)); err != nil {
+		return fmt.Errorf("KLING_API_KEY: %w", err)
+	}
 	if s.APIKey != "" && s.APIKeyFile != "" {
 		return errors.New("KLING_API_KEY and KLING_API_KEY_FILE are both set: keep one")
 	}

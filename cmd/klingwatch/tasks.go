@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/klingapi"
 	"github.com/klingwatch/klingwatch/operate"
 )
 
@@ -57,7 +58,10 @@ func (t trackCommand) Run(ctx context.Context, c *console) error {
 	if err := operate.CheckTasks(tasks); err != nil {
 		return err
 	}
-	return withDatabase(ctx, c, func(_ settings, d *database) error {
+	return withDatabase(ctx, c, func(s settings, d *database) error {
+		if ref := (klingapi.Ref{Action: action, Action2: action2}); t.Relay == "" && s.TaskPath == "" && !ref.IsDocumented() {
+			fmt.Fprintf(c.err, "no documentation of Kling or of a relay has the path %s: the tasks are asked about all the same, but check the spelling\n", clean(t.Path))
+		}
 		ours, err := trackAll(ctx, c, d, tasks)
 		if err != nil || !t.Wait {
 			return err
@@ -286,8 +290,8 @@ func (c *console) hintUnserved(ctx context.Context, d *database) error {
 func (d *database) paused(ctx context.Context) (lines []string, err error) {
 	pauses, err := operate.Pauses(ctx, d.Pool)
 	for _, p := range pauses {
-		lines = append(lines, fmt.Sprintf("polling of %s is paused since %s: the relay refuses the credential %s: %s; the next probe is at %s",
-			strings.Join(p.Relays, ", "), when(&p.PausedAt), p.Credential, clean(p.Reason), when(&p.ProbeAt)))
+		lines = append(lines, fmt.Sprintf("polling is paused since %s at the relay %s: it refuses the credential %s: %s; the next probe is at %s",
+			when(&p.PausedAt), strings.Join(p.Relays, ", "), p.Credential, clean(p.Reason), when(&p.ProbeAt)))
 	}
 	return lines, err
 }

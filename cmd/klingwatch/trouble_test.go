@@ -31,6 +31,7 @@ var (
 		"deliveries list", "deliveries show 1", "deliveries redeliver 1", "deliveries redeliver --since 1h", "deliveries stop 1",
 		"deliveries progress", "deliveries cancel 1",
 		"keys show", "keys rotate",
+		"relays add second https://relay.example --key-file /run/key", "relays list", "relays edit second --batch-size 5", "relays check second", "relays remove second",
 		"doctor",
 	}
 	onNone = []string{"dev --exit", "sim --listen 127.0.0.1:0", "healthcheck", "version", "settings"}
