@@ -13,17 +13,23 @@ const (
 	// shortFor is how long a relay is asked for fewer tasks at once after it refused
 	// more of them, of which it refused none alone.
 	shortFor = 10 * time.Minute
+	// takenLately is how long an answer about several tasks shows that the relay takes
+	// as many.
+	takenLately = time.Minute
 	// maxPassedOver bounds how many tasks of other places are looked at for one request.
 	maxPassedOver = 200
 )
 
 // batchLimit is how many tasks a relay takes in one request at present.
 type batchLimit struct {
-	mu    sync.Mutex
-	limit int // 0: as many as its row says
-	until time.Time
+	mu       sync.Mutex
+	limit    int // 0: as many as its row says
+	until    time.Time
+	answered int // the most tasks that it answered about at once, lately
+	at       time.Time
 }
 
+// now is the most tasks to ask about; usual is what the row of the relay says.
 func (b *batchLimit) now(usual int) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -39,12 +45,28 @@ func (b *batchLimit) set(limit int) {
 	b.limit, b.until = limit, time.Now().Add(shortFor)
 }
 
+// noteAnswer takes in that the relay answered about so many tasks at once.
+func (b *batchLimit) noteAnswer(tasks int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now := time.Now(); tasks >= b.answered || now.Sub(b.at) > takenLately {
+		b.answered, b.at = tasks, now
+	}
+}
+
+// takes reports whether the relay has lately answered about so many at once.
+func (b *batchLimit) takes(tasks int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.answered >= tasks && time.Since(b.at) <= takenLately
+}
+
 // trial is a request for several tasks that the relay refused as a whole. Its tasks are
 // asked about again by halves, and among themselves; a half that is refused is a trial
 // of its own.
 type trial struct {
-	size int // tasks of the request
-	open int // of them, those without an answer
+	tasks []*Watched
+	open  int // those without an answer
 }
 
 // gather adds to a request other tasks that are due at its place. Asking about one more
@@ -98,10 +120,10 @@ func refusesAll(err error) bool {
 // split asks about the tasks of a request that was refused as a whole again at once, by
 // halves.
 func (p *Poller) split(q *request) {
-	t, now := &trial{size: len(q.tasks), open: len(q.tasks)}, time.Now()
+	t, now := &trial{tasks: q.tasks, open: len(q.tasks)}, time.Now()
 	p.mu.Lock()
 	for _, w := range q.tasks {
-		w.trial, w.most, w.due = t, (t.size+1)/2, now
+		w.trial, w.most, w.due = t, (len(q.tasks)+1)/2, now
 	}
 	p.mu.Unlock()
 	for _, w := range q.tasks {
@@ -119,32 +141,53 @@ func (p *Poller) shrink(q *request) {
 	}
 }
 
-// askAlone has a task asked about in a request of its own.
+// askAlone has a task asked about in a request of its own, from now on.
 func (p *Poller) askAlone(w *Watched) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	w.most = 1
+	w.setAlone()
 }
 
-// endTrial takes in that the relay answered about tasks, or refused the only one. Where
-// it refused none of a trial alone, it takes fewer at once than it was asked for.
+func (w *Watched) setAlone() { w.most, w.alone = 1, true }
+
+// endTrial takes in that the relay answered about tasks, or refused the only one.
 func (p *Poller) endTrial(q *request, err error) {
+	if err == nil {
+		q.relay.batch.noteAnswer(len(q.tasks))
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, w := range q.tasks {
 		t := w.trial
-		w.trial, w.most = nil, 0
-		if t == nil {
-			continue
+		w.trial = nil
+		switch {
+		case t == nil && w.alone:
+		case t == nil:
+			w.most = 0
+		case err != nil:
+			w.setAlone() // it is what the relay refuses
+		default:
+			w.most = 0
+			if t.open--; t.open == 0 {
+				p.judgeTrial(q.relay, t)
+			}
 		}
-		if err != nil { // alone, and refused
-			w.most, w.memory.Alone = 1, true
-			continue
-		}
-		if t.open--; t.open == 0 {
-			q.relay.batch.set((t.size + 1) / 2)
-			p.Log.Warn("the relay refuses requests for so many tasks, and none of them alone: it is asked for fewer at once for a while",
-				"relay", q.relay.Name, "tasks", t.size, "fewer", (t.size+1)/2)
+	}
+}
+
+// judgeTrial finds out why the relay refused a request for tasks of which it refused none
+// alone: it takes fewer at once, or it takes as many of others, and one of the two that
+// are left is none for company. The mutex is held.
+func (p *Poller) judgeTrial(r *relay, t *trial) {
+	size := len(t.tasks)
+	switch {
+	case !r.batch.takes(size):
+		r.batch.set((size + 1) / 2)
+		p.Log.Warn("the relay refuses requests for so many tasks, and none of them alone: it is asked for fewer at once for a while",
+			"relay", r.Name, "tasks", size, "fewer", (size+1)/2)
+	case size == 2:
+		for _, w := range t.tasks {
+			w.setAlone()
 		}
 	}
 }

@@ -18,6 +18,7 @@ type Watched struct {
 	refusedAt time.Time // the first of the refusals in a row; zero: the last answer was none
 	probes    int       // of a refused credential, made with this task
 	trial     *trial    // it was in a request that was refused as a whole; nil: in none
+	alone     bool      // it is asked about in requests of its own, for good
 	most      int       // it is asked about with at most so many; 0: as many as the relay takes
 	stale     bool      // somebody changed the task: read it again before the next poll
 	done      chan Departure

@@ -77,7 +77,7 @@ func (p *Poller) watch(at *relay, task db.PollTarget, m Memory) *Watched {
 		inWaiting: -1, inDeadlines: -1, done: make(chan Departure, 1),
 	}
 	if m.Alone {
-		w.most = 1
+		w.setAlone()
 	}
 	if wait, away := p.awayFor(task, m); away {
 		w.memory.Idle++
@@ -177,6 +177,7 @@ func (p *Poller) leave(w *Watched, d Departure) {
 	delete(p.resident, w.task.ID)
 	p.residents.Add(-1)
 	d.Memory = w.memory
+	d.Memory.Alone = w.alone
 	w.done <- d
 }
 

@@ -53,7 +53,13 @@ type bench struct {
 // newBench starts a poller; it must be called in a synctest bubble.
 func newBench(t testing.TB, interval time.Duration, rate float64, latency time.Duration) *bench {
 	t.Helper()
-	relay, err := klingapi.New(klingapi.Config{BaseURL: "http://relay.example", Credential: klingapi.StaticKey("k"), Transport: stillProcessing(latency)})
+	return newBenchAt(t, interval, rate, stillProcessing(latency), "")
+}
+
+// newBenchAt is newBench with another relay, and the form of its paths.
+func newBenchAt(t testing.TB, interval time.Duration, rate float64, transport http.RoundTripper, path string) *bench {
+	t.Helper()
+	relay, err := klingapi.New(klingapi.Config{BaseURL: "http://relay.example", TaskPath: path, Credential: klingapi.StaticKey("k"), Transport: transport})
 	if err != nil {
 		t.Fatal(err)
 	}
