@@ -26,6 +26,7 @@ func (b *batching) RoundTrip(req *http.Request) (*http.Response, error) {
 	ids := strings.Split(req.URL.Query().Get("task_ids"), ",")
 	b.mu.Lock()
 	b.requests = append(b.requests, ids)
+	most := b.most
 	b.mu.Unlock()
 	time.Sleep(50 * time.Millisecond)
 	status, body := http.StatusOK, `{"code":0,"message":"SUCCEED","data":[`
@@ -37,7 +38,7 @@ func (b *batching) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	body += "]}"
 	guilty := slices.ContainsFunc(ids, func(id string) bool { return b.culprits[id] })
-	if len(ids) > b.most || len(ids) > 1 && guilty {
+	if len(ids) > most || len(ids) > 1 && guilty {
 		status, body = http.StatusBadRequest, `{"code":1201,"message":"invalid task_ids"}`
 	}
 	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}, nil
