@@ -180,6 +180,14 @@ func NoteCredential(ctx context.Context, q Querier, name, credential string) err
 	return err
 }
 
+// StoreRelayKey replaces the stored form of a relay's key, unless somebody has replaced it
+// since. The key is the same: the version stays.
+func StoreRelayKey(ctx context.Context, q Querier, name, before, after string) error {
+	_, err := q.Exec(ctx, `update klingwatch.relays set stored_key = @after where name = @name and stored_key = @before`,
+		pgx.StrictNamedArgs{"name": name, "before": before, "after": after})
+	return err
+}
+
 // SampleTask is a task by which a relay can be asked.
 type SampleTask struct {
 	TaskID  string

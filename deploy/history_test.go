@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,28 +34,35 @@ func healthy(t *testing.T) history {
 	t.Helper()
 	h := history{}
 	for _, m := range readMetrics(t) {
+		relay := ""
+		if m.relays {
+			relay = `relay="default"`
+		}
 		switch {
 		case m.kind == "histogram":
 			for _, le := range []string{"0.1", "60", "300", "+Inf"} {
 				h[fmt.Sprintf("%s_bucket{le=%q}", m.name, le)] = growing
 			}
 			h[m.name+"_sum"], h[m.name+"_count"] = "0+1x180", growing
-		case m.label == "":
+		case m.label == "" && relay == "":
 			h[m.name] = still
+		case m.label == "":
+			h[m.name+"{"+relay+"}"] = still
 		default:
 			for _, value := range append(m.values, map[bool][]string{true: {"v1.2.3"}}[m.values == nil]...) {
-				h[fmt.Sprintf("%s{%s=%q}", m.name, m.label, value)] = still
+				h[strings.Replace(fmt.Sprintf("%s{%s=%q,%s}", m.name, m.label, value, relay), ",}", "}", 1)] = still
 			}
 		}
 	}
 	for _, series := range []string{
-		`klingwatch_polls_total{outcome="unchanged"}`, `klingwatch_polls_total{outcome="finished"}`, `klingwatch_status_changes_total{status="succeeded"}`,
+		`klingwatch_polls_total{outcome="unchanged",relay="default"}`, `klingwatch_polls_total{outcome="finished",relay="default"}`, `klingwatch_status_changes_total{status="succeeded"}`,
 		`klingwatch_webhook_attempts_total{result="delivered"}`, "klingwatch_db_acquires_total", "klingwatch_last_sweep_timestamp_seconds",
 	} {
 		h[series] = growing
 	}
 	h[`klingwatch_open_tasks{status="processing"}`] = "100x180"
 	h["klingwatch_db_connections_max"] = "20x180"
+	h[`klingwatch_relay_asked{relay="default"}`] = "1x180"
 	return h
 }
 

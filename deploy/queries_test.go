@@ -16,7 +16,8 @@ import (
 // with what is served.
 type metric struct {
 	name, kind string
-	label      string   // "" for none
+	label      string   // beside relay; "" for none
+	relays     bool     // it has the label relay
 	values     []string // all values of the label; none: any
 	shared     bool     // the same in every process
 }
@@ -31,7 +32,9 @@ func readMetrics(t *testing.T) map[string]metric {
 			continue
 		}
 		m := metric{name: strings.Trim(cells[0], "`"), kind: cells[1], shared: strings.Contains(cells[3], "the same in every process")}
-		for i, quoted := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cells[2], -1) {
+		labels, _, found := strings.Cut(cells[2], "`relay`: its name")
+		m.relays = found
+		for i, quoted := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(labels, -1) {
 			if i == 0 {
 				m.label = quoted[1]
 			} else {
@@ -85,6 +88,9 @@ func queryProblems(metrics map[string]metric, query string) (problems []string) 
 			return nil
 		}
 		known = append(known, m.label)
+		if m.relays {
+			known = append(known, "relay")
+		}
 		if part == "_bucket" {
 			known = append(known, "le")
 		}

@@ -23,7 +23,7 @@ const (
 	TokenTime     ErrorKind = "token_time"    // the token is not valid yet or has expired, because clocks differ or renewal is due: 1003, 1004
 	NotFound      ErrorKind = "not_found"     // the relay does not know the task: 1201 with its message, 1203, task_not_exist
 	Rejected      ErrorKind = "rejected"      // the relay does not understand or allow the request: 1200, 1201, 1300, 1301, other 4xx
-	Misconfigured ErrorKind = "misconfigured" // what answers is not a relay: HTML 404, redirect, 1202; check KLING_BASE_URL and KLING_PATH_PREFIX
+	Misconfigured ErrorKind = "misconfigured" // what answers is not a relay: HTML 404, redirect, 1202; check BaseURL and TaskPath
 )
 
 // Error is an outcome of GetTask or GetTasks that does not describe the task.

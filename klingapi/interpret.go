@@ -129,12 +129,12 @@ func requestIDOf(header http.Header) string {
 func describeText(res *http.Response, body []byte, err error) string {
 	switch {
 	case res.StatusCode >= 300 && res.StatusCode < 400:
-		return "the relay redirects, and redirects are not followed: check KLING_BASE_URL"
+		return "the relay redirects, and redirects are not followed: check its address"
 	case len(bytes.TrimSpace(body)) == 0:
 		return "the body is empty"
 	case isHTML(body):
 		if kindOfText(res.StatusCode, body) == Misconfigured {
-			return "an HTML page instead of JSON: check KLING_BASE_URL, KLING_PATH_PREFIX, and whether the relay serves this path"
+			return "an HTML page instead of JSON: check the address and the form of path, and whether the relay serves this path"
 		}
 		return "an HTML page instead of JSON"
 	}

@@ -126,6 +126,9 @@ func (b *relayBook) spec(ctx context.Context, row db.Relay) poll.Spec {
 		}
 		known = opened{version: row.Version, client: client}
 	}
+	if row.StoredKey != nil && !b.cfg.Keyring.Current(*row.StoredKey) {
+		b.resealKey(ctx, row)
+	}
 	if credential := known.client.Credential(); known.noted != credential {
 		if err := db.NoteCredential(ctx, b.cfg.Pool, row.Name, credential); err == nil {
 			known.noted = credential
@@ -134,6 +137,18 @@ func (b *relayBook) spec(ctx context.Context, row db.Relay) poll.Spec {
 	b.opened[row.Name] = known
 	s.Client = known.client
 	return s
+}
+
+// resealKey encrypts a stored key under the first of our encryption keys, as is done with
+// signing keys: the old one may go then.
+func (b *relayBook) resealKey(ctx context.Context, row db.Relay) {
+	key, err := b.cfg.Keyring.Open(*row.StoredKey)
+	if err == nil {
+		err = db.StoreRelayKey(ctx, b.cfg.Pool, row.Name, *row.StoredKey, b.cfg.Keyring.Seal(key))
+	}
+	if err != nil {
+		b.cfg.Log.Warn("encrypting the key of a relay under the new encryption key, trying again", "relay", row.Name, "error", err.Error())
+	}
 }
 
 // ownClient is the client of our settings, unless the row default says something else.
