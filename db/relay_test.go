@@ -1,6 +1,7 @@
 package db_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -55,7 +56,7 @@ func TestARelayIsAddedChangedAndRemoved(t *testing.T) {
 	if removed, open, err := db.RemoveRelay(t.Context(), pool, "a"); !removed || open != 0 || err != nil {
 		t.Errorf("removed %v, %d open, %v", removed, open, err)
 	}
-	if _, err := db.GetRelay(t.Context(), pool, "a"); err != db.ErrNotFound {
+	if _, err := db.GetRelay(t.Context(), pool, "a"); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("it is still there: %v", err)
 	}
 }

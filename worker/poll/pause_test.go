@@ -19,9 +19,9 @@ func TestMain(m *testing.M) { dbtest.Main(m) }
 
 // oneLane are the relays of a process with one, whose key nobody has refused yet. The
 // process works, but its lane is not run: tests do by hand what its dispatcher does.
-func oneLane(t *testing.T, pool *pgxpool.Pool, key string) (*Relays, *Poller) {
+func oneLane(t *testing.T, pool *pgxpool.Pool) (*Relays, *Poller) {
 	t.Helper()
-	client, err := klingapi.New(klingapi.Config{BaseURL: "http://127.0.0.1:1", Credential: klingapi.StaticKey(key)})
+	client, err := klingapi.New(klingapi.Config{BaseURL: "http://127.0.0.1:1", Credential: klingapi.StaticKey("k")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func makeProbeDue(t *testing.T, pool *pgxpool.Pool) {
 func TestAProbeIsNotClaimedWithoutATask(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
-	r, p := oneLane(t, pool, "k")
+	r, p := oneLane(t, pool)
 	refuse(t, r, p)
 	makeProbeDue(t, pool)
 	r.Reread(1)
@@ -93,7 +93,7 @@ func TestAProbeIsNotClaimedWithoutATask(t *testing.T) {
 func TestAProbeThatAStopCutsOffIsGivenBack(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
-	r, p := oneLane(t, pool, "k")
+	r, p := oneLane(t, pool)
 	w := refuse(t, r, p)
 	makeProbeDue(t, pool)
 	asking, stopAsking := context.WithCancel(t.Context())
@@ -117,7 +117,7 @@ func TestAProbeThatAStopCutsOffIsGivenBack(t *testing.T) {
 func TestATaskThatIsNotAdmittedIsPutBack(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
-	r, p := oneLane(t, pool, "k")
+	r, p := oneLane(t, pool)
 	w := refuse(t, r, p)
 	p.dispatch(t.Context(), ticket{})
 	if w.asked() || w.inDeadlines < 0 {
@@ -146,7 +146,7 @@ func TestThePauseOfACredentialNeedsEvidence(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r, p := oneLane(t, dbtest.New(t), "k")
+			r, p := oneLane(t, dbtest.New(t))
 			here := map[int64]*Watched{}
 			for id := range int64(story.here) {
 				here[id+1] = r.Watch(story.tasks(id+1), Memory{})
@@ -169,7 +169,7 @@ func TestThePauseOfACredentialNeedsEvidence(t *testing.T) {
 // about others.
 func TestAHealthyTaskProtectsTheKeyFromNewOnes(t *testing.T) {
 	t.Parallel()
-	r, p := oneLane(t, dbtest.New(t), "k")
+	r, p := oneLane(t, dbtest.New(t))
 	healthy := r.Watch(processing(1), Memory{})
 	for id := range int64(20) {
 		answer(t, p, refusal, r.Watch(fresh(100+id), Memory{}))
@@ -188,7 +188,7 @@ func TestAHealthyTaskProtectsTheKeyFromNewOnes(t *testing.T) {
 func TestAGoodAnswerEndsThePause(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
-	r, p := oneLane(t, pool, "k")
+	r, p := oneLane(t, pool)
 	w := refuse(t, r, p)
 	answer(t, p, &klingapi.Error{Kind: klingapi.Unavailable}, w)
 	if !p.paused() {
@@ -208,7 +208,7 @@ func TestAGoodAnswerEndsThePause(t *testing.T) {
 func TestProbesRotateOverTasksAndPlaces(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
-	r, p := oneLane(t, pool, "k")
+	r, p := oneLane(t, pool)
 	watch := func(id int64, action2 string) *Watched {
 		task := fresh(id)
 		task.Action2 = action2
@@ -241,8 +241,8 @@ func TestProbesRotateOverTasksAndPlaces(t *testing.T) {
 func TestAnotherProcessMayObjectToAPause(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
-	one, onesLane := oneLane(t, pool, "k")
-	two, twosLane := oneLane(t, pool, "k")
+	one, onesLane := oneLane(t, pool)
+	two, twosLane := oneLane(t, pool)
 	one.SetShare(0.5, 2)
 	two.SetShare(0.5, 2)
 	follow := func() {
