@@ -25,6 +25,7 @@
 // sweep gives a job to every row that lost its own.
 //
 //	worker.go       start and stop
+//	relays.go       the relays to ask, as their rows say; the row default as our settings say
 //	instance.go     this process among the others: its lock, its share of the rate
 //	river.go        River's settings; riverlog.go its messages
 //	jobs.go         the shells of the jobs

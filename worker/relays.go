@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -18,9 +19,9 @@ import (
 // opened for them, and which of them it cannot ask. It outlives a lost database.
 type relayBook struct {
 	cfg    Config
-	taken  string            // the credential with which the row default was made to say what our settings do; "": not yet
-	opened map[string]opened // by name
-	closed map[string]string // why relays cannot be asked here, as it was logged; by name
+	taken  string             // the credential with which the row default was made to say what our settings do; "": not yet
+	opened map[string]opened  // by name
+	closed map[string]closure // relays that cannot be asked here; by name
 }
 
 // opened is a client for a version of a row.
@@ -30,8 +31,19 @@ type opened struct {
 	noted   string // its credential, as the row has it
 }
 
+// closure is why a relay cannot be asked here, and since when.
+type closure struct {
+	why    string
+	since  time.Time
+	logged bool
+}
+
+// closureTold is how long a relay cannot be asked until that is logged: while a key is
+// rotated, processes see it a second apart.
+const closureTold = 5 * time.Second
+
 func newRelayBook(cfg Config) *relayBook {
-	return &relayBook{cfg: cfg, opened: map[string]opened{}, closed: map[string]string{}}
+	return &relayBook{cfg: cfg, opened: map[string]opened{}, closed: map[string]closure{}}
 }
 
 // refresh reads the rows and makes the relays of this process like them. The row
@@ -60,8 +72,11 @@ func (b *relayBook) refresh(ctx context.Context, asked *poll.Relays) error {
 			delete(b.opened, gone)
 		}
 	}
-	maps.DeleteFunc(b.closed, func(name, _ string) bool { return !names[name] })
-	b.tell(specs)
+	maps.DeleteFunc(b.closed, func(name string, _ closure) bool { return !names[name] })
+	b.logClosures(specs, time.Now())
+	if !names[db.DefaultRelay] {
+		b.taken = "" // somebody removed the row: it is made again
+	}
 	return nil
 }
 
@@ -160,17 +175,23 @@ func (b *relayBook) ownClient(row db.Relay) (client *klingapi.Client, unusable s
 	return nil, fmt.Sprintf("it is %s, as another process has it, and the settings of this one say %s", describe(row), describe(own))
 }
 
-// tell logs once which relays cannot be asked here, and when they can again.
-func (b *relayBook) tell(specs []poll.Spec) {
+// logClosures logs once which relays cannot be asked here, and when they can again.
+func (b *relayBook) logClosures(specs []poll.Spec, now time.Time) {
 	for _, s := range specs {
-		before, known := b.closed[s.Name]
+		c, known := b.closed[s.Name]
 		switch {
-		case s.Unusable != "" && s.Unusable != before:
-			b.closed[s.Name] = s.Unusable
-			b.cfg.Log.Error("this process asks a relay nothing; it goes on with everything else", "relay", s.Name, "reason", s.Unusable)
 		case s.Unusable == "" && known:
 			delete(b.closed, s.Name)
-			b.cfg.Log.Info("this process asks a relay again", "relay", s.Name)
+			if c.logged {
+				b.cfg.Log.Info("this process asks a relay again", "relay", s.Name)
+			}
+		case s.Unusable == "":
+		case c.why != s.Unusable:
+			b.closed[s.Name] = closure{why: s.Unusable, since: now}
+		case !c.logged && now.Sub(c.since) >= closureTold:
+			c.logged = true
+			b.closed[s.Name] = c
+			b.cfg.Log.Error("this process asks a relay nothing; it goes on with everything else", "relay", s.Name, "reason", s.Unusable)
 		}
 	}
 }

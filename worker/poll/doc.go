@@ -1,18 +1,18 @@
 // Package poll asks relays about tasks until they end. It knows nothing of
 // River: a caller hands tasks in, and each leaves with a Departure.
 //
-// A Lane is what the tasks of one relay share: client, rate limit, gate, pause
-// and learned schedules; it outlives a lost database. A Poller holds the tasks
-// that are resident in this process, as long as the process holds its lock.
+// Relays are those that a process asks, as their rows say; Set follows the rows. A
+// lane is what the tasks share that are asked about at one host with one key: rate
+// limit, gate and pause. Its Poller holds those that are resident in this process.
 //
-//	lane := poll.NewLane(cfg)
-//	p := poll.NewPoller(ctx, lane) // ctx ends the requests on their way
-//	p.Start()                      // writers
-//	go p.Run(dispatching)          // asks until dispatching ends
-//	w := p.Watch(target, memory)
-//	departure := <-w.Done()        // ended, to be brought back later, or an error of the database
-//	p.Drain()                      // sends all tasks back
-//	p.Close()                      // writes what is left
+//	r := poll.NewRelays(ctx, cfg) // ctx ends the requests on their way
+//	r.Set(specs)                  // again whenever a row changes
+//	r.Start()                     // writers
+//	go r.Run(dispatching)         // asks until dispatching ends
+//	w := r.Watch(target, memory)
+//	departure := <-w.Done()       // ended, to be brought back later, or an error of the database
+//	r.Drain()                     // sends all tasks back
+//	r.Close()                     // writes what is left
 //
 // The way of a task:
 //
@@ -20,12 +20,14 @@
 //	              ▲                                         │         │
 //	              └───────────────── pace ◀─ nothing new ───┴─────────┘
 //
-//	lane.go      what the tasks of one relay share
+//	relays.go    the relays of this process, and the lane of each
+//	lane.go      what the tasks of one host and key share
 //	poller.go    the resident tasks, from coming in to leaving; heap.go by time
+//	batch.go     several tasks in one request, and which of them it is refused for
 //	dispatch.go  when a task is due and may be asked about, to the pool of goroutines
 //	deadline.go  deadlines are kept also where the relay cannot be asked in time
 //	gate.go      all polling slows down while the relay is in trouble
-//	paths.go     a path that the relay does not serve is asked rarely
+//	paths.go     a path that the relay does not serve, or not to this key, is asked rarely
 //	pause.go     polling stops while the credential is refused
 //	verdict.go   judge: what a reply means for a task; a pure function
 //	pace.go      pace: when to ask again; a pure function

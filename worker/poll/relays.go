@@ -42,9 +42,9 @@ type relay struct {
 	batch  batchLimit
 }
 
-// is reports whether the relay is what a row says now.
-func (r *relay) is(s Spec) bool {
-	return r.Version == s.Version && r.poller.credential == s.lane() && r.Unusable == s.Unusable
+// is reports whether the relay is what a row says now, and in the lane of a credential.
+func (r *relay) is(s Spec, credential string) bool {
+	return r.Version == s.Version && r.poller.credential == credential && r.Unusable == s.Unusable
 }
 
 // place is where the relay is asked about a task, without the id.
@@ -105,14 +105,14 @@ func (r *Relays) Set(specs []Spec) {
 	next, used := make(map[string]*relay, len(specs)), map[string]bool{"": true}
 	var left []*relay
 	for _, s := range specs {
-		known := r.byName[s.Name]
-		if known == nil || !known.is(s) {
-			next[s.Name] = &relay{Spec: s, poller: r.lane(s.lane())}
+		known, credential := r.byName[s.Name], s.lane() // once: a key file may change in between
+		if known == nil || !known.is(s, credential) {
+			next[s.Name] = &relay{Spec: s, poller: r.lane(credential)}
 			r.showRelay(s)
 		} else {
 			next[s.Name] = known
 		}
-		used[s.lane()] = true
+		used[credential] = true
 	}
 	for name, known := range r.byName {
 		if next[name] != known {
