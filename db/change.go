@@ -32,7 +32,13 @@ type PollTarget struct {
 // are left out.
 func PollTargets(ctx context.Context, q Querier, ids []int64, deadline time.Duration) ([]PollTarget, error) {
 	return all[PollTarget](ctx, q, `
-		select id,
+		select`+pollTargetColumns+`
+		where id = any (@ids)`,
+		pgx.StrictNamedArgs{"ids": ids, "deadline": deadline})
+}
+
+// pollTargetColumns are the columns of PollTarget; they take the parameter @deadline.
+const pollTargetColumns = ` id,
 		       relay,
 		       version,
 		       task_id,
@@ -49,9 +55,18 @@ func PollTargets(ctx context.Context, q Querier, ids []int64, deadline time.Dura
 		       coalesce(clock_timestamp() - finished_at, '0') as ended,
 		       coalesce(ended_by, klingwatch.ender_of(status), '') as ended_by,
 		       coalesce(late_checks_until > clock_timestamp(), false) as late_checks
-		from klingwatch.tasks
-		where id = any (@ids)`,
-		pgx.StrictNamedArgs{"ids": ids, "deadline": deadline})
+		from klingwatch.tasks`
+
+// UnaskedTargets returns open tasks of other relays than the ones that are asked, whose
+// deadline passed longer than grace ago, at most limit of them.
+func UnaskedTargets(ctx context.Context, q Querier, asked []string, deadline, grace time.Duration, limit int) ([]PollTarget, error) {
+	return all[PollTarget](ctx, q, `
+		select`+pollTargetColumns+`
+		where finished_at is null
+		  and relay <> all (@asked)
+		  and coalesce(deadline_at, created_at + @deadline::interval) < now() - @grace::interval
+		limit @limit`,
+		pgx.StrictNamedArgs{"asked": asked, "deadline": deadline, "grace": grace, "limit": limit})
 }
 
 // GetPollTarget is PollTargets for one task. It returns ErrNotFound for an unknown

@@ -20,6 +20,7 @@ const (
 
 // Relay is a row of klingwatch.relays.
 type Relay struct {
+	ID             int           `json:"-"` // names the queues of its tasks
 	Name           string        `json:"name"`
 	BaseURL        string        `json:"base_url"`
 	TaskPath       string        `json:"task_path"`
@@ -38,6 +39,7 @@ type Relay struct {
 }
 
 const relayColumns = `
+		       id,
 		       name,
 		       base_url,
 		       task_path,

@@ -1,6 +1,7 @@
 -- Several relays in one deployment: a row each. The row "default" is what the settings of the service say.
 
 create table klingwatch.relays (
+    id              int generated always as identity unique,
     name            text primary key
         constraint "name: 1 to 64 of a-z, 0-9, ., _, -, beginning with a-z or 0-9"
         check (name ~ '^[a-z0-9][a-z0-9._-]{0,63}$'),
@@ -34,6 +35,7 @@ create table klingwatch.relays (
 );
 
 comment on table klingwatch.relays is 'The relays that tasks are asked about at. Changes hold in all processes within seconds.';
+comment on column klingwatch.relays.id is 'names the queues of its tasks, relay-ID-0 and relay-ID-1; those of default are poll-0 to poll-7';
 comment on column klingwatch.relays.name is 'what tasks.relay names; default is the relay of the settings, which a service writes when it starts';
 comment on column klingwatch.relays.base_url is 'scheme and host, and a path if there is one';
 comment on column klingwatch.relays.task_path is 'path, and query, of a task: {action}, {action2} and {task_id}, or {task_ids} where the relay takes several ids at once';
@@ -54,7 +56,7 @@ comment on column klingwatch.relays.changed_at is 'last change';
 alter table klingwatch.tasks add column relay text not null default 'default';
 comment on column klingwatch.tasks.relay is 'relays.name; a task stays with its relay';
 
--- "not valid": no scan of what is there, which fits; 015 says so
+-- "not valid": no scan of what is there, which fits; 016 says so
 alter table klingwatch.tasks
     drop constraint "action: 1 to 64 lower-case letters, digits and -",
     drop constraint "action2: lower-case letters, digits and -, at most one /",
@@ -148,7 +150,7 @@ begin
             klingwatch.report_daily, klingwatch.report_failures, klingwatch.report_in_flight, klingwatch.report_outputs,
             klingwatch.report_webhooks, klingwatch.report_throughput to klingwatch_reader;
         -- all but stored_key
-        grant select (name, base_url, task_path, batch_size, poll_rate, output_lifetime, key_source, key_file, access_key, secret_key_file,
+        grant select (id, name, base_url, task_path, batch_size, poll_rate, output_lifetime, key_source, key_file, access_key, secret_key_file,
                       credential, version, created_at, changed_at) on klingwatch.relays to klingwatch_reader;
     end if;
 end

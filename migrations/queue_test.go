@@ -15,11 +15,11 @@ import (
 )
 
 // queueStep defines all that the schema knows of River's tables.
-const queueStep = "011_jobs.sql"
+const queueStep = "015_queues.sql"
 
 // history are the earlier steps that named River's tables: what they defined was
 // defined anew in queueStep. They cannot change any more.
-var history = []string{"001_tasks.sql", "003_jobs.sql", "006_delivery.sql"}
+var history = []string{"001_tasks.sql", "003_jobs.sql", "006_delivery.sql", "011_jobs.sql"}
 
 func TestOneStepKnowsTheQueue(t *testing.T) {
 	t.Parallel()

@@ -6,7 +6,7 @@
 //
 // The way of a task, by file names:
 //
-//	insert    migrations/011_jobs.sql: a trigger makes the job of the row
+//	insert    migrations/015_queues.sql: a trigger makes the job of the row
 //	poll      worker/jobs.go takes the job, worker/poll asks the relay: poller.go, dispatch.go, verdict.go, pace.go
 //	persist   worker/poll/result.go and writer.go, ledger/task.go: the change with outputs, event and deliveries
 //	webhook   worker/jobs.go takes the job of a delivery, worker/deliver sends it: deliver.go, receivers.go, outcome.go
@@ -14,7 +14,7 @@
 //
 // The way of a delivery:
 //
-//	due       ledger/task.go writes the row, migrations/011_jobs.sql gives it a job
+//	due       ledger/task.go writes the row, migrations/015_queues.sql gives it a job
 //	turn      worker/deliver/receivers.go: so many at once to all receivers, receiver.go to each, with its breaker
 //	attempt   worker/deliver/deliver.go signs and sends, webhook/client.go makes the request
 //	decide    worker/deliver/outcome.go: delivered, again after a while, exhausted, canceled

@@ -22,6 +22,7 @@ type relayBook struct {
 	taken  string             // the credential with which the row default was made to say what our settings do; "": not yet
 	opened map[string]opened  // by name
 	closed map[string]closure // relays that cannot be asked here; by name
+	queues []string           // of the tasks of those that can
 }
 
 // opened is a client for a version of a row.
@@ -61,9 +62,13 @@ func (b *relayBook) refresh(ctx context.Context, asked *poll.Relays) error {
 	}
 	specs := make([]poll.Spec, len(rows))
 	names := map[string]bool{}
+	b.queues = nil
 	for i, row := range rows {
 		specs[i] = b.spec(ctx, row)
 		names[row.Name] = true
+		if specs[i].Client != nil {
+			b.queues = append(b.queues, queuesOf(row)...)
+		}
 	}
 	asked.Set(specs)
 	for _, gone := range slices.Collect(maps.Keys(b.opened)) {
@@ -123,7 +128,7 @@ func describe(r db.Relay) string {
 
 // spec says how this process asks a relay.
 func (b *relayBook) spec(ctx context.Context, row db.Relay) poll.Spec {
-	s := poll.Spec{Name: row.Name, Version: row.Version, Rate: row.PollRate, BatchSize: row.BatchSize, OutputLifetime: row.OutputLifetime}
+	s := poll.Spec{Name: row.Name, Version: row.Version, Rate: row.PollRate, BatchSize: row.BatchSize, OutputLifetime: row.OutputLifetime, Slots: slotsOf(row)}
 	if row.Name == db.DefaultRelay {
 		s.Client, s.Unusable = b.ownClient(row)
 		return s

@@ -248,6 +248,34 @@ func TestTheLaterSettingsHold(t *testing.T) {
 	}
 }
 
+// A rolling change of the key in the settings: the relay takes the new one from the moment
+// at which the new process starts, and no task is lost or told twice.
+func TestARollingChangeOfTheKeyLosesNothing(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	relay, url := simulator(t, func(c *klingsim.Config) { c.APIKey = "sk-test"; c.Lifetime = 2 * time.Second })
+	first := New(config(t, pool, url))
+	runWorker(t, first)
+	insert(t, pool, "default", "videos", "text2video", numbered("ok", 200)...)
+	await(t, "they are asked about", func() bool { return relay.Requests() > 200 })
+
+	relay.SetKey("sk-new")
+	cfg := config(t, pool, url)
+	client, err := klingapi.New(klingapi.Config{BaseURL: url, Credential: klingapi.StaticKey("sk-new")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	cfg.Relay = client
+	runWorker(t, New(cfg))
+	await(t, "all have ended", func() bool {
+		return number(t, pool, `select count(*) from klingwatch.tasks where status = 'succeeded'`) == 200
+	})
+	if n := number(t, pool, `select count(*) from klingwatch.events where type = 'task.succeeded'`); n != 200 || len(first.Unasked()) != 1 {
+		t.Errorf("%d events; the first process asks nothing of %v", n, first.Unasked())
+	}
+}
+
 // runWorker runs a worker until the test ends.
 func runWorker(t *testing.T, w *Worker) {
 	t.Helper()

@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -20,21 +19,15 @@ import (
 )
 
 // deliverQueue holds the jobs of deliveries, redeliverQueue those of bulk
-// redeliveries. Those of tasks are spread over
-// pollQueues queues by their id, poll-0 and so on, since a queue works at most
-// 10,000 jobs at once and they are resident (migrations/003_jobs.sql).
+// redeliveries; queues.go has those of tasks.
 const (
 	deliverQueue   = "deliver"
 	redeliverQueue = "redeliver"
-	pollQueues     = 8
 )
 
 // River's settings, with the reasons for each.
 const (
 	schema = "klingwatch"
-	// River's limit per queue: 80,000 resident tasks in all. When nine tenths are
-	// taken, jobs snooze sooner.
-	pollSlots = river.QueueNumWorkersMax
 	// Deliveries here at once, sending or waiting for a slot of their receiver
 	// (deliver bounds both).
 	deliverSlots = 4 * deliver.MaxSending
@@ -70,14 +63,10 @@ func newClient(cfg Config, id string, polls *pollWorker, deliveries *deliverWork
 	river.AddWorker(workers, polls)
 	river.AddWorker(workers, deliveries)
 	river.AddWorker(workers, &redeliverWorker{pool: cfg.Pool, log: cfg.Log})
-	queues := map[string]river.QueueConfig{deliverQueue: {MaxWorkers: deliverSlots}, redeliverQueue: {MaxWorkers: redeliverSlots}}
-	for i := range pollQueues {
-		queues[fmt.Sprintf("poll-%d", i)] = river.QueueConfig{MaxWorkers: pollSlots}
-	}
 	return river.NewClient(riverpgxv5.New(cfg.Pool), &river.Config{
 		ID:                          id,
 		Schema:                      schema,
-		Queues:                      queues,
+		Queues:                      map[string]river.QueueConfig{deliverQueue: {MaxWorkers: deliverSlots}, redeliverQueue: {MaxWorkers: redeliverSlots}},
 		Workers:                     workers,
 		FetchCooldown:               fetchCooldown,
 		FetchPollInterval:           fetchPollInterval,

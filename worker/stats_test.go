@@ -19,6 +19,7 @@ import (
 	"github.com/klingwatch/klingwatch/db/dbtest"
 	"github.com/klingwatch/klingwatch/metrics"
 	"github.com/klingwatch/klingwatch/worker/deliver"
+	"github.com/klingwatch/klingwatch/worker/poll"
 )
 
 // scrape reads /metrics: values by series, as served.
@@ -44,7 +45,9 @@ func scrape(t *testing.T, m *metrics.Metrics) map[string]float64 {
 // newSweeper is a sweeper of a worker that does not run.
 func newSweeper(cfg Config) *sweeper {
 	cfg.Metrics.WatchPool(cfg.Pool)
-	return &sweeper{cfg: cfg, sender: deliver.New(deliver.Config{Pool: cfg.Pool, Metrics: &cfg.Metrics.Webhooks, Log: cfg.Log})}
+	asked := newRelays(context.Background(), cfg)
+	asked.Set([]poll.Spec{{Name: db.DefaultRelay, Client: cfg.Relay, Rate: cfg.PollRate}})
+	return &sweeper{cfg: cfg, asked: asked, sender: deliver.New(deliver.Config{Pool: cfg.Pool, Metrics: &cfg.Metrics.Webhooks, Log: cfg.Log})}
 }
 
 func execute(t *testing.T, pool *pgxpool.Pool, statements ...string) {

@@ -8,6 +8,7 @@ import (
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/metrics"
 	"github.com/klingwatch/klingwatch/worker/deliver"
+	"github.com/klingwatch/klingwatch/worker/poll"
 )
 
 const (
@@ -16,6 +17,9 @@ const (
 	// lookEvery sweeps, rows without a job are looked for: that reads all open
 	// tasks, 0.1 s at 50,000.
 	lookEvery = 3
+	// unaskedGrace is how long after its deadline a task expires whose relay this process
+	// cannot ask: one that can has done it long before.
+	unaskedGrace = 15 * time.Second
 	// maxWake bounds how many jobs that are due are woken at once.
 	maxWake = 10_000
 	// longSleep is from when a sleeping job is woken whose row is due: a shorter
@@ -37,6 +41,7 @@ var Limits = db.FigureLimits{
 // rows without a job, endpoints, gauges.
 type sweeper struct {
 	cfg    Config
+	asked  *poll.Relays
 	sender *deliver.Sender
 }
 
@@ -77,6 +82,9 @@ func (s *sweeper) sweep(ctx context.Context, look bool) error {
 	// an endpoint may have been enabled while an event was written, or by plain SQL
 	if _, err := db.ReleaseParked(ctx, s.cfg.Pool); err != nil {
 		return fmt.Errorf("releasing parked deliveries: %w", err)
+	}
+	if err := s.asked.ExpireUnasked(ctx, unaskedGrace); err != nil {
+		return err
 	}
 	given, err := db.GiveMissingJobs(ctx, s.cfg.Pool, longSleep)
 	if err != nil {

@@ -80,7 +80,7 @@ func newRelays(asking context.Context, cfg Config) *poll.Relays {
 	return poll.NewRelays(asking, poll.Config{
 		Pool: cfg.Pool, Metrics: &cfg.Metrics.Polling, Log: cfg.Log, Tracer: cfg.Tracer,
 		Interval: cfg.PollInterval, TaskDeadline: cfg.TaskDeadline,
-		NotFoundGrace: cfg.NotFoundGrace, ProbeDistance: cfg.ProbeDistance, Slots: pollSlots * pollQueues, TestHook: cfg.PollHook,
+		NotFoundGrace: cfg.NotFoundGrace, ProbeDistance: cfg.ProbeDistance, TestHook: cfg.PollHook,
 	})
 }
 
@@ -173,6 +173,7 @@ func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 	asking, stopAsking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAsking()
 	asked := newRelays(asking, w.cfg)
+	s.asked = asked
 	s.sender = deliver.New(deliver.Config{
 		Pool: w.cfg.Pool, Webhooks: w.cfg.Webhooks, Keyring: w.cfg.Keyring, Metrics: &w.cfg.Metrics.Webhooks, Log: w.cfg.Log, Tracer: w.cfg.Tracer,
 	})
@@ -185,7 +186,11 @@ func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 		return err
 	}
 	asked.SetShare(share, instances)
+	queues := &pollQueues{client: client}
 	if err := w.book.refresh(ctx, asked); err != nil {
+		return err
+	}
+	if err := queues.follow(ctx, w.book.queues); err != nil {
 		return err
 	}
 	if err := asked.FollowPauses(ctx); err != nil {
@@ -214,7 +219,7 @@ func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 	wg.Go(func() { s.sweepUntil(sweeping) })
 	wg.Go(func() { keepHouseUntil(sweeping, w.cfg) })
 	wg.Go(func() { asked.Learn(sweeping) })
-	wg.Go(func() { w.followRelays(sweeping, asked) })
+	wg.Go(func() { w.followRelays(sweeping, asked, queues) })
 	err = i.hold(ctx, asked)
 
 	w.working.Store(false)
@@ -242,7 +247,7 @@ const (
 )
 
 // followRelays keeps the relays of this process like their rows, until ctx ends.
-func (w *Worker) followRelays(ctx context.Context, asked *poll.Relays) {
+func (w *Worker) followRelays(ctx context.Context, asked *poll.Relays, queues *pollQueues) {
 	troubled := false
 	for {
 		sleep(ctx, relayLook)
@@ -252,7 +257,7 @@ func (w *Worker) followRelays(ctx context.Context, asked *poll.Relays) {
 		limited, cancel := context.WithTimeout(ctx, relayLimit)
 		err := w.book.refresh(limited, asked)
 		if err == nil {
-			err = asked.FollowPauses(limited)
+			err = errors.Join(asked.FollowPauses(limited), queues.follow(limited, w.book.queues))
 		}
 		cancel()
 		if err != nil && ctx.Err() == nil && !troubled {

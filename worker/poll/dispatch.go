@@ -45,10 +45,6 @@ func (p *Poller) Run(ctx context.Context) {
 		p.pool.Wait()
 	}()
 	for ctx.Err() == nil {
-		if p.idle() {
-			<-ctx.Done()
-			return
-		}
 		if !p.awaitDue(ctx) {
 			return
 		}

@@ -29,7 +29,6 @@ type Config struct {
 	TaskDeadline  time.Duration // age at which a task without a deadline of its own becomes expired
 	NotFoundGrace time.Duration // 0: DefaultNotFoundGrace
 	ProbeDistance time.Duration // between two probes of a refused credential; 0: DefaultProbeDistance
-	Slots         int           // tasks that can be resident here; when nine tenths are taken, they leave sooner
 
 	// TestHook, when set, is called when a request is about to be sent, for each of
 	// its tasks.
@@ -40,7 +39,7 @@ type Config struct {
 // one key: what one of them finds out there holds for all.
 type lane struct {
 	*common
-	credential string                   // of host and key; "" for relays that cannot be asked here
+	credential string                   // of host and key
 	names      atomic.Pointer[[]string] // of its relays, for people
 	limiter    *rate.Limiter
 	gate       gate

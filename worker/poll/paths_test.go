@@ -60,3 +60,37 @@ func TestASingleTaskOnAWrongPathHoldsNothingBack(t *testing.T) {
 		ps.report("a/b", ticket, 7, trouble(klingapi.Misconfigured), time.Unix(0, 0))
 	}
 }
+
+// Keys exist that fit one kind of endpoint: where nothing on a path is answered, its tasks
+// are asked about rarely, and otherwise a refusal is the task's own.
+func TestAPathThatRefusesTheKeyIsHeldBackAlone(t *testing.T) {
+	t.Parallel()
+	var ps paths
+	now := time.Unix(1_000_000, 0)
+	refused := trouble(klingapi.Refused)
+	ask := func(path string, task int64, err error) (turned bool) {
+		t.Helper()
+		ticket, wait := ps.admit(path, now)
+		if wait > 0 {
+			t.Fatalf("%s is held back for %s", path, wait)
+		}
+		return ps.report(path, ticket, task, err, now)
+	}
+	ask("videos/text2video", 99, nil)
+	for task := range int64(gateFailures) {
+		if turned := ask("tasks", task, refused); turned != (task == gateFailures-1) {
+			t.Fatalf("task %d: turned %v", task, turned)
+		}
+	}
+	if _, wait := ps.admit("tasks", now); wait == 0 {
+		t.Error("a path on which nothing is answered is not held back")
+	}
+	for task := range int64(10 * gateFailures) {
+		ask("videos/text2video", task, refused) // one of its tasks was answered just now
+	}
+	now = now.Add(gateFirst)
+	probe, _ := ps.admit("tasks", now)
+	if !ps.report("tasks", probe, 1, nil, now) || len(ps.closed()) > 0 {
+		t.Errorf("an answer does not open the path: %q", ps.closed())
+	}
+}

@@ -25,8 +25,8 @@ func oneLane(t *testing.T, pool *pgxpool.Pool) (*Relays, *Poller) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := NewRelays(t.Context(), Config{Pool: pool, Metrics: &metrics.New().Polling, Log: slog.New(slog.DiscardHandler), Interval: time.Second, Slots: 100})
-	r.Set([]Spec{{Name: db.DefaultRelay, Client: client, Rate: 1000, BatchSize: 20}})
+	r := NewRelays(t.Context(), Config{Pool: pool, Metrics: &metrics.New().Polling, Log: slog.New(slog.DiscardHandler), Interval: time.Second})
+	r.Set([]Spec{{Name: db.DefaultRelay, Client: client, Rate: 1000, BatchSize: 20, Slots: 10_000}})
 	if _, err := pool.Exec(t.Context(), `
 		insert into klingwatch.relays (name, base_url, key_source, credential) values ('default', 'http://127.0.0.1:1', 'settings', $1) on conflict do nothing`, client.Credential()); err != nil {
 		t.Fatal(err)

@@ -21,10 +21,9 @@ const (
 	crowdedPart = 0.9
 	heldPart    = 0.5
 	heldAway    = time.Minute
-	// idleFirst is how soon a task comes back that this process cannot ask about; it
-	// doubles each time up to idleLongest.
-	idleFirst   = time.Second
-	idleLongest = 30 * time.Second
+	// unaskedAway is how soon a task comes back whose relay cannot be asked here any more:
+	// its queue is about to be left to others.
+	unaskedAway = time.Second
 	// forever is longer than any grace, by far.
 	forever = 10_000 * time.Hour
 	// rereadAfter bounds how old a task's row may be: rows that were deleted or
@@ -66,9 +65,6 @@ func newPoller(asking context.Context, l *lane) *Poller {
 	}
 }
 
-// idle reports whether the relays of the lane cannot be asked here.
-func (p *Poller) idle() bool { return p.credential == "" }
-
 // watch takes a task of a relay in.
 func (p *Poller) watch(at *relay, task db.PollTarget, m Memory) *Watched {
 	now := time.Now()
@@ -79,9 +75,8 @@ func (p *Poller) watch(at *relay, task db.PollTarget, m Memory) *Watched {
 	if m.Alone {
 		w.setAlone()
 	}
-	if wait, away := p.awayFor(task, m); away {
-		w.memory.Idle++
-		w.done <- Departure{Snooze: wait, Memory: w.memory}
+	if at.crowded(heldPart) && task.Left > 2*heldAway && (p.gate.closed() || p.paused()) {
+		w.done <- Departure{Snooze: jittered(heldAway), Memory: m} // others need the slot
 		return w
 	}
 	p.mu.Lock()
@@ -90,46 +85,32 @@ func (p *Poller) watch(at *relay, task db.PollTarget, m Memory) *Watched {
 		w.done <- Departure{Snooze: fetchAhead, Memory: m}
 		return w
 	}
-	w.memory.Idle = 0
 	w.expiry = now.Add(task.Left + deadlineGrace)
 	p.resident[task.ID] = w
 	p.residents.Add(1)
+	at.residents.Add(1)
 	p.wait(w)
 	return w
-}
-
-// awayFor returns how long a task stays away that nobody here can ask about now: its
-// relay may be open to another process, or others need the slot. One whose deadline is
-// near stays, to expire.
-func (p *Poller) awayFor(task db.PollTarget, m Memory) (wait time.Duration, away bool) {
-	switch {
-	case p.idle():
-		wait = min(idleFirst<<min(m.Idle, maxDoublings), idleLongest)
-	case p.crowded(heldPart) && (p.gate.closed() || p.paused()):
-		wait = heldAway
-	default:
-		return 0, false
-	}
-	wait = time.Duration(float64(wait) * (1 + jitter*(2*rand.Float64()-1)))
-	return wait, db.Terminal(task.Status) || task.Left > wait
 }
 
 // makeRoom sends tasks away that are due, but must not be asked about now, where slots
 // run short.
 func (p *Poller) makeRoom() {
-	if !p.crowded(heldPart) {
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for now := time.Now(); p.crowded(heldPart); {
+	for now := time.Now(); ; {
 		w := p.waiting.first()
-		if w == nil || w.due.After(now) {
+		if w == nil || w.due.After(now) || !w.relay.crowded(heldPart) {
 			return
 		}
 		w.memory.Next = time.Time{}
-		p.leave(w, Departure{Snooze: time.Duration(float64(heldAway) * (1 + rand.Float64()))})
+		p.leave(w, Departure{Snooze: jittered(heldAway)})
 	}
+}
+
+// jittered spreads a wait by half of it.
+func jittered(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * (0.75 + rand.Float64()/2))
 }
 
 // firstDue is when to ask about a task that comes in: a new one at once, one
@@ -176,6 +157,7 @@ func (p *Poller) leave(w *Watched, d Departure) {
 	p.deadlines.remove(w)
 	delete(p.resident, w.task.ID)
 	p.residents.Add(-1)
+	w.relay.residents.Add(-1)
 	d.Memory = w.memory
 	d.Memory.Alone = w.alone
 	w.done <- d
@@ -387,7 +369,7 @@ func (p *Poller) next(w *Watched, v verdict) (wait time.Duration, again bool) {
 // is held.
 func (p *Poller) staysFor(w *Watched, wait time.Duration) bool {
 	longest := residentFor
-	if p.crowded(crowdedPart) {
+	if w.relay.crowded(crowdedPart) {
 		longest = crowdedFor
 	}
 	return wait <= longest && time.Since(w.read) < rereadAfter

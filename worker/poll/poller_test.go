@@ -65,14 +65,14 @@ func newBenchAt(t testing.TB, interval time.Duration, rate float64, transport ht
 	}
 	b := &bench{over: make(chan struct{})}
 	b.Relays = NewRelays(context.Background(), Config{
-		Metrics: &metrics.New().Polling, Log: slog.New(slog.DiscardHandler), Interval: interval, Slots: 10_000,
+		Metrics: &metrics.New().Polling, Log: slog.New(slog.DiscardHandler), Interval: interval,
 		TestHook: func(task int64, due, begun time.Time) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.asked = append(b.asked, asked{task, due, begun})
 		},
 	})
-	b.Set([]Spec{{Name: db.DefaultRelay, Client: relay, Rate: rate, BatchSize: 20}})
+	b.Set([]Spec{{Name: db.DefaultRelay, Client: relay, Rate: rate, BatchSize: 20, Slots: 10_000}})
 	b.EmptyBurst()
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -88,8 +88,8 @@ func onePoller(t testing.TB, interval time.Duration) (*Poller, *relay) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	relays := NewRelays(context.Background(), Config{Metrics: &metrics.New().Polling, Log: slog.New(slog.DiscardHandler), Interval: interval, Slots: 1000})
-	relays.Set([]Spec{{Name: db.DefaultRelay, Client: client, Rate: 1, BatchSize: 20}})
+	relays := NewRelays(context.Background(), Config{Metrics: &metrics.New().Polling, Log: slog.New(slog.DiscardHandler), Interval: interval})
+	relays.Set([]Spec{{Name: db.DefaultRelay, Client: client, Rate: 1, BatchSize: 20, Slots: 10_000}})
 	at := relays.byName[db.DefaultRelay]
 	return at.poller, at
 }

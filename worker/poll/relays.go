@@ -11,6 +11,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/klingapi"
+	"github.com/klingwatch/klingwatch/ledger"
 )
 
 // Spec is a relay to ask, as its row and the machine of this process say.
@@ -22,6 +23,7 @@ type Spec struct {
 	Rate           float64          // most requests per second, of the whole deployment
 	BatchSize      int              // most tasks in one request, where the Client takes several
 	OutputLifetime time.Duration    // of files, from the end of their task
+	Slots          int              // tasks that can be resident here; when nine tenths are taken, they leave sooner
 }
 
 // lane names the lane of a relay: that of its host and key, "" for one that cannot be
@@ -37,14 +39,24 @@ func (s Spec) lane() string {
 // relays that have the same host and key.
 type relay struct {
 	Spec
-	poller *Poller
-	paths  paths
-	batch  batchLimit
+	poller    *Poller // nil: it cannot be asked here
+	paths     paths
+	batch     batchLimit
+	residents atomic.Int64 // tasks here
+}
+
+// crowded reports whether slots run short, as a part of all.
+func (r *relay) crowded(part float64) bool {
+	return float64(r.residents.Load()) > float64(r.Slots)*part
 }
 
 // is reports whether the relay is what a row says now, and in the lane of a credential.
 func (r *relay) is(s Spec, credential string) bool {
-	return r.Version == s.Version && r.poller.credential == credential && r.Unusable == s.Unusable
+	now := ""
+	if r.poller != nil {
+		now = r.poller.credential
+	}
+	return r.Version == s.Version && now == credential && r.Unusable == s.Unusable
 }
 
 // place is where the relay is asked about a task, without the id.
@@ -65,11 +77,6 @@ type common struct {
 	instances atomic.Int64 // processes that work on the database
 }
 
-// crowded reports whether slots run short, as a part of all.
-func (c *common) crowded(part float64) bool {
-	return float64(c.residents.Load()) > float64(c.Slots)*part
-}
-
 // Relays are the relays that a process asks, each in the lane of its host and key.
 type Relays struct {
 	*common
@@ -77,7 +84,7 @@ type Relays struct {
 
 	mu      sync.RWMutex
 	byName  map[string]*relay
-	lanes   map[string]*Poller // by credential; "": of relays that cannot be asked here
+	lanes   map[string]*Poller // by credential
 	share   float64            // of the rates, from 0 to 1
 	running context.Context    // nil: lanes that are new need not be started
 	lives   sync.WaitGroup     // lanes that run
@@ -92,9 +99,8 @@ func NewRelays(asking context.Context, cfg Config) *Relays {
 	if cfg.ProbeDistance == 0 {
 		cfg.ProbeDistance = DefaultProbeDistance
 	}
-	r := &Relays{common: &common{Config: cfg}, asking: asking, byName: map[string]*relay{}, share: 1}
+	r := &Relays{common: &common{Config: cfg}, asking: asking, byName: map[string]*relay{}, lanes: map[string]*Poller{}, share: 1}
 	r.common.writer = newWriter(cfg)
-	r.lanes = map[string]*Poller{"": r.newPoller("")}
 	return r
 }
 
@@ -102,7 +108,7 @@ func NewRelays(asking context.Context, cfg Config) *Relays {
 // sends its tasks back, and they come to where it is now; the others are not touched.
 func (r *Relays) Set(specs []Spec) {
 	r.mu.Lock()
-	next, used := make(map[string]*relay, len(specs)), map[string]bool{"": true}
+	next, used := make(map[string]*relay, len(specs)), map[string]bool{}
 	var left []*relay
 	for _, s := range specs {
 		known, credential := r.byName[s.Name], s.lane() // once: a key file may change in between
@@ -115,7 +121,7 @@ func (r *Relays) Set(specs []Spec) {
 		used[credential] = true
 	}
 	for name, known := range r.byName {
-		if next[name] != known {
+		if next[name] != known && known.poller != nil {
 			left = append(left, known)
 		}
 	}
@@ -155,21 +161,18 @@ func (r *Relays) showRelay(s Spec) {
 	r.Metrics.RelayAsked.WithLabelValues(s.Name).Set(asked)
 }
 
-// lane returns the lane of a credential, which may be new; the mutex is held.
+// lane returns the lane of a credential, which may be new, nil for none; the mutex is
+// held.
 func (r *Relays) lane(credential string) *Poller {
 	p := r.lanes[credential]
-	if p == nil {
-		p = r.newPoller(credential)
+	if p == nil && credential != "" {
+		p = newPoller(r.asking, newLane(r.common, credential))
 		r.lanes[credential] = p
 		if r.running != nil {
 			r.start(p)
 		}
 	}
 	return p
-}
-
-func (r *Relays) newPoller(credential string) *Poller {
-	return newPoller(r.asking, newLane(r.common, credential))
 }
 
 // start runs a lane; the mutex is held.
@@ -198,6 +201,9 @@ func (r *Relays) setRates() (renamed []*Poller) {
 	for _, name := range slices.Sorted(maps.Keys(r.byName)) {
 		relay := r.byName[name]
 		p := relay.poller
+		if p == nil {
+			continue
+		}
 		if len(names[p]) == 0 || relay.Rate < rates[p] {
 			rates[p] = relay.Rate
 		}
@@ -249,15 +255,20 @@ func (r *Relays) Close() { r.writer.Close() }
 func (r *Relays) Watch(task db.PollTarget, m Memory) *Watched {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	at := r.byName[task.Relay]
-	if at == nil {
-		at = &relay{Spec: Spec{Name: task.Relay}, poller: r.lanes[""]}
+	if at := r.byName[task.Relay]; at != nil && at.poller != nil {
+		return at.poller.watch(at, task, m)
 	}
-	return at.poller.watch(at, task, m)
+	w := &Watched{task: task, done: make(chan Departure, 1)}
+	w.done <- Departure{Snooze: jittered(unaskedAway), Memory: m}
+	return w
 }
 
 // Abandon forgets a task whose job was cut off.
-func (r *Relays) Abandon(w *Watched) { w.relay.poller.abandon(w) }
+func (r *Relays) Abandon(w *Watched) {
+	if w.relay != nil {
+		w.relay.poller.abandon(w)
+	}
+}
 
 // Reread sends a task back, so that its row is read again: at once when it waits,
 // else after its poll.
@@ -279,6 +290,47 @@ func (r *Relays) pollers() []*Poller {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return slices.Collect(maps.Values(r.lanes))
+}
+
+// unaskedLimit bounds how many tasks ExpireUnasked lets expire at once.
+const unaskedLimit = 1000
+
+// ExpireUnasked lets the tasks of relays expire that cannot be asked here, once their
+// deadline has passed longer than grace ago: nobody else has asked about them either.
+func (r *Relays) ExpireUnasked(ctx context.Context, grace time.Duration) error {
+	tasks, err := db.UnaskedTargets(ctx, r.Pool, r.Asked(), r.TaskDeadline, grace, unaskedLimit)
+	if err != nil {
+		return fmt.Errorf("looking for tasks that nobody asks about: %w", err)
+	}
+	changes := make([]ledger.Change, len(tasks))
+	for i, task := range tasks {
+		changes[i] = ledger.Change{Change: changeOf(task, expireUnasked(task, Memory{}), nil, r.TaskDeadline)}
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	applied, err := ledger.Apply(ctx, r.Pool, changes, nil)
+	if err != nil {
+		return fmt.Errorf("expiring tasks that nobody asks about: %w", err)
+	}
+	r.Metrics.StatusChanges.WithLabelValues(db.Expired).Add(float64(len(applied)))
+	if len(applied) > 0 {
+		r.Log.Warn("tasks expired whose relay no process could ask", "tasks", len(applied))
+	}
+	return nil
+}
+
+// Asked lists the relays that can be asked here.
+func (r *Relays) Asked() []string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	names := []string{}
+	for name, relay := range r.byName {
+		if relay.poller != nil {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // Residents counts the tasks here.

@@ -54,7 +54,6 @@ type Memory struct {
 	Doubt       string        `json:"doubt,omitempty"`         // the failure that must be repeated, "" for none
 	DoubtAge    time.Duration `json:"doubt_age,omitempty"`     // the task's age when it was first told
 	Alone       bool          `json:"alone,omitempty"`         // the relay refuses requests for several tasks because of it
-	Idle        int           `json:"idle,omitempty"`          // times in a row that it came to a process that cannot ask its relay
 	Next        time.Time     `json:"next,omitzero"`           // when the next poll is due, while the job sleeps
 }
 
