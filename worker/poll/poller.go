@@ -229,15 +229,13 @@ func (p *Poller) retire() {
 // ask makes one exchange with the relay and judges what it said of each task.
 func (p *Poller) ask(q *request) {
 	q.begun = time.Now()
-	refs := make([]klingapi.Ref, len(q.tasks))
-	for i, w := range q.tasks {
-		refs[i] = refOf(w.task)
+	for _, w := range q.tasks {
 		p.Metrics.PollLateness.Observe(q.begun.Sub(w.due).Seconds())
 		if p.TestHook != nil {
 			p.TestHook(w.task.ID, w.due, q.begun)
 		}
 	}
-	answers, err := p.exchangeWith(q.relay.Client, refs)
+	answers, err := p.exchangeAbout(q)
 	if p.ctx.Err() != nil {
 		p.giveBack(q)
 		p.returnProbe(q.probe)
@@ -275,14 +273,18 @@ func (p *Poller) ask(q *request) {
 	}
 }
 
-// exchangeWith asks about one task or several. An error about the only task is that of
+// exchangeAbout asks about one task or several. An error about the only task is that of
 // the request.
-func (p *Poller) exchangeWith(client *klingapi.Client, refs []klingapi.Ref) ([]klingapi.Answer, error) {
-	if len(refs) > 1 {
-		return client.GetTasks(p.ctx, refs)
+func (p *Poller) exchangeAbout(q *request) ([]klingapi.Answer, error) {
+	if len(q.tasks) == 1 {
+		reply, err := q.relay.Client.GetTask(p.ctx, refOf(q.tasks[0].task))
+		return []klingapi.Answer{{Reply: reply}}, err
 	}
-	reply, err := client.GetTask(p.ctx, refs[0])
-	return []klingapi.Answer{{Reply: reply}}, err
+	refs := make([]klingapi.Ref, len(q.tasks))
+	for i, w := range q.tasks {
+		refs[i] = refOf(w.task)
+	}
+	return q.relay.Client.GetTasks(p.ctx, refs)
 }
 
 // settle judges what the relay said of a task, and writes what is new.
