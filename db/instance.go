@@ -63,14 +63,15 @@ func LiveInstances(ctx context.Context, q Querier) (n int, err error) {
 	return n, err
 }
 
-// ShareWork shows the other instances how many tasks are resident here, in the name
+// ShareWork shows the other instances how many tasks are resident here, and what this one
+// asks as the relay default (see AskedByAnybody), in the name
 // of the connection that holds the lock. It returns the number of instances and this
 // one's share of all resident tasks, from 0 to 1. An instance without tasks counts as
 // having one.
-func ShareWork(ctx context.Context, conn *pgx.Conn, slot, tasks int) (instances int, share float64, err error) {
+func ShareWork(ctx context.Context, conn *pgx.Conn, slot, tasks int, asks string) (instances int, share float64, err error) {
 	err = conn.QueryRow(ctx, `
 		with shown as materialized (
-			select set_config('application_name', 'klingwatch kw' || @slot::int || ' tasks=' || @tasks::int, false)
+			select set_config('application_name', 'klingwatch kw' || @slot::int || ' tasks=' || @tasks::int || ' asks=' || @asks::text, false)
 		),`+liveInstances+`, alive as (
 			select i.slot = @slot as mine,
 			       -- the name of a session of another role is hidden: it counts as having as many as this one
@@ -81,9 +82,22 @@ func ShareWork(ctx context.Context, conn *pgx.Conn, slot, tasks int) (instances 
 		select count(*), greatest(@tasks::float8, 1) / (greatest(@tasks::float8, 1) + coalesce(sum(alive.tasks) filter (where not alive.mine), 0))
 		from shown
 		left join alive on true`,
-		pgx.StrictNamedArgs{"class": instanceLock, "slot": slot, "tasks": tasks}).Scan(&instances, &share)
+		pgx.StrictNamedArgs{"class": instanceLock, "slot": slot, "tasks": tasks, "asks": asks}).Scan(&instances, &share)
 	if err != nil {
 		return 0, 0, fmt.Errorf("sharing the work: %w", err)
 	}
 	return instances, share, nil
+}
+
+// AskedByAnybody reports whether a process that works on this database now has shown that
+// it asks this as the relay default, or may: what a session of another role asks is
+// hidden, and a process of an older version does not show it.
+func AskedByAnybody(ctx context.Context, q Querier, asks string) (asked bool, err error) {
+	err = q.QueryRow(ctx, `
+		with`+liveInstances+`
+		select coalesce(bool_or(a.application_name is null or coalesce(substring(a.application_name from ' asks=(.*)$'), @asks) = @asks), false)
+		from instances i
+		join pg_stat_activity a using (pid)`,
+		pgx.StrictNamedArgs{"class": instanceLock, "asks": asks}).Scan(&asked)
+	return asked, err
 }

@@ -123,7 +123,7 @@ func TestInstancesShareTheWorkByTheirTasks(t *testing.T) {
 	second, other := instance(t, pool)
 	share := func(conn *pgx.Conn, slot, tasks, instances int, want float64) {
 		t.Helper()
-		n, got, err := db.ShareWork(t.Context(), conn, slot, tasks)
+		n, got, err := db.ShareWork(t.Context(), conn, slot, tasks, "1234abcd")
 		if err != nil || n != instances || math.Abs(got-want) > 1e-9 {
 			t.Errorf("with %d tasks: %d instances, a share of %v, %v; want %d and %v", tasks, n, got, err, instances, want)
 		}
@@ -133,13 +133,37 @@ func TestInstancesShareTheWorkByTheirTasks(t *testing.T) {
 	share(first, slot, 30, 2, 0.75)
 	share(second, other, 0, 2, 1.0/31)
 	share(first, slot, 0, 2, 0.5)
-	if names := value[int](t, pool, `select count(*) from pg_stat_activity where datname = current_database() and application_name in ('klingwatch kw1 tasks=0', 'klingwatch kw2 tasks=0')`); names != 2 {
+	if names := value[int](t, pool, `select count(*) from pg_stat_activity where datname = current_database() and application_name in ('klingwatch kw1 tasks=0 asks=1234abcd', 'klingwatch kw2 tasks=0 asks=1234abcd')`); names != 2 {
 		t.Errorf("%d connections have their names", names)
 	}
 	check(t, second.Close(t.Context()))
 	awaitInstances(t, pool, 1)
 	share(first, slot, 7, 1, 1)
-	if _, _, err := db.ShareWork(t.Context(), second, other, 1); err == nil || !strings.HasPrefix(err.Error(), "sharing the work: ") {
+	if _, _, err := db.ShareWork(t.Context(), second, other, 1, ""); err == nil || !strings.HasPrefix(err.Error(), "sharing the work: ") {
 		t.Errorf("on a closed connection: %v", err)
+	}
+}
+
+func TestProcessesSeeWhatTheOthersAsk(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	asked := func(asks string) bool {
+		t.Helper()
+		return must(db.AskedByAnybody(t.Context(), pool, asks))(t)
+	}
+	if asked("1234abcd") {
+		t.Error("asked, although nobody works")
+	}
+	conn := must(pgx.ConnectConfig(t.Context(), pool.Config().ConnConfig))(t)
+	defer conn.Close(t.Context())
+	slot := must(db.ClaimInstance(t.Context(), conn))(t)
+	if !asked("1234abcd") {
+		t.Error("a process that shows nothing, like one of an older version, may ask anything")
+	}
+	if _, _, err := db.ShareWork(t.Context(), conn, slot, 3, "1234abcd"); err != nil {
+		t.Fatal(err)
+	}
+	if !asked("1234abcd") || asked("00000000") {
+		t.Errorf("what it shows is asked: %v; something else: %v", asked("1234abcd"), asked("00000000"))
 	}
 }

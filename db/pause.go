@@ -90,6 +90,32 @@ func DropPause(ctx context.Context, q Querier, credential string) error {
 	return err
 }
 
+// HastenProbe makes the next probe of a paused credential due within a time.
+func HastenProbe(ctx context.Context, q Querier, credential string, within time.Duration) error {
+	_, err := q.Exec(ctx, `
+		update klingwatch.polling_pauses
+		set probe_at = now() + @within::interval
+		where credential = @credential and confirmed and probe_at > now() + @within::interval`,
+		pgx.StrictNamedArgs{"credential": credential, "within": within})
+	return err
+}
+
+// PausesOf is Pauses for credentials, whether relays have them or not; it leaves Relays
+// empty. A process may ask with a key that its relay's row does not name any more.
+func PausesOf(ctx context.Context, q Querier, credentials []string, stale time.Duration) ([]Pause, error) {
+	return all[Pause](ctx, q, `
+		select credential,
+		       reason,
+		       paused_at,
+		       probe_at,
+		       confirmed,
+		       now() - paused_at as age,
+		       '{}'::text[] as relays
+		from klingwatch.polling_pauses
+		where credential = any (@credentials) and probe_at > now() - @stale::interval`,
+		pgx.StrictNamedArgs{"credentials": credentials, "stale": stale})
+}
+
 // Pauses returns the pauses of the credentials of relays, oldest first: those that
 // somebody has probed within stale, or is about to.
 func Pauses(ctx context.Context, q Querier, stale time.Duration) ([]Pause, error) {

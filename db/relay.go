@@ -125,9 +125,14 @@ func ChangeRelay(ctx context.Context, q Querier, r Relay) (changed bool, err err
 }
 
 // RemoveRelay removes a relay whose tasks have all ended, and are not asked about late.
-// It returns how many have not: then it removes nothing.
-func RemoveRelay(ctx context.Context, q Querier, name string) (removed bool, open int, err error) {
-	err = q.QueryRow(ctx, `
+// It returns how many have not: then it removes nothing. It waits for transactions that
+// insert tasks of the relay, and lets none begin.
+func RemoveRelay(ctx context.Context, tx pgx.Tx, name string) (removed bool, open int, err error) {
+	// only a later statement sees what such a transaction inserted
+	if _, err := tx.Exec(ctx, `select from klingwatch.relays where name = @name for update`, pgx.StrictNamedArgs{"name": name}); err != nil {
+		return false, 0, err
+	}
+	err = tx.QueryRow(ctx, `
 		with watched as (
 			select count(*) as tasks
 			from klingwatch.tasks

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
@@ -49,11 +50,11 @@ func TestARelayIsAddedChangedAndRemoved(t *testing.T) {
 	}
 
 	run(t, pool, `insert into klingwatch.tasks (task_id, action, action2, relay) values ('1', 'videos', 'text2video', 'a')`)
-	if removed, open, err := db.RemoveRelay(t.Context(), pool, "a"); removed || open != 1 || err != nil {
+	if removed, open, err := remove(t, pool, "a"); removed || open != 1 || err != nil {
 		t.Errorf("with an open task: removed %v, %d open, %v", removed, open, err)
 	}
 	run(t, pool, `update klingwatch.tasks set status = 'canceled', finished_at = now()`)
-	if removed, open, err := db.RemoveRelay(t.Context(), pool, "a"); !removed || open != 0 || err != nil {
+	if removed, open, err := remove(t, pool, "a"); !removed || open != 0 || err != nil {
 		t.Errorf("removed %v, %d open, %v", removed, open, err)
 	}
 	if _, err := db.GetRelay(t.Context(), pool, "a"); !errors.Is(err, db.ErrNotFound) {
@@ -140,5 +141,65 @@ func TestRelaysAreShownWithTheirPauseAndTasks(t *testing.T) {
 	if len(got) != 2 || got[0].PausedAt == nil || *got[0].PauseReason != "HTTP 401" || got[0].OpenTasks != 2 || got[0].InTrouble != 1 || got[0].BatchSize != 10 ||
 		got[1].PausedAt != nil || got[1].BatchSize != 1 || got[1].OpenTasks != 0 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// remove removes a relay in a transaction of its own.
+func remove(t *testing.T, pool *pgxpool.Pool, name string) (removed bool, open int, err error) {
+	t.Helper()
+	err = pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) (err error) {
+		removed, open, err = db.RemoveRelay(t.Context(), tx, name)
+		return err
+	})
+	return removed, open, err
+}
+
+func TestARelayIsNotRemovedUnderAnInsert(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	check(t, db.AddRelay(t.Context(), pool, relayNamed("a")))
+	app := begin(t, pool)
+	must(app.Exec(t.Context(), `insert into klingwatch.tasks (relay, task_id, action, action2) values ('a', '1', 'videos', 'text2video')`))(t)
+	var removed bool
+	var open int
+	wait := dbtest.Blocked(t, pool, func() (err error) {
+		removed, open, err = remove(t, pool, "a")
+		return err
+	})
+	commit(t, app)
+	check(t, wait())
+	if removed || open != 1 {
+		t.Errorf("removed %v, %d open", removed, open)
+	}
+}
+
+// Only the first relay beside default needs the tasks to itself.
+func TestASecondRelayIsAddedBesideAReader(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	check(t, db.AddRelay(t.Context(), pool, relayNamed("a")))
+	reader := begin(t, pool)
+	must(reader.Exec(t.Context(), `select count(*) from klingwatch.tasks`))(t)
+	second := begin(t, pool)
+	check(t, db.LimitLockWait(t.Context(), second, time.Second))
+	check(t, db.AddRelay(t.Context(), second, relayNamed("b")))
+	commit(t, second)
+	commit(t, reader)
+}
+
+func TestATaskOfARemovedRelayIsNotReopened(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	check(t, db.AddRelay(t.Context(), pool, relayNamed("a")))
+	run(t, pool, `insert into klingwatch.tasks (relay, task_id, action, action2, status, finished_at) values ('a', '1', 'videos', 'text2video', 'failed', now())`)
+	if reopened := must(db.ReopenTask(t.Context(), pool, 1, time.Hour))(t); !reopened {
+		t.Error("not reopened while the relay is there")
+	}
+	run(t, pool, `update klingwatch.tasks set status = 'failed', finished_at = now()`)
+	if removed, _, err := remove(t, pool, "a"); !removed || err != nil {
+		t.Fatal(removed, err)
+	}
+	if reopened := must(db.ReopenTask(t.Context(), pool, 1, time.Hour))(t); reopened {
+		t.Error("a task was reopened that nobody can ask about")
 	}
 }

@@ -240,7 +240,7 @@ func StatusesOf(ctx context.Context, q Querier, ids []int64) ([]TaskStatus, erro
 
 // ReopenTask makes a terminal task pending again, with a new deadline from now,
 // and gives it a job that is due at once. It returns false for a task that is
-// not terminal, was canceled, or is not there.
+// not terminal, was canceled, has a relay that was removed, or is not there.
 func ReopenTask(ctx context.Context, q Querier, id int64, deadline time.Duration) (reopened bool, err error) {
 	err = q.QueryRow(ctx, `
 		with reopened as (
@@ -256,6 +256,7 @@ func ReopenTask(ctx context.Context, q Querier, id int64, deadline time.Duration
 			    version = version + 1,
 			    deadline_at = now() + @deadline::interval
 			where id = @id and status in ('succeeded', 'failed', 'expired', 'not_found')
+			  and (relay = 'default' or relay in (select name from klingwatch.relays for key share))
 			returning id
 		), given as (
 			select klingwatch.give_jobs('poll', array_agg(id)) from reopened

@@ -148,6 +148,8 @@ var (
 	ErrEnded = errors.New("the task has ended already")
 	// ErrOpen says that a task is being tracked, so that there is nothing to retry.
 	ErrOpen = errors.New("the task is being tracked")
+	// ErrNoRelay says that the relay of a task was removed.
+	ErrNoRelay = errors.New("the relay of the task was removed")
 	// ErrCanceled says that a person stopped tracking the task.
 	ErrCanceled = errors.New("the task was canceled")
 )
@@ -190,7 +192,7 @@ func Cancel(ctx context.Context, pool *pgxpool.Pool, id int64, deadline time.Dur
 
 // Reopen makes a task that has ended pending again, with a new deadline and a
 // job that is due at once. Its next verdict makes a new event with a higher
-// sequence. It returns db.ErrNotFound, ErrOpen or ErrCanceled.
+// sequence. It returns db.ErrNotFound, ErrOpen, ErrNoRelay or ErrCanceled.
 func Reopen(ctx context.Context, pool *pgxpool.Pool, id int64, deadline time.Duration) error {
 	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		reopened, err := db.ReopenTask(ctx, tx, id, deadline)
@@ -206,6 +208,8 @@ func Reopen(ctx context.Context, pool *pgxpool.Pool, id int64, deadline time.Dur
 			return err
 		case task.Status == db.Canceled:
 			return ErrCanceled
+		case db.Terminal(task.Status):
+			return fmt.Errorf("%w: %s", ErrNoRelay, task.Relay)
 		}
 		return ErrOpen
 	})

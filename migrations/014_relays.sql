@@ -88,7 +88,7 @@ begin
     select format('relay %s is not known, the relays are %s', i.relay,
                (select string_agg(name, ', ' order by name) from (select name from klingwatch.relays union select 'default') as known))
     into refusal from inserted i
-    where i.relay <> 'default' and not exists (select from klingwatch.relays r where r.name = i.relay) limit 1;
+    where i.relay <> 'default' and not exists (select from klingwatch.relays r where r.name = i.relay for key share) limit 1; -- it is not removed meanwhile
     if found then
         raise exception using
             errcode = 'foreign_key_violation', schema = 'klingwatch', table = 'tasks', column = 'relay', constraint = refusal, message = refusal,
@@ -116,7 +116,12 @@ create function klingwatch.drop_old_key() returns trigger
     language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-    alter table klingwatch.tasks drop constraint if exists "task_id, action, action2: this task is tracked already";
+    if not exists (select from pg_index where indexrelid = to_regclass('klingwatch."relay, task_id, action, action2: this task is tracked already"') and indisvalid) then
+        raise exception using errcode = 'object_not_in_prerequisite_state', message = 'the migrations are not complete: run klingwatch migrate, then add the relay';
+    end if;
+    if exists (select from pg_constraint where conrelid = 'klingwatch.tasks'::regclass and conname = 'task_id, action, action2: this task is tracked already') then
+        alter table klingwatch.tasks drop constraint "task_id, action, action2: this task is tracked already"; -- locks the table for a moment
+    end if;
     return null;
 end
 $$;
@@ -131,29 +136,3 @@ create trigger drop_old_key after insert on klingwatch.relays
 alter table klingwatch.polling_pauses add column confirmed boolean not null default true;
 comment on column klingwatch.polling_pauses.confirmed is 'false while one process asks the others whether the key is accepted elsewhere: until then nothing is paused';
 comment on column klingwatch.polling_pauses.credential is 'fingerprint of host and key: relays.credential';
-
-create or replace function klingwatch.grant_roles() returns void
-    language plpgsql
-as $$
-begin
-    if exists (select from pg_roles where rolname = 'klingwatch_producer') then
-        grant usage on schema klingwatch to klingwatch_producer;
-        grant select on klingwatch.tasks to klingwatch_producer;
-        grant insert (task_id, action, action2, external_id, callback_url, metadata, deadline_at, relay)
-            on klingwatch.tasks to klingwatch_producer;
-        grant select (name, base_url, task_path) on klingwatch.relays to klingwatch_producer;
-    end if;
-    if exists (select from pg_roles where rolname = 'klingwatch_reader') then
-        grant usage on schema klingwatch to klingwatch_reader;
-        grant select on klingwatch.tasks, klingwatch.outputs, klingwatch.events, klingwatch.webhook_endpoints,
-            klingwatch.deliveries, klingwatch.delivery_attempts, klingwatch.redeliveries, klingwatch.polling_pauses,
-            klingwatch.report_daily, klingwatch.report_failures, klingwatch.report_in_flight, klingwatch.report_outputs,
-            klingwatch.report_webhooks, klingwatch.report_throughput to klingwatch_reader;
-        -- all but stored_key
-        grant select (id, name, base_url, task_path, batch_size, poll_rate, output_lifetime, key_source, key_file, access_key, secret_key_file,
-                      credential, version, created_at, changed_at) on klingwatch.relays to klingwatch_reader;
-    end if;
-end
-$$;
-
-select klingwatch.grant_roles();

@@ -207,10 +207,31 @@ comment on column klingwatch.report_relays.probe_at is 'when it is asked again w
 comment on column klingwatch.report_relays.open_tasks is 'tasks that have not ended';
 comment on column klingwatch.report_relays.in_trouble is 'of them, those whose last poll brought no answer';
 
-do $$
+-- The rights of the roles, with those of the relays.
+
+create or replace function klingwatch.grant_roles() returns void
+    language plpgsql
+as $$
 begin
+    if exists (select from pg_roles where rolname = 'klingwatch_producer') then
+        grant usage on schema klingwatch to klingwatch_producer;
+        grant select on klingwatch.tasks to klingwatch_producer;
+        grant insert (task_id, action, action2, external_id, callback_url, metadata, deadline_at, relay)
+            on klingwatch.tasks to klingwatch_producer;
+        grant select (name, base_url, task_path) on klingwatch.relays to klingwatch_producer;
+    end if;
     if exists (select from pg_roles where rolname = 'klingwatch_reader') then
-        grant select on klingwatch.report_relays to klingwatch_reader;
+        grant usage on schema klingwatch to klingwatch_reader;
+        grant select on klingwatch.tasks, klingwatch.outputs, klingwatch.events, klingwatch.webhook_endpoints,
+            klingwatch.deliveries, klingwatch.delivery_attempts, klingwatch.redeliveries, klingwatch.polling_pauses,
+            klingwatch.report_daily, klingwatch.report_failures, klingwatch.report_in_flight, klingwatch.report_outputs,
+            klingwatch.report_webhooks, klingwatch.report_throughput,
+            klingwatch.report_relays to klingwatch_reader;
+        -- all but stored_key
+        grant select (id, name, base_url, task_path, batch_size, poll_rate, output_lifetime, key_source, key_file, access_key, secret_key_file,
+                      credential, version, created_at, changed_at) on klingwatch.relays to klingwatch_reader;
     end if;
 end
 $$;
+
+select klingwatch.grant_roles();

@@ -237,7 +237,14 @@ func RemoveRelay(ctx context.Context, pool *pgxpool.Pool, name string) error {
 	if _, err := GetRelay(ctx, pool, name); err != nil {
 		return err
 	}
-	removed, open, err := db.RemoveRelay(ctx, pool, name)
+	var (
+		removed bool
+		open    int
+	)
+	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) (err error) {
+		removed, open, err = db.RemoveRelay(ctx, tx, name)
+		return err
+	})
 	switch {
 	case err != nil:
 		return fmt.Errorf("removing the relay: %w", err)

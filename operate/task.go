@@ -106,6 +106,8 @@ func Retry(ctx context.Context, pool *pgxpool.Pool, task db.Task, deadline time.
 		return nil
 	case errors.Is(err, ledger.ErrOpen):
 		return refuse(Conflict, "", "task %d is %s and being tracked: there is nothing to retry", task.ID, task.Status)
+	case errors.Is(err, ledger.ErrNoRelay):
+		return refuse(Conflict, "see klingwatch relays add --help", "task %d: there is no relay %s any more: add it again to ask about the task", task.ID, task.Relay)
 	case errors.Is(err, ledger.ErrCanceled):
 		return refuse(Conflict, "", "task %d was canceled by a person: delete the row and insert it again to track it", task.ID)
 	}

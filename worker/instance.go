@@ -64,13 +64,13 @@ func (i *instance) release() { closeConn(i.conn) }
 // hold returns when ctx ends (nil) or the lock's connection is lost. Once a
 // second it tells the others how many tasks are here and takes its share of the
 // rate; in between it listens for tasks that a person changed.
-func (i *instance) hold(ctx context.Context, asked *poll.Relays) error {
+func (i *instance) hold(ctx context.Context, asked *poll.Relays, asks func() string) error {
 	if err := db.ListenForChanges(ctx, i.conn); err != nil && ctx.Err() == nil {
 		return errLockLost
 	}
 	var recent [shareMemory]float64
 	for n := 0; ctx.Err() == nil; n++ {
-		instances, share, err := i.shareWork(ctx, asked.Residents())
+		instances, share, err := i.shareWork(ctx, asked.Residents(), asks())
 		if err != nil {
 			return errLockLost
 		}
@@ -86,11 +86,11 @@ func (i *instance) hold(ctx context.Context, asked *poll.Relays) error {
 
 // shareWork is bounded, and more so while the process stops: a database that
 // hangs must not hold that up.
-func (i *instance) shareWork(ctx context.Context, tasks int) (instances int, share float64, err error) {
+func (i *instance) shareWork(ctx context.Context, tasks int, asks string) (instances int, share float64, err error) {
 	check, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockTimeout)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(releaseTimeout, cancel) })()
-	return db.ShareWork(check, i.conn, i.slot, tasks)
+	return db.ShareWork(check, i.conn, i.slot, tasks, asks)
 }
 
 // listen passes changes by people on for about a second.

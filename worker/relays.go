@@ -2,6 +2,8 @@ package worker
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -23,6 +25,8 @@ type relayBook struct {
 	opened map[string]opened  // by name
 	closed map[string]closure // relays that cannot be asked here; by name
 	queues []string           // of the tasks of those that can
+
+	deserted time.Time // since when no process asks what the row default says; zero: one does
 }
 
 // opened is a client for a version of a row.
@@ -71,6 +75,13 @@ func (b *relayBook) refresh(ctx context.Context, asked *poll.Relays) error {
 		}
 	}
 	asked.Set(specs)
+	for i, row := range rows {
+		if row.Name == db.DefaultRelay && specs[i].Client == nil {
+			if err := b.noteDeserted(ctx, row, time.Now()); err != nil {
+				return err
+			}
+		}
+	}
 	for _, gone := range slices.Collect(maps.Keys(b.opened)) {
 		if !names[gone] {
 			b.opened[gone].client.Close()
@@ -113,6 +124,40 @@ func (b *relayBook) takeDefault(ctx context.Context) error {
 	if taken && before != nil {
 		b.cfg.Log.Warn("the relay default is the one of this process's settings from now on; processes with other settings ask it no more",
 			"before", describe(*before), "now", describe(own))
+	}
+	return nil
+}
+
+// asks identifies what the settings of this process ask as the relay default; other
+// processes see it.
+func (b *relayBook) asks() string { return asksOf(b.own()) }
+
+func asksOf(r db.Relay) string {
+	credential := ""
+	if r.Credential != nil {
+		credential = *r.Credential
+	}
+	sum := sha256.Sum256([]byte(r.BaseURL + "\x00" + r.TaskPath + "\x00" + credential))
+	return hex.EncodeToString(sum[:4])
+}
+
+// desertedAfter is how long no process may have asked what the row default says until one
+// with other settings takes it over: the one that wrote it has gone.
+const desertedAfter = 10 * time.Second
+
+// noteDeserted has the row default taken over where nobody has asked what it says for a
+// while.
+func (b *relayBook) noteDeserted(ctx context.Context, row db.Relay, now time.Time) error {
+	asked, err := db.AskedByAnybody(ctx, b.cfg.Pool, asksOf(row))
+	switch {
+	case err != nil:
+		return fmt.Errorf("looking for processes that ask the relay default: %w", err)
+	case asked:
+		b.deserted = time.Time{}
+	case b.deserted.IsZero():
+		b.deserted = now
+	case now.Sub(b.deserted) >= desertedAfter:
+		b.deserted, b.taken = time.Time{}, ""
 	}
 	return nil
 }

@@ -394,3 +394,21 @@ func TestARelayWithoutItsKeyIsLeftToOthers(t *testing.T) {
 		return number(t, pool, `select count(*) from klingwatch.tasks where task_id = 'quick-1' and status = 'succeeded'`) == 1
 	})
 }
+
+// A roll-out that failed: the process that took the relay default over is gone, and the one
+// that is left goes on with its own settings.
+func TestTheLastProcessTakesADesertedRelayOver(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	_, oldURL := simulator(t)
+	_, newURL := simulator(t)
+	first := New(config(t, pool, oldURL))
+	runWorker(t, first)
+	stop := startWorker(t, config(t, pool, newURL))
+	await(t, "the new settings hold", func() bool { return len(first.Unasked()) == 1 })
+	stop()
+	insert(t, pool, "default", "videos", "text2video", numbered("quick", 5)...)
+	await(t, "the first process asks again", func() bool {
+		return len(first.Unasked()) == 0 && number(t, pool, `select count(*) from klingwatch.tasks where status = 'succeeded'`) == 5
+	})
+}

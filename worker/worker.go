@@ -181,7 +181,7 @@ func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 	if err != nil {
 		return fmt.Errorf("preparing River: %w", err)
 	}
-	instances, share, err := db.ShareWork(ctx, i.conn, i.slot, 0)
+	instances, share, err := db.ShareWork(ctx, i.conn, i.slot, 0, w.book.asks())
 	if err != nil {
 		return err
 	}
@@ -220,7 +220,7 @@ func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 	wg.Go(func() { keepHouseUntil(sweeping, w.cfg) })
 	wg.Go(func() { asked.Learn(sweeping) })
 	wg.Go(func() { w.followRelays(sweeping, asked, queues) })
-	err = i.hold(ctx, asked)
+	err = i.hold(ctx, asked, w.book.asks)
 
 	w.working.Store(false)
 	stopSweeping()

@@ -13,9 +13,12 @@ const (
 	// shortFor is how long a relay is asked for fewer tasks at once after it refused
 	// more of them, of which it refused none alone.
 	shortFor = 10 * time.Minute
-	// takenLately is how long an answer about several tasks shows that the relay takes
-	// as many.
-	takenLately = time.Minute
+	// answeredBatch is how long the largest number that the relay answered about at once
+	// is remembered.
+	answeredBatch = time.Minute
+	// hopelessFor is how long a relay is not asked by halves that refused all of them
+	// down to the last task: the trouble is not one of them.
+	hopelessFor = time.Minute
 	// maxPassedOver bounds how many tasks of other places are looked at for one request.
 	maxPassedOver = 200
 )
@@ -27,6 +30,7 @@ type batchLimit struct {
 	until    time.Time
 	answered int // the most tasks that it answered about at once, lately
 	at       time.Time
+	hopeless time.Time // until then it is not asked by halves: it refused everything, alone as well
 }
 
 // now is the most tasks to ask about; usual is what the row of the relay says.
@@ -49,22 +53,44 @@ func (b *batchLimit) set(limit int) {
 func (b *batchLimit) noteAnswer(tasks int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if now := time.Now(); tasks >= b.answered || now.Sub(b.at) > takenLately {
+	if now := time.Now(); tasks >= b.answered || now.Sub(b.at) > answeredBatch {
 		b.answered, b.at = tasks, now
 	}
+	b.hopeless = time.Time{}
 }
 
-// takes reports whether the relay has lately answered about so many at once.
-func (b *batchLimit) takes(tasks int) bool {
+// takes reports whether the relay has answered about so many at once since a time.
+func (b *batchLimit) takes(tasks int, since time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.answered >= tasks && time.Since(b.at) <= takenLately
+	return b.answered >= tasks && b.at.After(since)
 }
 
-// trial is a request for several tasks that the relay refused as a whole. Its tasks are
-// asked about again by halves, and among themselves; a half that is refused is a trial
-// of its own.
+// giveUp has requests for several tasks no more asked by halves for a while.
+func (b *batchLimit) giveUp() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.hopeless = time.Now().Add(hopelessFor)
+}
+
+func (b *batchLimit) isHopeless() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return time.Now().Before(b.hopeless)
+}
+
+// search is for what a relay refuses a request for several tasks because of. Its tasks
+// are asked about again by halves, and among themselves.
+type search struct {
+	begun    time.Time  // the request
+	open     int        // tasks whose part has not ended yet
+	answered bool       // the relay answered about one
+	refused  []*Watched // alone
+}
+
+// trial is a request of a search that the relay refused as a whole.
 type trial struct {
+	*search
 	tasks []*Watched
 	open  int // those without an answer
 }
@@ -74,12 +100,13 @@ type trial struct {
 func (p *Poller) gather(q *request) {
 	first := q.tasks[0]
 	most := q.relay.batch.now(q.relay.BatchSize)
-	if first.most > 0 {
-		most = min(most, first.most)
-	}
-	latest := time.Now().Add(p.Interval / 2)
+	now := time.Now()
+	latest := now.Add(p.Interval / 2)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if limit := first.inCompany(now); limit > 0 {
+		most = min(most, limit)
+	}
 	var passed []*Watched
 	for len(q.tasks) < most && len(passed) < maxPassedOver {
 		w := p.waiting.first()
@@ -87,12 +114,13 @@ func (p *Poller) gather(q *request) {
 			break
 		}
 		p.waiting.remove(w)
-		if w.relay != q.relay || w.trial != first.trial || w.most > 0 && w.most <= len(q.tasks) || q.relay.place(w.task) != q.place {
+		limit := w.inCompany(now)
+		if w.relay != q.relay || w.trial != first.trial || limit > 0 && limit <= len(q.tasks) || q.relay.place(w.task) != q.place {
 			passed = append(passed, w)
 			continue
 		}
-		if w.most > 0 {
-			most = min(most, w.most)
+		if limit > 0 {
+			most = min(most, limit)
 		}
 		q.tasks = append(q.tasks, w)
 	}
@@ -117,13 +145,29 @@ func refusesAll(err error) bool {
 	return false
 }
 
+// inCompany is how many tasks a task is asked about with at most, itself included; 0: as
+// many as the relay takes. The mutex is held.
+func (w *Watched) inCompany(now time.Time) int {
+	if now.Before(w.aloneUntil) {
+		return 1
+	}
+	return w.most
+}
+
 // split asks about the tasks of a request that was refused as a whole again at once, by
-// halves.
+// halves: they keep their place in front of those that are due later.
 func (p *Poller) split(q *request) {
-	t, now := &trial{tasks: q.tasks, open: len(q.tasks)}, time.Now()
 	p.mu.Lock()
+	s := &search{begun: q.begun, open: len(q.tasks)}
+	if before := q.tasks[0].trial; before != nil {
+		s = before.search
+	}
+	t, now := &trial{search: s, tasks: q.tasks, open: len(q.tasks)}, time.Now()
 	for _, w := range q.tasks {
-		w.trial, w.most, w.due = t, (len(q.tasks)+1)/2, now
+		w.trial, w.most = t, (len(q.tasks)+1)/2
+		if w.due.After(now) {
+			w.due = now
+		}
 	}
 	p.mu.Unlock()
 	for _, w := range q.tasks {
@@ -141,14 +185,14 @@ func (p *Poller) shrink(q *request) {
 	}
 }
 
-// askAlone has a task asked about in a request of its own, from now on.
+// askAlone has a task asked about in requests of its own for a while.
 func (p *Poller) askAlone(w *Watched) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w.setAlone()
 }
 
-func (w *Watched) setAlone() { w.most, w.alone = 1, true }
+func (w *Watched) setAlone() { w.aloneUntil = time.Now().Add(shortFor) }
 
 // endTrial takes in that the relay answered about tasks, or refused the only one.
 func (p *Poller) endTrial(q *request, err error) {
@@ -159,19 +203,34 @@ func (p *Poller) endTrial(q *request, err error) {
 	defer p.mu.Unlock()
 	for _, w := range q.tasks {
 		t := w.trial
-		w.trial = nil
-		switch {
-		case t == nil && w.alone:
-		case t == nil:
-			w.most = 0
-		case err != nil:
-			w.setAlone() // it is what the relay refuses
-		default:
-			w.most = 0
+		w.trial, w.most = nil, 0
+		if t == nil {
+			continue
+		}
+		t.search.open--
+		if err != nil {
+			t.refused = append(t.refused, w)
+		} else {
+			t.answered = true
 			if t.open--; t.open == 0 {
 				p.judgeTrial(q.relay, t)
 			}
 		}
+		t.search.judge(q.relay)
+	}
+}
+
+// judge sets those apart that the relay refused alone while it answered about others;
+// where it answered about none, the trouble is not one of them.
+func (s *search) judge(r *relay) {
+	switch {
+	case s.answered:
+		for _, w := range s.refused {
+			w.setAlone()
+		}
+		s.refused = nil
+	case s.open == 0:
+		r.batch.giveUp()
 	}
 }
 
@@ -181,7 +240,7 @@ func (p *Poller) endTrial(q *request, err error) {
 func (p *Poller) judgeTrial(r *relay, t *trial) {
 	size := len(t.tasks)
 	switch {
-	case !r.batch.takes(size):
+	case !r.batch.takes(size, t.begun):
 		r.batch.set((size + 1) / 2)
 		p.Log.Warn("the relay refuses requests for so many tasks, and none of them alone: it is asked for fewer at once for a while",
 			"relay", r.Name, "tasks", size, "fewer", (size+1)/2)

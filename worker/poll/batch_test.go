@@ -19,7 +19,15 @@ type batching struct {
 	culprits map[string]bool // refused in company, answered alone
 
 	mu       sync.Mutex
-	requests [][]string // their ids
+	requests [][]string             // their ids
+	answered map[string][]time.Time // when there was a good answer about a task; nil: of no interest
+}
+
+// take makes the relay take other numbers of ids.
+func (b *batching) take(most int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.most = most
 }
 
 func (b *batching) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -37,7 +45,14 @@ func (b *batching) RoundTrip(req *http.Request) (*http.Response, error) {
 		body += fmt.Sprintf(`{"id":%q,"status":"processing"}`, id)
 	}
 	body += "]}"
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	guilty := slices.ContainsFunc(ids, func(id string) bool { return b.culprits[id] })
+	if b.answered != nil && len(ids) <= most && (len(ids) == 1 || !guilty) {
+		for _, id := range ids {
+			b.answered[id] = append(b.answered[id], time.Now())
+		}
+	}
 	if len(ids) > most || len(ids) > 1 && guilty {
 		status, body = http.StatusBadRequest, `{"code":1201,"message":"invalid task_ids"}`
 	}
@@ -156,9 +171,7 @@ func TestARelayThatTakesNoBatchesAnyMoreIsAskedOneByOne(t *testing.T) {
 			t.Errorf("%d requests, %d of them for one task; one was asked about %d times in a minute", requests, alone, byTask["7"])
 		}
 		// after a while it is tried again
-		relay.mu.Lock()
-		relay.most = 20
-		relay.mu.Unlock()
+		relay.take(20)
 		time.Sleep(shortFor)
 		_, before, _ = relay.asked(0)
 		time.Sleep(time.Minute)
@@ -187,6 +200,61 @@ func TestARelayThatTakesFewerIsAskedForFewer(t *testing.T) {
 			if len(ids) > 12 {
 				t.Fatalf("asked for %d tasks, although the relay takes 12", len(ids))
 			}
+		}
+	})
+}
+
+// The trouble of a moment must not cost a relay its batches.
+func TestAHiccupDoesNotEndBatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		relay := &batching{most: 20}
+		b := newBenchAt(t, 5*time.Second, 200, relay, batchPath)
+		for id := range int64(200) {
+			b.keep(processing(id), Memory{})
+		}
+		perMinute := func() (requests, alone int) {
+			_, before, _ := relay.asked(0)
+			time.Sleep(time.Minute)
+			_, requests, alone = relay.asked(before)
+			return requests, alone
+		}
+		time.Sleep(30 * time.Second)
+		before, _ := perMinute()
+		relay.take(1)
+		time.Sleep(15 * time.Second)
+		relay.take(20)
+		time.Sleep(2 * shortFor)
+		after, alone := perMinute()
+		b.stop()
+		if after > before*3/2 || alone > after/5 {
+			t.Errorf("%d requests a minute before, %d long after, %d of them for one task", before, after, alone)
+		}
+	})
+}
+
+// While the rate is the bottleneck, the company of a culprit does not queue behind all others.
+func TestACulpritDoesNotDelayItsCompanyUnderBacklog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		relay := &batching{most: 20, culprits: map[string]bool{}}
+		b := newBenchAt(t, 5*time.Second, 20, relay, batchPath)
+		for id := range int64(4000) {
+			b.keep(processing(id), Memory{})
+		}
+		time.Sleep(30 * time.Second)
+		relay.mu.Lock()
+		relay.culprits["777"] = true
+		relay.answered = map[string][]time.Time{}
+		relay.mu.Unlock()
+		time.Sleep(100 * time.Second)
+		b.stop()
+		worst := time.Duration(0)
+		for _, times := range relay.answered {
+			for i := 1; i < len(times); i++ {
+				worst = max(worst, times[i].Sub(times[i-1]))
+			}
+		}
+		if worst > 16*time.Second { // a round takes 10 s
+			t.Errorf("a task was not answered about for %s", worst)
 		}
 	})
 }

@@ -17,6 +17,8 @@ const (
 	// few connections, a slow one over many.
 	fewAsking = 64
 	growWait  = time.Millisecond
+	// rateLook is how often the dispatcher looks at a rate that is very low.
+	rateLook = time.Second
 	// heldLook is how often the dispatcher looks while the relay must not be asked.
 	heldLook = 500 * time.Millisecond
 )
@@ -90,13 +92,16 @@ func (p *Poller) dispatch(ctx context.Context, t ticket) {
 	}
 	if err != nil || !admitted {
 		p.giveBack(q)
+		p.hastenProbe(ctx, w)
 		p.putBack(w)
 		if err != nil {
 			sleep(ctx, heldLook) // the database is in trouble: what was asked could not be written
 		}
 		return
 	}
-	q.probe = probe
+	if q.probe = probe; probe {
+		p.noteProbe(q)
+	}
 	if q.relay.Client.Batches() && !probe {
 		p.gather(q)
 	}
@@ -176,9 +181,22 @@ func (p *Poller) awaitDue(ctx context.Context) bool {
 // awaitRate waits until the rate limit lets one more request through.
 func (p *Poller) awaitRate(ctx context.Context) error {
 	begun := time.Now()
-	err := p.limiter.Wait(ctx)
-	p.Metrics.RateWaitSeconds.Observe(time.Since(begun).Seconds())
-	return err
+	defer func() { p.Metrics.RateWaitSeconds.Observe(time.Since(begun).Seconds()) }()
+	for ctx.Err() == nil {
+		turn := p.limiter.Reserve()
+		wait := turn.Delay()
+		if wait > rateLook {
+			turn.Cancel() // the rate may be raised meanwhile
+			wait = rateLook
+			sleep(ctx, wait)
+			continue
+		}
+		if wait > 0 {
+			sleep(ctx, wait)
+		}
+		return ctx.Err()
+	}
+	return ctx.Err()
 }
 
 // takeDue takes the first task off the heap if it is due. A probe is made with another
@@ -198,16 +216,30 @@ func (p *Poller) takeDue(probe bool) *Watched {
 				w = other
 			}
 		}
-		w.probes++
-		p.probed[w.relay.place(w.task)]++
 	}
 	p.waiting.remove(w)
 	return w
 }
 
+// noteProbe counts a probe that is made.
+func (p *Poller) noteProbe(q *request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.probed) >= maxPaths {
+		clear(p.probed)
+	}
+	q.tasks[0].probes++
+	p.probed[q.place]++
+}
+
 // betterProbe reports whether a task is the better one to probe with; the mutex is held.
 func (p *Poller) betterProbe(w, than *Watched) bool {
-	trouble := func(w *Watched) int { return min(w.memory.Trouble, 1) }
+	trouble := func(w *Watched) int {
+		if !w.refusedAt.IsZero() {
+			return 2
+		}
+		return min(w.memory.Trouble, 1)
+	}
 	return cmp.Or(
 		cmp.Compare(trouble(w), trouble(than)),
 		cmp.Compare(p.probed[w.relay.place(w.task)], p.probed[than.relay.place(than.task)]),

@@ -9,19 +9,19 @@ import (
 
 // Watched is a task that is resident in this process.
 type Watched struct {
-	relay     *relay
-	task      db.PollTarget
-	read      time.Time // when task was read; its Age and Left count from then
-	memory    Memory
-	due       time.Time // of the next poll
-	expiry    time.Time // when it expires if it could not be asked about by then
-	refusedAt time.Time // the first of the refusals in a row; zero: the last answer was none
-	probes    int       // of a refused credential, made with this task
-	trial     *trial    // it was in a request that was refused as a whole; nil: in none
-	alone     bool      // it is asked about in requests of its own, for good
-	most      int       // it is asked about with at most so many; 0: as many as the relay takes
-	stale     bool      // somebody changed the task: read it again before the next poll
-	done      chan Departure
+	relay      *relay
+	task       db.PollTarget
+	read       time.Time // when task was read; its Age and Left count from then
+	memory     Memory
+	due        time.Time // of the next poll
+	expiry     time.Time // when it expires if it could not be asked about by then
+	refusedAt  time.Time // the first of the refusals in a row; zero: the last answer was none
+	probes     int       // of a refused credential, made with this task
+	trial      *trial    // it was in a request that was refused as a whole; nil: in none
+	aloneUntil time.Time // it is asked about in requests of its own until then
+	most       int       // it is asked about with at most so many; 0: as many as the relay takes
+	stale      bool      // somebody changed the task: read it again before the next poll
+	done       chan Departure
 
 	inWaiting, inDeadlines int // places in the heaps; -1: it is in none
 }

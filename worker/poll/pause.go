@@ -41,7 +41,8 @@ type pause struct {
 	asking   bool           // the others are being asked whether the relay accepts it from them
 	lookAt   time.Time      // when to look again whether a probe is due
 	refused  map[int64]bool // tasks that speak for a pause, since the last good answer
-	since    time.Time      // the request of the first of them
+	since    time.Time      // the pause
+	hastened time.Time      // the last time that a new task brought a probe forward
 	answered time.Time      // the last good answer
 }
 
@@ -75,6 +76,21 @@ func (l *lane) claimProbe(ctx context.Context) (probe, admitted bool, err error)
 	return probe, probe, err
 }
 
+// hastenProbe brings the next probe forward where a task is due that the relay has not
+// refused: its answer may show that the key is good. It does so once between two probes.
+func (l *lane) hastenProbe(ctx context.Context, w *Watched) {
+	l.pause.mu.Lock()
+	defer l.pause.mu.Unlock()
+	now := time.Now()
+	if !l.pause.on || !w.refusedAt.IsZero() || now.Sub(l.pause.hastened) < l.ProbeDistance {
+		return
+	}
+	l.pause.hastened = now
+	if err := db.HastenProbe(ctx, l.Pool, l.credential, firstProbe); err != nil && ctx.Err() == nil {
+		l.Log.Warn("bringing a probe forward", "error", err.Error())
+	}
+}
+
 // returnProbe gives back a probe that was claimed but not made.
 func (l *lane) returnProbe(probe bool) {
 	if !probe {
@@ -93,14 +109,24 @@ func isRefusal(err error) bool {
 	return ok && apiErr.Kind == klingapi.Refused
 }
 
-// noteAnswer pauses or resumes polling by how a request ended. Trouble on the way says
-// nothing about the credential.
+// isAcceptance reports whether the relay let the key in: it answered about the task, or
+// said in a code of its own that it does not know it or does not take the question. A page
+// of its front end, and trouble on the way, say nothing.
+func isAcceptance(err error) bool {
+	if err == nil {
+		return true
+	}
+	apiErr, ok := errors.AsType[*klingapi.Error](err)
+	return ok && (apiErr.Kind == klingapi.NotFound || apiErr.Kind == klingapi.Rejected && apiErr.HTTPStatus != 0 && apiErr.Code != "")
+}
+
+// noteAnswer pauses or resumes polling by how a request ended.
 func (p *Poller) noteAnswer(ctx context.Context, q *request, err error) {
 	var failed error
 	switch {
 	case isRefusal(err):
 		failed = p.noteRefusal(ctx, q, err)
-	case !relayInTrouble(err):
+	case isAcceptance(err):
 		failed = p.noteAcceptance(ctx, q)
 	}
 	if failed != nil {
@@ -118,8 +144,8 @@ func (p *Poller) noteAcceptance(ctx context.Context, q *request) error {
 	p.mu.Unlock()
 	p.pause.mu.Lock()
 	defer p.pause.mu.Unlock()
-	if q.begun.Before(p.pause.since) {
-		return nil // from before the refusals
+	if p.pause.on && q.begun.Before(p.pause.since) {
+		return nil // from before the pause
 	}
 	p.pause.answered, p.pause.refused = time.Now(), nil
 	if !p.pause.on {
@@ -138,14 +164,17 @@ func (p *Poller) noteRefusal(ctx context.Context, q *request, err error) error {
 	p.pause.mu.Lock()
 	answered, known := p.pause.answered, p.pause.on || p.pause.asking
 	p.pause.mu.Unlock()
-	counting, others := p.whoCounts(q, answered)
-	if known || len(counting) == 0 {
+	counting, others := p.whoCounts(q, answered, known)
+	if len(counting) == 0 {
 		return nil
 	}
 	p.pause.mu.Lock()
 	defer p.pause.mu.Unlock()
+	if !p.pause.answered.Equal(answered) {
+		return nil // somebody was answered meanwhile
+	}
 	if len(p.pause.refused) == 0 {
-		p.pause.refused, p.pause.since = map[int64]bool{}, q.begun
+		p.pause.refused = map[int64]bool{}
 	}
 	for _, id := range counting {
 		p.pause.refused[id] = true
@@ -161,8 +190,8 @@ func (p *Poller) noteRefusal(ctx context.Context, q *request, err error) error {
 // whose refusal beside them would. answered is the time of the last good answer. A task
 // that was refused before that does not count: its trouble is its own. While there are
 // tasks here that the relay goes on answering, one that it never answered does not
-// either.
-func (p *Poller) whoCounts(q *request, answered time.Time) (counting, others []int64) {
+// either. Where a pause is known already, nobody does.
+func (p *Poller) whoCounts(q *request, answered time.Time, known bool) (counting, others []int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, w := range q.tasks {
@@ -171,7 +200,7 @@ func (p *Poller) whoCounts(q *request, answered time.Time) (counting, others []i
 		}
 	}
 	exempt := func(w *Watched) bool { return answered.After(w.refusedAt) && !w.refusedAt.IsZero() }
-	if !slices.ContainsFunc(q.tasks, func(w *Watched) bool { return !exempt(w) }) {
+	if known || !slices.ContainsFunc(q.tasks, func(w *Watched) bool { return !exempt(w) }) {
 		return nil, nil
 	}
 	healthy := false
@@ -224,7 +253,8 @@ func (l *lane) logPause(reason string) {
 
 // joinPause makes this process wait; the mutex is held.
 func (l *lane) joinPause() {
-	l.pause.on, l.pause.asking, l.pause.lookAt = true, false, time.Now().Add(pauseLook)
+	now := time.Now()
+	l.pause.on, l.pause.asking, l.pause.since, l.pause.lookAt = true, false, now, now.Add(pauseLook)
 	l.showPause()
 }
 
@@ -238,7 +268,12 @@ func (l *lane) endPause(why string) {
 // FollowPauses takes over the pauses that other processes, or an earlier life of this
 // one, began, and objects to those of credentials that are accepted here.
 func (r *Relays) FollowPauses(ctx context.Context) error {
-	pauses, err := db.Pauses(ctx, r.Pool, db.PauseStale)
+	pollers := r.pollers()
+	credentials := make([]string, len(pollers))
+	for i, p := range pollers {
+		credentials[i] = p.credential
+	}
+	pauses, err := db.PausesOf(ctx, r.Pool, credentials, db.PauseStale)
 	if err != nil {
 		return fmt.Errorf("reading the pauses: %w", err)
 	}
@@ -246,7 +281,7 @@ func (r *Relays) FollowPauses(ctx context.Context) error {
 	for _, row := range pauses {
 		rows[row.Credential] = row
 	}
-	for _, p := range r.pollers() {
+	for _, p := range pollers {
 		row, there := rows[p.credential]
 		if err := p.follow(ctx, row, there); err != nil {
 			return fmt.Errorf("following a pause: %w", err)

@@ -221,6 +221,7 @@ func TestProbesRotateOverTasksAndPlaces(t *testing.T) {
 	places := map[string]bool{}
 	for range 5 {
 		w := p.takeDue(true)
+		p.noteProbe(&request{relay: w.relay, place: w.relay.place(w.task), tasks: []*Watched{w}})
 		order, places[w.task.Action2] = append(order, w.task.ID), true
 		if len(order) == 3 && len(places) != 3 {
 			t.Errorf("after three probes: %v", places)
@@ -293,5 +294,108 @@ func TestAnotherProcessMayObjectToAPause(t *testing.T) {
 	follow()
 	if !onesLane.paused() || !twosLane.paused() {
 		t.Errorf("nobody objected: paused %v and %v", onesLane.paused(), twosLane.paused())
+	}
+}
+
+// The row of a relay may name the key of another process's file.
+func TestAPauseHoldsForAKeyThatItsRelayDoesNotName(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	r, p := oneLane(t, pool)
+	if _, err := pool.Exec(t.Context(), `update klingwatch.relays set credential = 'deadbeef'`); err != nil {
+		t.Fatal(err)
+	}
+	refuse(t, r, p)
+	if err := r.FollowPauses(t.Context()); err != nil || !p.paused() {
+		t.Errorf("paused %v, %v", p.paused(), err)
+	}
+}
+
+// Only an answer of the relay's own shows that it took the key.
+func TestWhatShowsThatAKeyIsAccepted(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		err     error
+		resumed bool
+	}{
+		"a record":                     {nil, true},
+		"a task that it does not know": {&klingapi.Error{Kind: klingapi.NotFound, HTTPStatus: 404}, true},
+		"a question it does not take":  {&klingapi.Error{Kind: klingapi.Rejected, HTTPStatus: 400, Code: "1200"}, true},
+		"a question that was not sent": {&klingapi.Error{Kind: klingapi.Rejected}, false},
+		"a page of its front end":      {&klingapi.Error{Kind: klingapi.Misconfigured, HTTPStatus: 200}, false},
+		"nonsense":                     {&klingapi.Error{Kind: klingapi.Unreadable, HTTPStatus: 200}, false},
+		"trouble on the way":           {&klingapi.Error{Kind: klingapi.Unavailable, HTTPStatus: 502}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, p := oneLane(t, dbtest.New(t))
+			answer(t, p, test.err, refuse(t, r, p))
+			if p.paused() == test.resumed {
+				t.Errorf("paused: %v", p.paused())
+			}
+		})
+	}
+}
+
+// Tasks that are in trouble of their own stay so while they are away.
+func TestRefusedTasksThatComeBackDoNotPause(t *testing.T) {
+	t.Parallel()
+	r, p := oneLane(t, dbtest.New(t))
+	healthy := r.Watch(processing(9), Memory{})
+	var refused []*Watched
+	for id := range int64(3) {
+		refused = append(refused, r.Watch(processing(id), Memory{}))
+		answer(t, p, refusal, refused[id])
+		answer(t, p, nil, healthy)
+	}
+	for i, w := range refused {
+		p.mu.Lock()
+		w.memory.Trouble = 4
+		p.leave(w, Departure{Snooze: 2 * time.Minute})
+		p.mu.Unlock()
+		refused[i] = r.Watch(processing(int64(i)), (<-w.Done()).Memory)
+	}
+	for _, w := range refused {
+		answer(t, p, refusal, w)
+	}
+	if p.paused() {
+		t.Error("they began a pause")
+	}
+}
+
+func TestANewTaskBringsTheProbeForward(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	r, p := oneLane(t, pool)
+	refuse(t, r, p)
+	if in := probeIn(t, pool); in < 50*time.Second {
+		t.Fatalf("the probe is in %s", in)
+	}
+	task := fresh(3)
+	task.Action2 = "image2video"
+	r.Watch(task, Memory{})
+	p.dispatch(t.Context(), ticket{})
+	if in := probeIn(t, pool); in > firstProbe {
+		t.Errorf("a task is here that the relay has not refused, and the probe is in %s", in)
+	}
+	if _, err := pool.Exec(t.Context(), `update klingwatch.polling_pauses set probe_at = now() + interval '1 min'`); err != nil {
+		t.Fatal(err)
+	}
+	p.dispatch(t.Context(), ticket{})
+	if in := probeIn(t, pool); in < 50*time.Second {
+		t.Errorf("brought forward twice: the probe is in %s", in)
+	}
+}
+
+// A probe counts for the rotation when it is made.
+func TestProbesThatAreNotMadeDoNotCount(t *testing.T) {
+	t.Parallel()
+	r, p := oneLane(t, dbtest.New(t))
+	refuse(t, r, p)
+	for range 9 {
+		p.dispatch(t.Context(), ticket{})
+	}
+	if len(p.probed) != 0 {
+		t.Errorf("counted %v", p.probed)
 	}
 }

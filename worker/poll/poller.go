@@ -72,9 +72,7 @@ func (p *Poller) watch(at *relay, task db.PollTarget, m Memory) *Watched {
 		relay: at, task: task, read: now, memory: m, due: firstDue(task, m, p.Interval, now, rand.Float64()),
 		inWaiting: -1, inDeadlines: -1, done: make(chan Departure, 1),
 	}
-	if m.Alone {
-		w.setAlone()
-	}
+	w.aloneUntil, w.refusedAt = m.AloneUntil, m.RefusedAt
 	if at.crowded(heldPart) && task.Left > 2*heldAway && (p.gate.closed() || p.paused()) {
 		w.done <- Departure{Snooze: jittered(heldAway), Memory: m} // others need the slot
 		return w
@@ -104,7 +102,7 @@ func (p *Poller) makeRoom() {
 			return
 		}
 		w.memory.Next = time.Time{}
-		p.leave(w, Departure{Snooze: jittered(heldAway)})
+		p.leave(w, Departure{Snooze: max(min(jittered(heldAway), w.expiry.Sub(now)-deadlineGrace-fetchAhead), 0)})
 	}
 }
 
@@ -159,7 +157,10 @@ func (p *Poller) leave(w *Watched, d Departure) {
 	p.residents.Add(-1)
 	w.relay.residents.Add(-1)
 	d.Memory = w.memory
-	d.Memory.Alone = w.alone
+	d.Memory.AloneUntil, d.Memory.RefusedAt = time.Time{}, w.refusedAt.Round(0)
+	if time.Now().Before(w.aloneUntil) {
+		d.Memory.AloneUntil = w.aloneUntil.Round(0)
+	}
 	w.done <- d
 }
 
@@ -249,7 +250,7 @@ func (p *Poller) ask(q *request) {
 	if p.gate.report(q.ticket, q.tasks[0].task.ID, err, now) {
 		p.logGate(q.relay.Name, err)
 	}
-	if len(q.tasks) > 1 && refusesAll(err) {
+	if len(q.tasks) > 1 && refusesAll(err) && !q.relay.batch.isHopeless() {
 		q.relay.paths.cancel(q.place, q.onPath) // whose trouble it is, the halves will tell
 		p.split(q)
 		return

@@ -380,3 +380,19 @@ func TestTheHeapsHoldTheTasksThatAreHere(t *testing.T) {
 		})
 	})
 }
+
+// A rate that is raised holds at once, however low it was.
+func TestARaisedRateHoldsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, time.Second, 0.001, 10*time.Millisecond)
+		b.keep(processing(1), Memory{})
+		time.Sleep(3 * time.Second)
+		before := len(b.times())
+		b.Set([]Spec{{Name: db.DefaultRelay, Version: 1, Client: b.byName[db.DefaultRelay].Client, Rate: 1000, BatchSize: 20, Slots: 100}})
+		time.Sleep(3 * time.Second)
+		if n := len(b.times()) - before; n < 1 {
+			t.Error("nothing was asked in 3 s")
+		}
+		b.stop()
+	})
+}

@@ -53,7 +53,8 @@ type Memory struct {
 	WithoutFile int           `json:"without_file,omitempty"`  // successes in a row of which a file was missing
 	Doubt       string        `json:"doubt,omitempty"`         // the failure that must be repeated, "" for none
 	DoubtAge    time.Duration `json:"doubt_age,omitempty"`     // the task's age when it was first told
-	Alone       bool          `json:"alone,omitempty"`         // the relay refuses requests for several tasks because of it
+	AloneUntil  time.Time     `json:"alone_until,omitzero"`    // it is asked about alone until then: it is refused in company
+	RefusedAt   time.Time     `json:"refused_at,omitzero"`     // the first of the refusals of the key in a row
 	Next        time.Time     `json:"next,omitzero"`           // when the next poll is due, while the job sleeps
 }
 
