@@ -101,3 +101,15 @@ func AskedByAnybody(ctx context.Context, q Querier, asks string) (asked bool, er
 		pgx.StrictNamedArgs{"class": instanceLock, "asks": asks}).Scan(&asked)
 	return asked, err
 }
+
+// InstancesAskingElse counts the processes that have shown that they ask something else as
+// the relay default.
+func InstancesAskingElse(ctx context.Context, q Querier, asks string) (n int, err error) {
+	err = q.QueryRow(ctx, `
+		with`+liveInstances+`
+		select count(*) filter (where substring(a.application_name from ' asks=(.*)$') <> @asks)
+		from instances i
+		join pg_stat_activity a using (pid)`,
+		pgx.StrictNamedArgs{"class": instanceLock, "asks": asks}).Scan(&n)
+	return n, err
+}

@@ -163,6 +163,12 @@ func TestProcessesSeeWhatTheOthersAsk(t *testing.T) {
 	if _, _, err := db.ShareWork(t.Context(), conn, slot, 3, "1234abcd"); err != nil {
 		t.Fatal(err)
 	}
+	if n := must(db.InstancesAskingElse(t.Context(), pool, "1234abcd"))(t); n != 0 {
+		t.Errorf("%d ask something else", n)
+	}
+	if n := must(db.InstancesAskingElse(t.Context(), pool, "00000000"))(t); n != 1 {
+		t.Errorf("%d ask something else, one was wanted", n)
+	}
 	if !asked("1234abcd") || asked("00000000") {
 		t.Errorf("what it shows is asked: %v; something else: %v", asked("1234abcd"), asked("00000000"))
 	}

@@ -2,6 +2,8 @@ package db
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,6 +38,16 @@ type Relay struct {
 	Version        int           `json:"version"`    // of the row; raised by every change but that of Credential
 	CreatedAt      time.Time     `json:"created_at"`
 	ChangedAt      time.Time     `json:"changed_at"`
+}
+
+// Identity names address, path and key together: 8 hex digits.
+func (r Relay) Identity() string {
+	credential := ""
+	if r.Credential != nil {
+		credential = *r.Credential
+	}
+	sum := sha256.Sum256([]byte(r.BaseURL + "\x00" + r.TaskPath + "\x00" + credential))
+	return hex.EncodeToString(sum[:4])
 }
 
 const relayColumns = `
@@ -234,37 +246,44 @@ func SampleTasks(ctx context.Context, q Querier, relay string, limit int) ([]Sam
 
 // RelayState is a relay with what becomes of its tasks: a row of report_relays.
 type RelayState struct {
-	Name           string        `json:"name"`
-	BaseURL        string        `json:"base_url"`
-	TaskPath       string        `json:"task_path"`
-	BatchSize      int           `json:"batch_size"` // 1 where TaskPath takes one id
-	PollRate       float64       `json:"poll_rate"`
-	OutputLifetime time.Duration `json:"-"`
-	KeySource      string        `json:"key_source"`
-	Credential     *string       `json:"credential"`
-	PausedAt       *time.Time    `json:"paused_at"` // nil: it is asked
-	PauseReason    *string       `json:"pause_reason"`
-	ProbeAt        *time.Time    `json:"probe_at"`
-	OpenTasks      int           `json:"open_tasks"`
-	InTrouble      int           `json:"in_trouble"` // of them, those whose last poll brought no answer
+	Name           string     `json:"name"`
+	BaseURL        string     `json:"base_url"`
+	TaskPath       string     `json:"task_path"`
+	BatchSize      int        `json:"batch_size"` // 1 where TaskPath takes one id
+	PollRate       float64    `json:"poll_rate"`
+	OutputLifetime float64    `json:"output_lifetime_seconds"`
+	KeySource      string     `json:"key_source"`
+	KeyFile        *string    `json:"key_file"`
+	AccessKey      *string    `json:"access_key"`
+	SecretKeyFile  *string    `json:"secret_key_file"`
+	Credential     *string    `json:"credential"`
+	PausedAt       *time.Time `json:"paused_at"` // nil: it is asked
+	PauseReason    *string    `json:"pause_reason"`
+	ProbeAt        *time.Time `json:"probe_at"`
+	OpenTasks      int        `json:"open_tasks"`
+	InTrouble      int        `json:"in_trouble"` // of them, those whose last poll brought no answer
 }
 
 // RelayStates returns all relays with what becomes of their tasks, by name.
 func RelayStates(ctx context.Context, q Querier) ([]RelayState, error) {
 	return all[RelayState](ctx, q, `
-		select name,
-		       base_url,
-		       task_path,
-		       batch_size,
-		       poll_rate,
-		       output_lifetime,
-		       key_source,
-		       credential,
-		       paused_at,
-		       pause_reason,
-		       probe_at,
-		       open_tasks,
-		       in_trouble
-		from klingwatch.report_relays
-		order by name`)
+		select s.name,
+		       s.base_url,
+		       s.task_path,
+		       s.batch_size,
+		       s.poll_rate,
+		       extract(epoch from s.output_lifetime)::float8 as output_lifetime,
+		       s.key_source,
+		       r.key_file,
+		       r.access_key,
+		       r.secret_key_file,
+		       s.credential,
+		       s.paused_at,
+		       s.pause_reason,
+		       s.probe_at,
+		       s.open_tasks,
+		       s.in_trouble
+		from klingwatch.report_relays s
+		join klingwatch.relays r using (name)
+		order by s.name`)
 }

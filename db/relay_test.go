@@ -50,11 +50,11 @@ func TestARelayIsAddedChangedAndRemoved(t *testing.T) {
 	}
 
 	run(t, pool, `insert into klingwatch.tasks (task_id, action, action2, relay) values ('1', 'videos', 'text2video', 'a')`)
-	if removed, open, err := remove(t, pool, "a"); removed || open != 1 || err != nil {
+	if removed, open, err := removeA(t, pool); removed || open != 1 || err != nil {
 		t.Errorf("with an open task: removed %v, %d open, %v", removed, open, err)
 	}
 	run(t, pool, `update klingwatch.tasks set status = 'canceled', finished_at = now()`)
-	if removed, open, err := remove(t, pool, "a"); !removed || open != 0 || err != nil {
+	if removed, open, err := removeA(t, pool); !removed || open != 0 || err != nil {
 		t.Errorf("removed %v, %d open, %v", removed, open, err)
 	}
 	if _, err := db.GetRelay(t.Context(), pool, "a"); !errors.Is(err, db.ErrNotFound) {
@@ -144,11 +144,11 @@ func TestRelaysAreShownWithTheirPauseAndTasks(t *testing.T) {
 	}
 }
 
-// remove removes a relay in a transaction of its own.
-func remove(t *testing.T, pool *pgxpool.Pool, name string) (removed bool, open int, err error) {
+// removeA removes the relay a in a transaction of its own.
+func removeA(t *testing.T, pool *pgxpool.Pool) (removed bool, open int, err error) {
 	t.Helper()
 	err = pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) (err error) {
-		removed, open, err = db.RemoveRelay(t.Context(), tx, name)
+		removed, open, err = db.RemoveRelay(t.Context(), tx, "a")
 		return err
 	})
 	return removed, open, err
@@ -163,7 +163,7 @@ func TestARelayIsNotRemovedUnderAnInsert(t *testing.T) {
 	var removed bool
 	var open int
 	wait := dbtest.Blocked(t, pool, func() (err error) {
-		removed, open, err = remove(t, pool, "a")
+		removed, open, err = removeA(t, pool)
 		return err
 	})
 	commit(t, app)
@@ -196,7 +196,7 @@ func TestATaskOfARemovedRelayIsNotReopened(t *testing.T) {
 		t.Error("not reopened while the relay is there")
 	}
 	run(t, pool, `update klingwatch.tasks set status = 'failed', finished_at = now()`)
-	if removed, _, err := remove(t, pool, "a"); !removed || err != nil {
+	if removed, _, err := removeA(t, pool); !removed || err != nil {
 		t.Fatal(removed, err)
 	}
 	if reopened := must(db.ReopenTask(t.Context(), pool, 1, time.Hour))(t); reopened {

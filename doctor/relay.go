@@ -131,14 +131,28 @@ func (x *examination) checkRelays(ctx context.Context) (Finding, error) {
 
 func (x *examination) examineRelay(ctx context.Context, row db.Relay) Finding {
 	if row.Name == db.DefaultRelay {
-		return judgeDefault(row, x.Relay)
+		if f := judgeDefault(row, x.Relay); f.State != OK {
+			return f
+		}
+		n, err := db.InstancesAskingElse(ctx, x.pool, row.Identity())
+		if err != nil {
+			return failed(err)
+		}
+		if n > 0 {
+			return warn("stop the processes of a forgotten deployment, or give them the same settings", "%d processes have other settings and do not poll it", n)
+		}
+		return fine("")
 	}
 	client, err := relays.Open(row, relays.Options{Keyring: x.Keyring, Timeout: x.relayTimeout(), UserAgent: x.UserAgent})
 	if err != nil {
-		return bad("see to its key on this machine, or look on that of the service: klingwatch relays check "+row.Name, "cannot be asked from here: %s", err)
+		return bad("run klingwatch relays check "+row.Name+" on a machine that has its key", "cannot be polled from here: %s", err)
 	}
 	defer client.Close()
-	return judgeRelay(relays.Check(ctx, client, x.tracked(ctx, row.Name)))
+	f := judgeRelay(relays.Check(ctx, client, x.tracked(ctx, row.Name)))
+	if f.State != OK {
+		f.Todo = "run klingwatch relays check " + row.Name // what stands there is about the settings
+	}
+	return f
 }
 
 // judgeDefault compares the row default with the client of the settings; nil: there is
@@ -148,10 +162,10 @@ func judgeDefault(row db.Relay, own *klingapi.Client) Finding {
 	case own == nil:
 		return fine("")
 	case row.BaseURL != own.BaseURL() || row.TaskPath != own.TaskPath():
-		return warn("start klingwatch serve with the settings that are to hold: it takes over the relay default",
+		return warn("restart klingwatch serve with the settings you want: it takes over the relay default",
 			"the services ask %s%s, and the settings here say %s%s", row.BaseURL, row.TaskPath, own.BaseURL(), own.TaskPath())
 	case row.Credential != nil && *row.Credential != own.Credential():
-		return warn("start klingwatch serve with the key that is to hold: it takes over the relay default",
+		return warn("restart klingwatch serve with the key you want: it takes over the relay default",
 			"the services use the key %s, and the settings here have the key %s", *row.Credential, own.Credential())
 	}
 	return fine("")

@@ -46,7 +46,7 @@ func judgePause(p *db.Pause, ours bool) Finding {
 	if ours {
 		return bad("see key: polling resumes by itself within a minute after the relay accepts it", "%s", found)
 	}
-	return bad("klingwatch relays check says more: polling resumes by itself within a minute after the relay accepts the key", "%s", found)
+	return bad("run klingwatch relays check "+strings.Join(p.Relays, ", or ")+": polling resumes by itself within a minute after the relay accepts the key", "%s", found)
 }
 
 func (x *examination) checkRate(ctx context.Context) (Finding, error) {

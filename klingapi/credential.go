@@ -57,7 +57,7 @@ func (a *account) nameFor(key string) string {
 	return next.name
 }
 
-// CheckKey reports what makes a key unfit for a header: a blank, a line break, or
+// CheckKey reports what makes a key unfit for a header: a space, a line break, or
 // another character that nobody sees. The error is one line without the key. An empty
 // key is none to complain about here.
 func CheckKey(key string) error {
@@ -67,7 +67,7 @@ func CheckKey(key string) error {
 		case r == '\n' || r == '\r':
 			what = "a line break"
 		case unicode.IsSpace(r):
-			what = "a blank"
+			what = "a space"
 		case unicode.In(r, unicode.Cc, unicode.Cf):
 			what = "an invisible character"
 		default:

@@ -168,7 +168,7 @@ func TestTheNameOfACredentialFollowsItsKeyFile(t *testing.T) {
 func TestAKeyThatIsNoHeaderIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, key := range map[string]string{
-		"a blank":              "sk-hid den",
+		"a space":              "sk-hid den",
 		"two keys":             "sk-hidden\nsk-other",
 		"Windows":              "sk-hidden\r\nsk-other",
 		"a tab":                "sk-hid\tden",

@@ -98,7 +98,7 @@ begin
         select distinct i.action || '/' || i.action2 from inserted i left join klingwatch.relays r on r.name = i.relay
         where not klingwatch.is_documented(i.action, i.action2) and coalesce(r.task_path, '{action}') like '%{action%' limit 5
     loop
-        raise notice 'no documentation of Kling or of a relay has the path %: the task is asked about all the same, but check the spelling', path;
+        raise notice 'nobody documents the path %: the task is polled all the same, but check the spelling', path;
     end loop;
     return null;
 end

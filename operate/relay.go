@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,6 +15,7 @@ import (
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/keyring"
 	"github.com/klingwatch/klingwatch/klingapi"
+	"github.com/klingwatch/klingwatch/ledger"
 	"github.com/klingwatch/klingwatch/relays"
 )
 
@@ -47,14 +49,14 @@ const (
 // for one that cannot be asked, or is there already.
 func AddRelay(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring, r NewRelay) error {
 	row := db.Relay{
-		Name: r.Name, BaseURL: r.BaseURL, TaskPath: orDefault(r.TaskPath, klingapi.DefaultTaskPath), BatchSize: orDefault(r.BatchSize, DefaultBatchSize),
+		Name: r.Name, BaseURL: strings.TrimRight(r.BaseURL, "/"), TaskPath: orDefault(r.TaskPath, klingapi.DefaultTaskPath), BatchSize: orDefault(r.BatchSize, DefaultBatchSize),
 		PollRate: orDefault(r.PollRate, DefaultPollRate), OutputLifetime: orDefault(r.OutputLifetime, klingapi.OutputLifetime),
 	}
 	if row.Name == db.DefaultRelay {
 		return refuse(Conflict, "", "the relay default is the one of the service's settings: KLING_BASE_URL, KLING_TASK_PATH and the key")
 	}
 	if r.Key == (RelayKey{}) {
-		return invalid("", "the relay needs a key: give a file, the key itself, or an access key with the file of its secret key")
+		return invalid("", "the relay needs a key: give key_file, the key itself, or access_key with secret_key_file")
 	}
 	if err := setKey(&row, ring, r.Key); err != nil {
 		return err
@@ -62,9 +64,14 @@ func AddRelay(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring, r 
 	if err := checkRelay(row); err != nil {
 		return err
 	}
+	if r.Key.Key != "" {
+		if err := ledger.CheckKeyring(ctx, pool, ring); err != nil {
+			return err // services could not open it
+		}
+	}
 	err := addRelay(ctx, pool, row)
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == uniqueViolation {
-		return refuse(Conflict, "see klingwatch relays list", "there is a relay %s already", r.Name)
+		return refuse(Conflict, "change it with klingwatch relays edit "+r.Name, "there is a relay %s already", r.Name)
 	}
 	return relayRefused(err)
 }
@@ -128,6 +135,7 @@ func EditRelay(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring, n
 		return err
 	}
 	replace(&row.BaseURL, e.BaseURL)
+	row.BaseURL = strings.TrimRight(row.BaseURL, "/")
 	replace(&row.TaskPath, e.TaskPath)
 	replace(&row.BatchSize, e.BatchSize)
 	replace(&row.PollRate, e.PollRate)
@@ -139,6 +147,11 @@ func EditRelay(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring, n
 	}
 	if err := checkRelay(row); err != nil {
 		return err
+	}
+	if e.Key.Key != "" {
+		if err := ledger.CheckKeyring(ctx, pool, ring); err != nil {
+			return err // services could not open it
+		}
 	}
 	changed, err := db.ChangeRelay(ctx, pool, row)
 	if err == nil && !changed {
@@ -190,14 +203,14 @@ func setKey(row *db.Relay, ring *keyring.Keyring, k RelayKey) error {
 		given++
 		row.KeySource, row.AccessKey, row.SecretKeyFile = db.KeyByAccess, &k.AccessKey, &k.SecretKeyFile
 		if k.AccessKey == "" || k.SecretKeyFile == "" {
-			return invalid("", "an access key and the file of its secret key belong together: one of them is missing")
+			return invalid("", "access_key and secret_key_file belong together: one of them is missing")
 		}
 		if !filepath.IsAbs(k.SecretKeyFile) {
 			return invalid("secret_key_file", "must be an absolute path, since services read it: %q", k.SecretKeyFile)
 		}
 	}
 	if given > 1 {
-		return invalid("", "there are %d keys: give one", given)
+		return invalid("", "there are %d keys: give only one of key_file, the key itself, and access_key with secret_key_file", given)
 	}
 	return nil
 }
@@ -209,7 +222,7 @@ func checkRelay(row db.Relay) error {
 		return invalid("task_path", "cannot be used: %s", err)
 	}
 	if _, err := klingapi.New(klingapi.Config{BaseURL: row.BaseURL, TaskPath: row.TaskPath, Credential: klingapi.StaticKey("unused")}); err != nil {
-		return invalid("", "%q cannot be asked: %s", row.BaseURL, err)
+		return invalid("", "the address cannot be used: %s", err) // it may hold a password
 	}
 	if row.OutputLifetime <= 0 {
 		return invalid("output_lifetime", "must be more than 0, not %s", row.OutputLifetime)

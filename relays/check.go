@@ -171,13 +171,13 @@ func (v Verdict) String() string {
 	case WrongPath:
 		return fmt.Sprintf("it accepts the key, but not for %s: %s", v.Path, v.Answer)
 	case WrongPrefix:
-		return fmt.Sprintf("it does not serve %s, but it does serve %s: %s", v.Path, v.Instead, v.Answer)
+		return fmt.Sprintf("it does not serve %s, but it does serve %s (%s)", v.Path, v.Instead, v.Kind)
 	case WrongHost:
 		return fmt.Sprintf("what answers at %s is not a relay: %s", v.Path, v.Answer)
 	case Unreachable:
 		return "nothing answers: " + v.Answer
 	}
-	return "it answers, but not clearly enough: " + v.Answer
+	return "it answers, but that says nothing about the key: " + v.Answer
 }
 
 // Advice says what to do about it; "" where all is well.

@@ -44,7 +44,7 @@ func credentialOf(row db.Relay, k *keyring.Keyring) (klingapi.Credential, error)
 	case row.StoredKey != nil:
 		key, err := k.Open(*row.StoredKey)
 		if err != nil {
-			return nil, fmt.Errorf("its stored key: %w; give KLINGWATCH_ENCRYPTION_KEY", err)
+			return nil, fmt.Errorf("opening its key: %w", err)
 		}
 		return klingapi.StaticKey(key), nil
 	case row.AccessKey != nil && row.SecretKeyFile != nil:

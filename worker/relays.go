@@ -2,8 +2,6 @@ package worker
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -122,24 +120,27 @@ func (b *relayBook) takeDefault(ctx context.Context) error {
 	}
 	b.taken = *own.Credential
 	if taken && before != nil {
-		b.cfg.Log.Warn("the relay default is the one of this process's settings from now on; processes with other settings ask it no more",
-			"before", describe(*before), "now", describe(own))
+		b.logTaken(*before, own)
 	}
 	return nil
 }
 
+// logTaken says what has changed for all processes.
+func (b *relayBook) logTaken(before, own db.Relay) {
+	switch {
+	case before.BaseURL != own.BaseURL || before.TaskPath != own.TaskPath:
+		b.cfg.Log.Warn("this process's settings define the relay default from now on; processes with other settings stop polling it",
+			"before", describe(before), "now", describe(own))
+	case before.Credential == nil || *before.Credential != *own.Credential:
+		b.cfg.Log.Info("the relay default is polled with another key from now on; processes with the old key stop polling it", "before", describe(before), "now", describe(own))
+	default:
+		b.cfg.Log.Info("the poll rate of the relay default is another from now on, for all processes", "before", before.PollRate, "now", own.PollRate)
+	}
+}
+
 // asks identifies what the settings of this process ask as the relay default; other
 // processes see it.
-func (b *relayBook) asks() string { return asksOf(b.own()) }
-
-func asksOf(r db.Relay) string {
-	credential := ""
-	if r.Credential != nil {
-		credential = *r.Credential
-	}
-	sum := sha256.Sum256([]byte(r.BaseURL + "\x00" + r.TaskPath + "\x00" + credential))
-	return hex.EncodeToString(sum[:4])
-}
+func (b *relayBook) asks() string { return b.own().Identity() }
 
 // desertedAfter is how long no process may have asked what the row default says until one
 // with other settings takes it over: the one that wrote it has gone.
@@ -148,7 +149,7 @@ const desertedAfter = 10 * time.Second
 // noteDeserted has the row default taken over where nobody has asked what it says for a
 // while.
 func (b *relayBook) noteDeserted(ctx context.Context, row db.Relay, now time.Time) error {
-	asked, err := db.AskedByAnybody(ctx, b.cfg.Pool, asksOf(row))
+	asked, err := db.AskedByAnybody(ctx, b.cfg.Pool, row.Identity())
 	switch {
 	case err != nil:
 		return fmt.Errorf("looking for processes that ask the relay default: %w", err)
@@ -196,6 +197,9 @@ func (b *relayBook) spec(ctx context.Context, row db.Relay) poll.Spec {
 	}
 	if credential := known.client.Credential(); known.noted != credential {
 		if err := db.NoteCredential(ctx, b.cfg.Pool, row.Name, credential); err == nil {
+			if known.noted != "" {
+				b.cfg.Log.Info("the key file of a relay has changed, the new key is in use", "relay", row.Name, "credential", credential)
+			}
 			known.noted = credential
 		}
 	}
@@ -222,7 +226,7 @@ func (b *relayBook) ownClient(row db.Relay) (client *klingapi.Client, unusable s
 	if row.BaseURL == own.BaseURL && row.TaskPath == own.TaskPath && row.Credential != nil && *row.Credential == *own.Credential {
 		return b.cfg.Relay, ""
 	}
-	return nil, fmt.Sprintf("it is %s, as another process has it, and the settings of this one say %s", describe(row), describe(own))
+	return nil, fmt.Sprintf("another process has set it to %s, but the settings of this process say %s; restart the process whose settings you want", describe(row), describe(own))
 }
 
 // logClosures logs once which relays cannot be asked here, and when they can again.
@@ -233,7 +237,7 @@ func (b *relayBook) logClosures(specs []poll.Spec, now time.Time) {
 		case s.Unusable == "" && known:
 			delete(b.closed, s.Name)
 			if c.logged {
-				b.cfg.Log.Info("this process asks a relay again", "relay", s.Name)
+				b.cfg.Log.Info("this process polls the relay again", "relay", s.Name)
 			}
 		case s.Unusable == "":
 		case c.why != s.Unusable:
@@ -241,7 +245,7 @@ func (b *relayBook) logClosures(specs []poll.Spec, now time.Time) {
 		case !c.logged && now.Sub(c.since) >= closureTold:
 			c.logged = true
 			b.closed[s.Name] = c
-			b.cfg.Log.Error("this process asks a relay nothing; it goes on with everything else", "relay", s.Name, "reason", s.Unusable)
+			b.cfg.Log.Error("this process does not poll a relay; everything else continues", "relay", s.Name, "reason", s.Unusable)
 		}
 	}
 }

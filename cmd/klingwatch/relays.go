@@ -188,7 +188,7 @@ func (r relaysCheck) Run(ctx context.Context, c *console) error {
 		case err != nil && ctx.Err() == nil && limited.Err() != nil:
 			return fmt.Errorf("relay %s: no answer within %s", r.Name, checkLimit)
 		case err != nil && own == nil && r.Name == db.DefaultRelay:
-			return errors.Join(err, ownErr)
+			return fmt.Errorf("%w: %w", err, ownErr)
 		case err != nil:
 			return err
 		}

@@ -172,7 +172,7 @@ func readiness(d *database, w *worker.Worker, draining *atomic.Bool) []web.Check
 		}},
 		{Name: "relays", Ask: func(context.Context) error {
 			if unasked := w.Unasked(); len(unasked) > 0 {
-				return web.Advisory(fmt.Errorf("this process asks nothing of %s", strings.Join(unasked, "; ")))
+				return web.Advisory(fmt.Errorf("this process does not poll %s", strings.Join(unasked, "; ")))
 			}
 			return nil
 		}},

@@ -59,15 +59,24 @@ func (t trackCommand) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	return withDatabase(ctx, c, func(s settings, d *database) error {
-		if ref := (klingapi.Ref{Action: action, Action2: action2}); t.Relay == "" && s.TaskPath == "" && !ref.IsDocumented() {
-			fmt.Fprintf(c.err, "no documentation of Kling or of a relay has the path %s: the tasks are asked about all the same, but check the spelling\n", clean(t.Path))
-		}
+		t.hintPath(ctx, c, s, d, klingapi.Ref{Action: action, Action2: action2})
 		ours, err := trackAll(ctx, c, d, tasks)
 		if err != nil || !t.Wait {
 			return err
 		}
 		return wait(ctx, c, d, ours)
 	})
+}
+
+// hintPath says so where nobody documents a path: it is often a typing error.
+func (t trackCommand) hintPath(ctx context.Context, c *console, s settings, d *database, ref klingapi.Ref) {
+	form := s.taskPath()
+	if row, err := db.GetRelay(ctx, d.Pool, cmp.Or(t.Relay, db.DefaultRelay)); err == nil {
+		form = row.TaskPath
+	}
+	if strings.Contains(form, "{action") && !ref.IsDocumented() {
+		fmt.Fprintf(c.err, "nobody documents the path %s: the tasks are polled all the same, but check the spelling\n", clean(t.Path))
+	}
 }
 
 // ids come from the command line, else from standard input.
@@ -183,6 +192,11 @@ func (l listCommand) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
+		if l.Relay != "" && l.Relay != db.DefaultRelay {
+			if _, err := operate.GetRelay(ctx, d.Pool, l.Relay); err != nil {
+				return err
+			}
+		}
 		tasks, err := db.ListTasks(ctx, d.Pool, db.TaskFilter{Status: l.Status, Action: l.Action, Relay: l.Relay, Limit: l.Limit})
 		if err != nil {
 			return fmt.Errorf("reading the tasks: %w", err)

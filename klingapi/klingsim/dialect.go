@@ -116,6 +116,9 @@ func routeBelow(prefix string, req *http.Request, form string) (target, bool) {
 
 // Example returns the path and query of a request that the relay answers.
 func (r *Relay) Example() string {
+	if r.config.Dialect == V3 && r.config.MaxBatch == 1 {
+		return "/tasks?task_ids=ok-1"
+	}
 	if r.config.Dialect == V3 {
 		return "/tasks?task_ids=ok-1,fail-2"
 	}

@@ -120,6 +120,14 @@ func isAcceptance(err error) bool {
 	return ok && (apiErr.Kind == klingapi.NotFound || apiErr.Kind == klingapi.Rejected && apiErr.HTTPStatus != 0 && apiErr.Code != "")
 }
 
+// isAccepted reports whether the relay has lately taken the key, and is not known to
+// refuse it since.
+func (l *lane) isAccepted(now time.Time) bool {
+	l.pause.mu.Lock()
+	defer l.pause.mu.Unlock()
+	return !l.pause.on && now.Sub(l.pause.answered) < answeredLately
+}
+
 // noteAnswer pauses or resumes polling by how a request ended.
 func (p *Poller) noteAnswer(ctx context.Context, q *request, err error) {
 	var failed error

@@ -225,6 +225,9 @@ func (p *Poller) retire() {
 	if p.stop != nil {
 		p.stop()
 	}
+	if p.paused() {
+		p.Log.Info("polling resumes", "relay", p.relayNames(), "credential", p.credential, "reason", "the relay has another key or address now")
+	}
 }
 
 // ask makes one exchange with the relay and judges what it said of each task.
@@ -255,7 +258,9 @@ func (p *Poller) ask(q *request) {
 		p.split(q)
 		return
 	}
-	if q.relay.paths.report(q.place, q.onPath, q.tasks[0].task.ID, err, now) {
+	if isRefusal(err) && !p.isAccepted(now) {
+		q.relay.paths.cancel(q.place, q.onPath) // it may be the key's trouble, on all paths
+	} else if q.relay.paths.report(q.place, q.onPath, q.tasks[0].task.ID, err, now) {
 		q.relay.logPath(p.Log, q.place, err)
 	}
 	p.noteAnswer(p.ctx, q, err)

@@ -94,7 +94,9 @@ func (w *writer) applyOnce(changes []ledger.Change, troubles []db.Trouble) (map[
 
 // log reports what was written.
 func (w *writer) log(r *pollResult) {
-	if r.trouble != nil {
+	if r.trouble != nil && r.trouble.Error == "" {
+		w.Log.Info("the relay answers about a task again", "task", r.task.ID, "relay", r.task.Relay, "task_id", r.task.TaskID)
+	} else if r.trouble != nil {
 		w.Log.Info("poll trouble", "task", r.task.ID, "relay", r.task.Relay, "task_id", r.task.TaskID, "outcome", string(r.verdict.outcome), "trouble", outbound.LogLine(r.trouble.Error))
 	}
 	if r.change == nil || r.change.Status == r.change.From {
