@@ -100,6 +100,29 @@ func relayArgs(r Relay) pgx.StrictNamedArgs {
 	}
 }
 
+// PrepareRelayKey builds the unique index of tasks that tells their relays apart, where it
+// is not there yet: AddRelay needs it, and builds it itself only for few tasks. Tasks are
+// inserted meanwhile; it waits for the transactions that are open.
+func PrepareRelayKey(ctx context.Context, conn *pgx.Conn) error {
+	var valid *bool
+	err := conn.QueryRow(ctx, `
+		select (select indisvalid
+		        from pg_index
+		        where indexrelid = to_regclass('klingwatch."relay, task_id, action, action2: this task is tracked already"'))`).Scan(&valid)
+	if err != nil || valid != nil && *valid {
+		return err
+	}
+	for _, sql := range []string{ // an invalid one is what an interrupted attempt left
+		`drop index concurrently if exists klingwatch."relay, task_id, action, action2: this task is tracked already"`,
+		`create unique index concurrently "relay, task_id, action, action2: this task is tracked already" on klingwatch.tasks (task_id, relay, action, action2)`,
+	} {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // AddRelay adds a relay. Where there is one of that name already, or the database
 // refuses a value, RefusedValue holds for the error. The first relay beside
 // DefaultRelay needs the tasks for a moment: a trigger drops the old unique key.

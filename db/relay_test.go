@@ -203,3 +203,28 @@ func TestATaskOfARemovedRelayIsNotReopened(t *testing.T) {
 		t.Error("a task was reopened that nobody can ask about")
 	}
 }
+
+func TestTheIndexOfRelaysIsBuiltOnceAndAnewWhereItBroke(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	conn := must(pool.Acquire(t.Context()))(t)
+	defer conn.Release()
+	const index = `klingwatch."relay, task_id, action, action2: this task is tracked already"`
+	oid := func() int {
+		t.Helper()
+		check(t, db.PrepareRelayKey(t.Context(), conn.Conn()))
+		if !value[bool](t, pool, `select indisvalid from pg_index where indexrelid = to_regclass($1)`, index) {
+			t.Error("the index is not valid")
+		}
+		return value[int](t, pool, `select to_regclass($1)::oid::int`, index)
+	}
+	first := oid()
+	if again := oid(); again != first {
+		t.Error("it was built again")
+	}
+	run(t, pool, `update pg_index set indisvalid = false where indexrelid = to_regclass('`+index+`')`) // as an interrupted attempt leaves it
+	if again := oid(); again == first {
+		t.Error("a broken index was kept")
+	}
+	check(t, db.AddRelay(t.Context(), pool, relayNamed("a")))
+}

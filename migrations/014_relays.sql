@@ -61,9 +61,10 @@ alter table klingwatch.tasks
     drop constraint "action: 1 to 64 lower-case letters, digits and -",
     drop constraint "action2: lower-case letters, digits and -, at most one /",
     add constraint "action: 1 to 64 letters, digits, ., _ and -, not . or .."
-        check (action ~ '^[A-Za-z0-9._-]{1,64}$' and action not in ('.', '..')) not valid,
+        check (char_length(action) between 1 and 64 and action !~ '[^A-Za-z0-9._-]' and action not in ('.', '..')) not valid,
     add constraint "action2: 1 to 3 parts of letters, digits, ., _, -, not . or .."
-        check (char_length(action2) <= 128 and action2 ~ '^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+){0,2}$' and action2 !~ '(^|/)\.\.?(/|$)') not valid;
+        check (char_length(action2) between 1 and 128 and action2 !~ '[^A-Za-z0-9._/-]|/.*/.*/|//|^/|/$'
+               and (position('.' in action2) = 0 or action2 !~ '(^|/)\.\.?(/|$)')) not valid;
 
 comment on column klingwatch.tasks.action is 'first part of the query path: images, videos, audio, general, text-to-video';
 comment on column klingwatch.tasks.action2 is 'second part of the query path, as at creation, up to three segments: text2video, generations, avatar/image2video, kling-3.0-turbo';
@@ -95,7 +96,8 @@ begin
             hint = 'Add it: klingwatch relays add NAME URL';
     end if;
     for path in
-        select distinct i.action || '/' || i.action2 from inserted i left join klingwatch.relays r on r.name = i.relay
+        select distinct i.action || '/' || i.action2
+        from (select distinct relay, action, action2 from inserted) i left join klingwatch.relays r on r.name = i.relay
         where not klingwatch.is_documented(i.action, i.action2) and coalesce(r.task_path, '{action}') like '%{action%' limit 5
     loop
         raise notice 'nobody documents the path %: the task is polled all the same, but check the spelling', path;
@@ -111,13 +113,19 @@ create trigger check_relay after insert on klingwatch.tasks
     referencing new table as inserted for each statement execute function klingwatch.check_relay();
 
 -- Until a second relay is added, one task_id under one path is one task, as it is for the version before and for apps that write
--- "on conflict (task_id, action, action2)". With the second relay that is no longer true, and the key that says so goes.
-create function klingwatch.drop_old_key() returns trigger
+-- "on conflict (task_id, action, action2)". With the second relay that is no longer true: the key that says so gives way to one with the
+-- relay. Until then an insert pays for one index, not for two.
+create function klingwatch.change_key() returns trigger
     language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
     if not exists (select from pg_index where indexrelid = to_regclass('klingwatch."relay, task_id, action, action2: this task is tracked already"') and indisvalid) then
-        raise exception using errcode = 'object_not_in_prerequisite_state', message = 'the migrations are not complete: run klingwatch migrate, then add the relay';
+        if pg_relation_size('klingwatch.tasks') > 64 * 1024 * 1024 then
+            raise exception using errcode = 'object_not_in_prerequisite_state',
+                message = 'the first relay beside default needs an index on klingwatch.tasks: add it with klingwatch relays add, which builds the index while tasks are inserted';
+        end if;
+        drop index if exists klingwatch."relay, task_id, action, action2: this task is tracked already";
+        create unique index "relay, task_id, action, action2: this task is tracked already" on klingwatch.tasks (task_id, relay, action, action2);
     end if;
     if exists (select from pg_constraint where conrelid = 'klingwatch.tasks'::regclass and conname = 'task_id, action, action2: this task is tracked already') then
         alter table klingwatch.tasks drop constraint "task_id, action, action2: this task is tracked already"; -- locks the table for a moment
@@ -126,11 +134,11 @@ begin
 end
 $$;
 
-comment on function klingwatch.drop_old_key() is 'Trigger: drops the unique key without the relay when the first relay beside default comes.';
-revoke all on function klingwatch.drop_old_key() from public;
+comment on function klingwatch.change_key() is 'Trigger: gives tasks the unique key with the relay instead of the one without when the first relay beside default comes.';
+revoke all on function klingwatch.change_key() from public;
 
-create trigger drop_old_key after insert on klingwatch.relays
-    for each row when (new.name <> 'default') execute function klingwatch.drop_old_key();
+create trigger change_key after insert on klingwatch.relays
+    for each row when (new.name <> 'default') execute function klingwatch.change_key();
 
 -- A pause that one process suspects is confirmed when no other has been answered with the key meanwhile.
 alter table klingwatch.polling_pauses add column confirmed boolean not null default true;

@@ -60,13 +60,18 @@ revoke all on function klingwatch.add_jobs(text, bigint[]) from public;
 create function klingwatch.enqueue_tasks() returns trigger
     language plpgsql security definer set search_path = pg_catalog, klingwatch, pg_temp
 as $$
+declare
+    woken bigint;
 begin
-    insert into klingwatch.river_job (kind, queue, args, max_attempts, unique_key, unique_states)
-    select 'poll', klingwatch.poll_queue(r.id, i.relay, i.id), jsonb_build_object('id', i.id), 32767, klingwatch.job_key('poll', i.id), klingwatch.live_states()
-    from inserted i
-    left join klingwatch.relays r on r.name = i.relay;
-    perform pg_notify('klingwatch.river_insert', json_build_object('queue', queue)::text)
-    from (select distinct klingwatch.poll_queue(r.id, i.relay, i.id) as queue from inserted i left join klingwatch.relays r on r.name = i.relay) as queues;
+    with made as (
+        insert into klingwatch.river_job (kind, queue, args, max_attempts, unique_key, unique_states)
+        select 'poll', klingwatch.poll_queue(r.id, i.relay, i.id), jsonb_build_object('id', i.id), 32767, klingwatch.job_key('poll', i.id), klingwatch.live_states()
+        from inserted i
+        left join klingwatch.relays r on r.name = i.relay
+        returning queue
+    )
+    select count(pg_notify('klingwatch.river_insert', json_build_object('queue', queue)::text)) into woken
+    from (select distinct queue from made) as queues;
     return null;
 end
 $$;
@@ -125,3 +130,5 @@ create or replace function klingwatch.wake_workers(kind text, ids bigint[]) retu
         select pg_notify('klingwatch.river_insert', json_build_object('queue', queue)::text)
         from (select distinct q.queue from klingwatch.queues_of(kind, ids) as q) as queues;
     end;
+
+revoke all on function klingwatch.wake_workers(text, bigint[]) from public;

@@ -91,7 +91,16 @@ const (
 	lockTries = 20
 )
 
-func addRelay(ctx context.Context, pool *pgxpool.Pool, row db.Relay) (err error) {
+func addRelay(ctx context.Context, pool *pgxpool.Pool, row db.Relay) error {
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	err = db.PrepareRelayKey(ctx, conn.Conn())
+	conn.Release()
+	if err != nil {
+		return fmt.Errorf("building the index that tells the relays of tasks apart: %w", err)
+	}
 	for range lockTries {
 		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 			if err := db.LimitLockWait(ctx, tx, lockWait); err != nil {

@@ -265,9 +265,9 @@ func (p *Poller) ask(q *request) {
 	}
 	p.noteAnswer(p.ctx, q, err)
 	switch {
-	case err == nil || refusesAll(err):
+	case err == nil || len(q.tasks) == 1 && refusesAll(err):
 		p.endTrial(q, err)
-	case len(q.tasks) > 1:
+	case len(q.tasks) > 1 && !refusesAll(err):
 		p.shrink(q)
 	}
 	for i, w := range q.tasks {
