@@ -168,10 +168,14 @@ func hasDots(path string) bool {
 	return strings.Contains(path, "/.") && slices.ContainsFunc(strings.Split(path, "/"), func(segment string) bool { return segment == "." || segment == ".." })
 }
 
+// usualPath is room for the usual path of one task, in bytes.
+const usualPath = 96
+
 // fill returns the text with its placeholders replaced, behind a base. No ids: the
 // address without them, as Place has it.
 func (p taskPath) fill(base string, ref Ref, ids ...string) string {
 	var b strings.Builder
+	b.Grow(len(base) + usualPath)
 	b.WriteString(base)
 	for _, part := range p.parts {
 		b.WriteString(part.text)

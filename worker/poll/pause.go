@@ -145,11 +145,14 @@ func (p *Poller) noteAnswer(ctx context.Context, q *request, err error) {
 // noteAcceptance ends a pause that began before the request: the relay takes the key.
 // The tasks that it refused meanwhile are in trouble of their own.
 func (p *Poller) noteAcceptance(ctx context.Context, q *request) error {
-	p.mu.Lock()
-	for _, w := range q.tasks {
-		w.refusedAt = time.Time{}
+	// only the goroutine of its request writes refusedAt; others read it under the mutex
+	if slices.ContainsFunc(q.tasks, func(w *Watched) bool { return !w.refusedAt.IsZero() }) {
+		p.mu.Lock()
+		for _, w := range q.tasks {
+			w.refusedAt = time.Time{}
+		}
+		p.mu.Unlock()
 	}
-	p.mu.Unlock()
 	p.pause.mu.Lock()
 	defer p.pause.mu.Unlock()
 	if p.pause.on && q.begun.Before(p.pause.since) {

@@ -265,6 +265,7 @@ func (p *Poller) ask(q *request) {
 	}
 	p.noteAnswer(p.ctx, q, err)
 	switch {
+	case !q.relay.Client.Batches():
 	case err == nil || len(q.tasks) == 1 && refusesAll(err):
 		p.endTrial(q, err)
 	case len(q.tasks) > 1 && !refusesAll(err):
