@@ -179,7 +179,8 @@ func TestRelaysInTroubleDelayNoOther(t *testing.T) {
 	alone := late(false)
 	beside := late(true)
 	t.Logf("p99 of lateness: %s alone, %s beside the others", alone, beside)
-	if limit := max(alone*12/10, 50*time.Millisecond); beside > limit {
+	// a relay that waited for another would be late by its time-out, 2 s; a busy machine costs some milliseconds
+	if limit := max(alone*12/10, 250*time.Millisecond); beside > limit {
 		t.Errorf("p99 of lateness is %s beside relays in trouble, %s alone", beside, alone)
 	}
 }
@@ -208,7 +209,7 @@ func TestARefusedTaskDelaysNoOther(t *testing.T) {
 	}
 	alone := took(numbered("ok", 5)...)
 	beside := took(append(numbered("gatewaykey-always", 1), numbered("ok", 5)...)...)
-	if beside > alone*3/2+time.Second {
+	if beside > alone*3/2+5*time.Second { // the machine may be busy; what counts most is that nothing was paused
 		t.Errorf("%s beside a refused task, %s alone", beside, alone)
 	}
 }
