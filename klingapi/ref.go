@@ -243,6 +243,7 @@ var Documented = []Ref{
 	{Action: "images", Action2: "multi-image2image"},
 	{Action: "images", Action2: "editing/expand"},
 	{Action: "videos", Action2: "text2video"},
+	{Action: "videos", Action2: "text-to-video"}, // the new family, at some relays
 	{Action: "videos", Action2: "image2video"},
 	{Action: "videos", Action2: "lip-sync"},
 	{Action: "videos", Action2: "multi-image2video"},

@@ -73,7 +73,7 @@ create function klingwatch.is_documented(action text, action2 text) returns bool
     language sql immutable parallel safe
     return action in ('text-to-video', 'image-to-video', 'text-to-image', 'image-to-image') or action || '/' || action2 in (
         'images/generations', 'images/kolors-virtual-try-on', 'images/omni-image', 'images/multi-image2image', 'images/editing/expand',
-        'videos/text2video', 'videos/image2video', 'videos/lip-sync', 'videos/multi-image2video', 'videos/multi-elements', 'videos/omni-video',
+        'videos/text2video', 'videos/text-to-video', 'videos/image2video', 'videos/lip-sync', 'videos/multi-image2video', 'videos/multi-elements', 'videos/omni-video',
         'videos/motion-control', 'videos/video-extend', 'videos/advanced-lip-sync', 'videos/effects', 'videos/avatar/image2video',
         'general/ai-multi-shot', 'general/advanced-custom-elements', 'general/custom-voices', 'audio/text-to-audio', 'audio/video-to-audio');
 
