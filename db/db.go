@@ -5,16 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
+	"regexp"
 	"slices"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgtype"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Querier is a pool, a connection or a transaction.
@@ -22,66 +20,6 @@ type Querier interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}
-
-// connectTimeout bounds one connection attempt, so that an unreachable host is
-// reported soon.
-const connectTimeout = 5 * time.Second
-
-// idleInTransaction is longer than any pause of ours between two statements of a
-// transaction, and shorter than the time that a writer waits for a lock.
-const idleInTransaction = "3s"
-
-// Open returns a pool of at most maxConns connections and checks that the
-// database answers. Errors are one line and hold no password.
-func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error) {
-	return open(ctx, url, maxConns, nil)
-}
-
-// OpenReadOnly is Open for programs that only look: the server refuses their
-// writes, and ends a query that takes longer than limit.
-func OpenReadOnly(ctx context.Context, url string, maxConns int32, limit time.Duration) (*pgxpool.Pool, error) {
-	return open(ctx, url, maxConns, map[string]string{
-		"default_transaction_read_only": "on",
-		"statement_timeout":             strconv.FormatInt(limit.Milliseconds(), 10),
-	})
-}
-
-// open is Open with further parameters of the sessions.
-func open(ctx context.Context, url string, maxConns int32, parameters map[string]string) (*pgxpool.Pool, error) {
-	cfg, err := pgxpool.ParseConfig(url)
-	if err != nil {
-		return nil, errors.New("DATABASE_URL is not a Postgres URL like postgres://user:password@host:5432/database")
-	}
-	cfg.MaxConns = maxConns
-	cfg.ConnConfig.ConnectTimeout = connectTimeout
-	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
-		cfg.ConnConfig.RuntimeParams["application_name"] = "klingwatch"
-	}
-	// The queue's fetch gets a bad generic plan after a bulk insert: seconds instead of milliseconds.
-	cfg.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_custom_plan"
-	// A process that is stopped in the middle of a transaction must not keep its
-	// rows locked: the other processes could write none of those tasks.
-	cfg.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = idleInTransaction
-	maps.Copy(cfg.ConnConfig.RuntimeParams, parameters)
-	cfg.AfterConnect = scanUTC
-	pool, err := pgxpool.NewWithConfig(ctx, cfg)
-	if err != nil {
-		return nil, connectError(cfg.ConnConfig, err)
-	}
-	if err := pool.Ping(ctx); err != nil {
-		pool.Close()
-		return nil, connectError(cfg.ConnConfig, err)
-	}
-	return pool, nil
-}
-
-// scanUTC makes a connection return times in UTC instead of the machine's zone:
-// they are printed, compared and sent to others.
-func scanUTC(_ context.Context, conn *pgx.Conn) error {
-	types := conn.TypeMap()
-	types.RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}})
-	return nil
 }
 
 // LimitLockWait bounds how long each later statement of a transaction waits for a
@@ -127,32 +65,83 @@ func existing(tag pgconn.CommandTag, err error) error {
 // ErrNotFound says that there is no such row.
 var ErrNotFound = errors.New("not found")
 
-// LostConnection reports whether an error is about reaching the database (SQLSTATE
-// classes 08 and 57P, a session that the server has ended, network errors, a context
-// whose time has passed) and not about what was asked of it.
-func LostConnection(err error) bool {
+// Outage is a trouble of the database itself: the same statement may succeed later.
+type Outage string
+
+// The outages.
+const (
+	NoOutage           Outage = ""
+	Unreachable        Outage = "unreachable"          // or the session was ended
+	ReadOnly           Outage = "read only"            // a standby, a failover, a full disk of a managed database
+	DiskFull           Outage = "disk full"            //
+	OutOfMemory        Outage = "out of memory"        //
+	TooManyConnections Outage = "too many connections" //
+	OutOfResources     Outage = "out of resources"     // of another kind
+	Conflict           Outage = "conflict"             // two transactions were in each other's way
+)
+
+// OutageOf tells errors that are about the database (SQLSTATE 25006, 25P03, classes 08,
+// 40, 53, 57P and 58, network errors, a context whose time has passed) from those about
+// what was asked of it, for which it returns NoOutage.
+func OutageOf(err error) Outage {
 	if code := Code(err); code != "" {
-		return inClass(code, "08", "57P") || code == idleInTransactionTimeout
+		return outageOfCode(code)
+	}
+	if errors.Is(err, ErrReadOnly) {
+		return ReadOnly
 	}
 	if errors.Is(err, context.Canceled) { // by the caller
-		return false
+		return NoOutage
 	}
 	var netErr net.Error
 	var connectErr *pgconn.ConnectError
-	return errors.As(err, &netErr) || errors.As(err, &connectErr) || errors.Is(err, io.ErrUnexpectedEOF) || pgconn.SafeToRetry(err)
+	if errors.As(err, &netErr) || errors.As(err, &connectErr) || errors.Is(err, io.ErrUnexpectedEOF) || pgconn.SafeToRetry(err) {
+		return Unreachable
+	}
+	return NoOutage
 }
 
-// idleInTransactionTimeout is the SQLSTATE of a session that the server has ended
-// because its process stopped in the middle of a transaction: see idleInTransaction.
-const idleInTransactionTimeout = "25P03"
+func outageOfCode(code string) Outage {
+	switch {
+	case code == "25006":
+		return ReadOnly
+	case code == "53100":
+		return DiskFull
+	case code == "53200":
+		return OutOfMemory
+	case code == "53300":
+		return TooManyConnections
+	case inClass(code, "53", "58"):
+		return OutOfResources
+	case inClass(code, "40"):
+		return Conflict
+	case inClass(code, "08", "57P"), code == "25P03": // the last: it was idle in a transaction
+		return Unreachable
+	}
+	return NoOutage
+}
 
-// InEachOthersWay reports whether two transactions could not both go on
-// (deadlock, serialization failure; class 40): the same write may succeed at once.
-func InEachOthersWay(err error) bool { return inClass(Code(err), "40") }
+// sqlState is how errors of Postgres end, as text.
+var sqlState = regexp.MustCompile(`\(SQLSTATE ([0-9A-Z]{5})\)`)
 
-// Transient reports whether the same write may succeed in a moment: the
-// connection was lost, or two transactions were in each other's way.
-func Transient(err error) bool { return InEachOthersWay(err) || LostConnection(err) }
+// OutageIn is OutageOf for the text of an error.
+func OutageIn(text string) Outage {
+	if found := sqlState.FindStringSubmatch(text); found != nil {
+		return outageOfCode(found[1])
+	}
+	for _, phrase := range []string{"failed to connect to", "conn closed", "unexpected EOF", "connection reset by peer", "broken pipe", "context deadline exceeded"} {
+		if strings.Contains(text, phrase) {
+			return Unreachable
+		}
+	}
+	if strings.Contains(text, ErrReadOnly.Error()) {
+		return ReadOnly
+	}
+	return NoOutage
+}
+
+// Transient reports whether the same write may succeed in a moment.
+func Transient(err error) bool { return OutageOf(err) != NoOutage }
 
 // RefusedValue reports whether an error is about the data that was written
 // (classes 21 to 23 and 54).
@@ -172,43 +161,4 @@ func Code(err error) string {
 
 func inClass(code string, classes ...string) bool {
 	return slices.ContainsFunc(classes, func(class string) bool { return len(code) == 5 && code[:len(class)] == class })
-}
-
-// connectError says in one line which database could not be reached and why,
-// without the URL, which holds the password.
-func connectError(cfg *pgx.ConnConfig, err error) error {
-	place := fmt.Sprintf("database %s on %s port %d", cfg.Database, cfg.Host, cfg.Port)
-	var pgErr *pgconn.PgError
-	var opErr *net.OpError
-	switch {
-	case errors.As(err, &pgErr):
-		return fmt.Errorf("connecting to %s: %s", place, pgErr.Message)
-	case errors.As(err, &opErr):
-		return fmt.Errorf("connecting to %s: %s: is Postgres running there?", place, opErr.Err)
-	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("connecting to %s: no answer in time: is Postgres running there, and reachable?", place)
-	}
-	var dnsErr *net.DNSError
-	if errors.As(err, &dnsErr) {
-		return fmt.Errorf("connecting to %s: the host's name cannot be resolved", place)
-	}
-	return fmt.Errorf("connecting to %s: %w", place, lastCause(err))
-}
-
-// lastCause returns why the last of several tries to connect failed (with encryption,
-// then without), without the driver's prefaces, which repeat the place.
-func lastCause(err error) error {
-	connectErr, ok := errors.AsType[*pgconn.ConnectError](err)
-	if !ok {
-		return err
-	}
-	last := errors.Unwrap(connectErr)
-	if tries, ok := last.(interface{ Unwrap() []error }); ok {
-		all := tries.Unwrap()
-		last = all[len(all)-1]
-	}
-	if cause := errors.Unwrap(last); cause != nil {
-		return cause
-	}
-	return last
 }

@@ -63,42 +63,6 @@ func commit(t testing.TB, tx pgx.Tx) {
 // near reports whether two durations differ by what a slow test may take.
 func near(got, want time.Duration) bool { return (got - want).Abs() < 20*time.Second }
 
-// The pool's sessions are set up as the package promises.
-func TestOpenSetsUpItsSessions(t *testing.T) {
-	t.Parallel()
-	url := dbtest.NewURL(t)
-	pool := must(db.Open(t.Context(), url, 3))(t)
-	defer pool.Close()
-	if pool.Config().MaxConns != 3 {
-		t.Errorf("the pool has up to %d connections", pool.Config().MaxConns)
-	}
-	for setting, want := range map[string]string{
-		"application_name": "klingwatch", "idle_in_transaction_session_timeout": "3s", "default_transaction_read_only": "off",
-	} {
-		if got := value[string](t, pool, `select current_setting($1)`, setting); got != want {
-			t.Errorf("%s is %q, want %q", setting, got, want)
-		}
-	}
-	named := must(db.Open(t.Context(), url+"&application_name=mine", 1))(t)
-	defer named.Close()
-	if got := value[string](t, named, `select current_setting('application_name')`); got != "mine" {
-		t.Errorf("the URL's application_name became %q", got)
-	}
-}
-
-func TestAReadOnlyPoolCannotWriteAndEndsLongQueries(t *testing.T) {
-	t.Parallel()
-	pool := must(db.OpenReadOnly(t.Context(), dbtest.NewURL(t), 1, 50*time.Millisecond))(t)
-	defer pool.Close()
-	check(t, db.Ping(t.Context(), pool))
-	if _, err := db.InsertTasks(t.Context(), pool, []db.NewTask{newTask("t")}); db.Code(err) != "25006" {
-		t.Errorf("inserting a task: %v", err)
-	}
-	if _, err := pool.Exec(t.Context(), `select pg_sleep(60)`); db.Code(err) != "57014" {
-		t.Errorf("a query of a minute: %v", err)
-	}
-}
-
 func TestAStatementWaitsForALockNoLongerThanTheLimit(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)

@@ -4,14 +4,13 @@
 //
 // There is a file for each noun, with the types that its queries take and return:
 //
-//	db.go          connections: Open, OpenReadOnly, Querier
-//	errors.go      ErrNotFound, and what kind of error Postgres returned
+//	connect.go     connections and how their sessions are set up: Open, OpenWritable, OpenReadOnly
+//	db.go          Querier, ErrNotFound, and what kind of error Postgres returned
 //	task.go        what apps insert and people read
 //	change.go      what polls read and write, and the note that a person changed a task
 //	output.go      the files of a task
 //	event.go       status changes, each with its deliveries
 //	delivery.go    webhooks on their way
-//	attempt.go     the requests that were made for a delivery
 //	redelivery.go  sending again: one delivery, or many over time
 //	endpoint.go    receivers and their health
 //	key.go         signing keys

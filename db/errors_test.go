@@ -16,16 +16,15 @@ import (
 )
 
 // kinds says what the functions of the package say of an error.
-func kinds(err error) (kinds string) {
-	for _, k := range []struct {
-		name  string
-		holds func(error) bool
-	}{{"lost", db.LostConnection}, {"way", db.InEachOthersWay}, {"transient", db.Transient}, {"refused", db.RefusedValue}, {"locked", db.RowLocked}} {
-		if k.holds(err) {
-			kinds += k.name + " "
-		}
+func kinds(err error) string {
+	kinds := []string{string(db.OutageOf(err))}
+	if db.RefusedValue(err) {
+		kinds = append(kinds, "refused")
 	}
-	return strings.TrimSpace(kinds)
+	if db.RowLocked(err) {
+		kinds = append(kinds, "locked")
+	}
+	return strings.TrimSpace(strings.Join(kinds, " "))
 }
 
 func expect(t *testing.T, what, want string, err error) {
@@ -53,20 +52,50 @@ func TestErrorsOfPostgresAreOfTheRightKind(t *testing.T) {
 	expect(t, "two rows for one", "refused", try(`select (select g from generate_series(1, 2) g)`))
 	expect(t, "nonsense", "", try(`selekt`))
 	expect(t, "a statement that was canceled", "", try(`select pg_cancel_backend(pg_backend_pid())`))
-	expect(t, "an end by the administrator", "lost transient", try(`select pg_terminate_backend(pg_backend_pid())`))
+	expect(t, "an end by the administrator", "unreachable", try(`select pg_terminate_backend(pg_backend_pid())`))
 
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	expect(t, "a caller who left", "", db.Ping(ended, pool))
 	late, cancel := context.WithTimeout(t.Context(), 0)
 	defer cancel()
-	expect(t, "a caller whose time has passed", "lost transient", db.Ping(late, pool))
+	expect(t, "a caller whose time has passed", "unreachable", db.Ping(late, pool))
 	conn := connect(t, pool)
 	check(t, conn.Close(t.Context()))
-	expect(t, "a closed connection", "lost transient", db.Ping(t.Context(), conn))
+	expect(t, "a closed connection", "unreachable", db.Ping(t.Context(), conn))
 	_, err := pgx.Connect(t.Context(), "postgres://"+nobody(t)+"/x")
-	expect(t, "a server that is not there", "lost transient", err)
-	expect(t, "the end of the stream", "lost transient", io.ErrUnexpectedEOF)
+	expect(t, "a server that is not there", "unreachable", err)
+	expect(t, "the end of the stream", "unreachable", io.ErrUnexpectedEOF)
+	if db.Transient(nil) || !db.Transient(io.ErrUnexpectedEOF) {
+		t.Error("a write may succeed in a moment where the database is in trouble, and only there")
+	}
+}
+
+// Whatever the database suffers from is told from what was asked of it, as an error and
+// as the text of one.
+func TestTroubleOfTheDatabaseHasAName(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	for code, want := range map[string]db.Outage{
+		"25006": db.ReadOnly, "25P03": db.Unreachable, "57P05": db.Unreachable, "57P01": db.Unreachable, "08006": db.Unreachable,
+		"53100": db.DiskFull, "53200": db.OutOfMemory, "53300": db.TooManyConnections, "53400": db.OutOfResources, "58030": db.OutOfResources,
+		"40001": db.Conflict, "40P01": db.Conflict,
+		"23505": db.NoOutage, "22P05": db.NoOutage, "42501": db.NoOutage, "P0001": db.NoOutage, "57014": db.NoOutage, "XX001": db.NoOutage,
+	} {
+		_, err := pool.Exec(t.Context(), `do $$ begin raise exception 'as if' using errcode = '`+code+`'; end $$`)
+		if got := db.OutageOf(err); got != want || db.OutageIn(err.Error()) != want {
+			t.Errorf("%s is %q, its text %q, want %q: %v", code, got, db.OutageIn(err.Error()), want, err)
+		}
+	}
+	_, err := pgx.Connect(t.Context(), "postgres://"+nobody(t)+"/x")
+	for text, want := range map[string]db.Outage{
+		err.Error(): db.Unreachable, "conn closed": db.Unreachable, "a task is wrong": db.NoOutage, "": db.NoOutage,
+		"claiming: " + db.ErrReadOnly.Error(): db.ReadOnly,
+	} {
+		if got := db.OutageIn(text); got != want {
+			t.Errorf("%q is %q, want %q", text, got, want)
+		}
+	}
 }
 
 // Each of two transactions waits for the other's row.
@@ -87,7 +116,7 @@ func TestADeadlockIsOneErrorInEachOthersWay(t *testing.T) {
 	if (one == nil) == (other == nil) {
 		t.Fatalf("one got %v, the other %v", one, other)
 	}
-	expect(t, "a deadlock", "way transient", errors.Join(one, other))
+	expect(t, "a deadlock", "conflict", errors.Join(one, other))
 }
 
 func TestAWriteOverANewerStateIsInEachOthersWay(t *testing.T) {
@@ -99,7 +128,7 @@ func TestAWriteOverANewerStateIsInEachOthersWay(t *testing.T) {
 	target(t, tx, id)
 	move(t, pool, id, db.Failed)
 	_, err := tx.Exec(t.Context(), `update klingwatch.tasks set polls = 1`)
-	expect(t, "a serialization failure", "way transient", err)
+	expect(t, "a serialization failure", "conflict", err)
 }
 
 // A process is stopped in the middle of a transaction, and goes on later.
@@ -112,7 +141,7 @@ func TestAProcessThatSleptInATransactionHasLostItsConnection(t *testing.T) {
 	run(t, tx, `update klingwatch.tasks set polls = 7 where id = $1`, id)
 	run(t, pool, `update klingwatch.tasks set polls = 1 where id = $1`, id) // waits for the end of the sleeper
 	_, err := tx.Exec(t.Context(), `select 1`)
-	expect(t, "the end of the session", "lost transient", err)
+	expect(t, "the end of the session", "unreachable", err)
 	if polls := task(t, pool, id).Polls; polls != 1 {
 		t.Errorf("%d polls", polls)
 	}

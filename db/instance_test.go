@@ -92,7 +92,7 @@ func TestTheServerEndsAnInstanceThatSaysNothing(t *testing.T) {
 	}
 	run(t, conn, `set idle_session_timeout = '50ms'`)
 	awaitInstances(t, pool, 0)
-	if _, err := conn.Exec(t.Context(), `select 1`); !db.LostConnection(err) {
+	if _, err := conn.Exec(t.Context(), `select 1`); db.OutageOf(err) != db.Unreachable {
 		t.Errorf("the process finds %v", err)
 	}
 	if _, err := db.ClaimInstance(t.Context(), conn); err == nil || !strings.HasPrefix(err.Error(), "preparing the instance's connection: ") {

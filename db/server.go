@@ -7,9 +7,16 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Ping returns nil where the database answers and has our tables.
+// Ping returns nil where the database answers, has our tables and accepts writes;
+// ErrReadOnly where it is only the last that lacks.
 func Ping(ctx context.Context, q Querier) error {
-	_, err := q.Exec(ctx, `select from klingwatch.tasks limit 0`)
+	var readOnly bool
+	err := q.QueryRow(ctx, `
+		select current_setting('transaction_read_only')::boolean
+		where not exists (select from klingwatch.tasks limit 0)`).Scan(&readOnly)
+	if err == nil && readOnly {
+		err = ErrReadOnly
+	}
 	return err
 }
 

@@ -38,7 +38,7 @@ func readTimes(t *testing.T, url string) {
 	}
 	ctx, pool := t.Context(), must(db.Open(t.Context(), url, 4))(t)
 	defer pool.Close()
-	if zone := value[string](t, pool, `select current_setting('timezone')`); zone != "Asia/Tokyo" {
+	if zone := value[string](t, pool, `select current_setting('timezone')`); zone != "UTC" { // whatever the URL says
 		t.Fatalf("the session is in %s", zone)
 	}
 	endpoint, task := addEndpoint(t, pool, "https://a.example/"), track(t, pool, "t")[0]

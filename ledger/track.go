@@ -50,7 +50,7 @@ func Track(ctx context.Context, pool *pgxpool.Pool, tasks []db.NewTask) ([]Track
 			tracked, err = track(ctx, tx, tasks)
 			return err
 		})
-		if !db.InEachOthersWay(err) { // two who track the same tasks in another order
+		if db.OutageOf(err) != db.Conflict { // two who track the same tasks in another order
 			break
 		}
 	}

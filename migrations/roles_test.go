@@ -30,7 +30,7 @@ func loginAs(t *testing.T, pool *pgxpool.Pool, role string) *pgx.Conn {
 	})
 	cfg := pool.Config().ConnConfig.Copy()
 	cfg.User, cfg.Password = role, "let-me-in"
-	delete(cfg.RuntimeParams, "idle_in_transaction_session_timeout") // of our own connections
+	cfg.AfterConnect = nil // the settings of our own connections
 	conn, err := pgx.ConnectConfig(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)

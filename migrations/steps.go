@@ -46,7 +46,11 @@ const (
 func applyRivers(ctx context.Context, pool *pgxpool.Pool) error {
 	cfg := pool.Config()
 	cfg.MaxConns = 2 // its transaction and its record of it
-	cfg.ConnConfig.RuntimeParams["lock_timeout"] = strconv.FormatInt(lockWait.Milliseconds(), 10)
+	setUp := cfg.AfterConnect
+	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, fmt.Sprintf(`set lock_timeout = %d`, lockWait.Milliseconds()))
+		return errors.Join(err, setUp(ctx, conn))
+	}
 	own, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return fmt.Errorf("connecting for River's tables: %w", err)

@@ -108,7 +108,7 @@ type errorHandler struct{ log *slog.Logger }
 
 func (h *errorHandler) HandleError(ctx context.Context, job *rivertype.JobRow, err error) *river.ErrorHandlerResult {
 	level := slog.LevelError
-	if db.LostConnection(err) {
+	if db.Transient(err) {
 		level = slog.LevelDebug // logged once for all jobs, by whoever holds the instance's lock
 	}
 	if !errors.Is(err, context.Canceled) {
