@@ -143,6 +143,27 @@ func requireWritable(ctx context.Context, conn *pgconn.PgConn) error {
 	return err
 }
 
+// Look calls work with a connection of a pool, or where its server does not accept writes
+// any more, with one that only reads.
+func Look(ctx context.Context, pool *pgxpool.Pool, work func(Querier) error) error {
+	conn, err := pool.Acquire(ctx)
+	if err == nil {
+		defer conn.Release()
+		return work(conn)
+	}
+	if !errors.Is(err, ErrReadOnly) {
+		return err
+	}
+	cfg := pool.Config().ConnConfig
+	cfg.ValidateConnect = nil
+	reading, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer reading.Close(context.WithoutCancel(ctx))
+	return work(reading)
+}
+
 // inspect refuses a database that klingwatch cannot work on right, with the reason.
 func inspect(ctx context.Context, cfg *pgx.ConnConfig) error {
 	conn, err := pgconn.ConnectConfig(ctx, &cfg.Config)

@@ -67,8 +67,9 @@ func LiveInstances(ctx context.Context, q Querier) (n int, err error) {
 // asks as the relay default (see AskedByAnybody), in the name
 // of the connection that holds the lock. It returns the number of instances and this
 // one's share of all resident tasks, from 0 to 1. An instance without tasks counts as
-// having one.
+// having one. It returns ErrReadOnly from a server that does not accept writes any more.
 func ShareWork(ctx context.Context, conn *pgx.Conn, slot, tasks int, asks string) (instances int, share float64, err error) {
+	var readOnly bool
 	err = conn.QueryRow(ctx, `
 		with shown as materialized (
 			select set_config('application_name', 'klingwatch kw' || @slot::int || ' tasks=' || @tasks::int || ' asks=' || @asks::text, false)
@@ -79,10 +80,15 @@ func ShareWork(ctx context.Context, conn *pgx.Conn, slot, tasks int, asks string
 			from instances i
 			join pg_stat_activity a using (pid)
 		)
-		select count(*), greatest(@tasks::float8, 1) / (greatest(@tasks::float8, 1) + coalesce(sum(alive.tasks) filter (where not alive.mine), 0))
+		select current_setting('transaction_read_only')::boolean,
+		       count(*),
+		       greatest(@tasks::float8, 1) / (greatest(@tasks::float8, 1) + coalesce(sum(alive.tasks) filter (where not alive.mine), 0))
 		from shown
 		left join alive on true`,
-		pgx.StrictNamedArgs{"class": instanceLock, "slot": slot, "tasks": tasks, "asks": asks}).Scan(&instances, &share)
+		pgx.StrictNamedArgs{"class": instanceLock, "slot": slot, "tasks": tasks, "asks": asks}).Scan(&readOnly, &instances, &share)
+	if err == nil && readOnly {
+		err = ErrReadOnly
+	}
 	if err != nil {
 		return 0, 0, fmt.Errorf("sharing the work: %w", err)
 	}

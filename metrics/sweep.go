@@ -11,20 +11,30 @@ var (
 	DeliveryStates = []string{"pending", "parked"}
 	EndpointStates = []string{"enabled", "failing", "disabled"}
 	PrunedRows     = []string{"deliveries", "events", "tasks"}
+	DatabaseStates = []string{DatabaseWritable, DatabaseReadOnly, DatabaseUnreachable}
 	Tables         = []string{"tasks", "outputs", "events", "deliveries", "delivery_attempts", "river_job"}
+)
+
+// The states of the database.
+const (
+	DatabaseWritable    = "writable"
+	DatabaseReadOnly    = "read_only"
+	DatabaseUnreachable = "unreachable"
 )
 
 // shared ends the help of a gauge that is read from the database: dashboards and
 // alerts use its maximum over the processes, never the sum.
 const shared = " Of the deployment: the same in every process."
 
-// Sweep has the metrics of this process's sweep: what it did, and from OpenTasks on
-// what it read from the database.
+// Sweep has the metrics of this process's sweep: what it did, how it finds the database,
+// and from OpenTasks on what it read there.
 type Sweep struct {
 	LastSweep    prometheus.Gauge       // unix time of the last successful one
 	MissingJobs  prometheus.Counter     // River jobs that were missing and were made again
 	ReturnedJobs prometheus.Counter     // jobs taken over from processes that are gone
 	Pruned       *prometheus.CounterVec // old rows deleted, by what: PrunedRows
+
+	Database *prometheus.GaugeVec // 1 for the present one of DatabaseStates
 
 	OpenTasks       *prometheus.GaugeVec // by status: OpenStatuses
 	OverdueTasks    prometheus.Gauge     // that should have been polled more than a minute ago
@@ -41,13 +51,15 @@ type Sweep struct {
 func newSweep(auto promauto.Factory) Sweep {
 	return Sweep{
 		LastSweep: gauge(auto, "klingwatch_last_sweep_timestamp_seconds",
-			"Unix time of this process's last successful sweep; 0 before the first. A sweep runs every 15 s and updates all gauges of the deployment."),
+			"Unix time of this process's last successful sweep; 0 before the first. A sweep runs every 15 s. The gauges of the deployment are updated as often, also while the database is read only."),
 		MissingJobs: counter(auto, "klingwatch_missing_jobs_total",
 			"Tasks and deliveries that had lost their River job and were given a new one."),
 		ReturnedJobs: counter(auto, "klingwatch_returned_jobs_total",
 			"Running jobs taken over from processes that are gone."),
 		Pruned: counters(auto, "klingwatch_pruned_total",
 			"Deliveries, events about endpoints and tasks deleted because their retention was over.", "what", PrunedRows),
+		Database: gauges(auto, "klingwatch_database",
+			"How this process finds the database: 1 for the state that it is in, 0 for the others. In read_only, after a failover or with a full disk, nothing is polled or sent.", "state", DatabaseStates),
 		OpenTasks: gauges(auto, "klingwatch_open_tasks",
 			"Tasks that are not terminal, by status."+shared, "status", OpenStatuses),
 		OverdueTasks: gauge(auto, "klingwatch_overdue_tasks",

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
-	"github.com/klingwatch/klingwatch/outbound"
 )
 
 const (
@@ -28,7 +27,7 @@ func keepHouseUntil(ctx context.Context, cfg Config) {
 	defer ticker.Stop()
 	for {
 		if err := keepHouse(ctx, cfg); err != nil && ctx.Err() == nil {
-			cfg.Log.Warn("housekeeping, trying again", "error", outbound.Line(err.Error()), "in", every.String())
+			cfg.Log.Warn("housekeeping, trying again", "error", err, "in", every.String())
 		}
 		select {
 		case <-ctx.Done():

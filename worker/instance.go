@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"time"
@@ -31,9 +32,12 @@ const (
 	shareMemory = 3
 )
 
-// errLockLost says that the connection that shows that we live broke: others
-// may take over our jobs, so we start anew under a lock of our own.
+// errLockLost says that the connection that shows that we live broke, or leads to a server
+// that does not accept writes any more: others may take over our jobs, so we start anew
+// under a lock of our own.
 var errLockLost = errors.New("the connection that holds the instance's lock is gone")
+
+func lost(cause error) error { return fmt.Errorf("%w: %w", errLockLost, cause) }
 
 // instance is this process among those that work on the database: a numbered
 // slot, held by the advisory lock of a connection.
@@ -66,19 +70,19 @@ func (i *instance) release() { closeConn(i.conn) }
 // rate; in between it listens for tasks that a person changed.
 func (i *instance) hold(ctx context.Context, asked *poll.Relays, asks func() string) error {
 	if err := db.ListenForChanges(ctx, i.conn); err != nil && ctx.Err() == nil {
-		return errLockLost
+		return lost(err)
 	}
 	var recent [shareMemory]float64
 	for n := 0; ctx.Err() == nil; n++ {
 		instances, share, err := i.shareWork(ctx, asked.Residents(), asks())
 		if err != nil {
-			return errLockLost
+			return lost(err)
 		}
 		recent[n%shareMemory] = share
 		asked.SetShare(slices.Min(recent[:min(n+1, shareMemory)]), instances)
 		i.listen(ctx, asked)
 		if i.conn.IsClosed() {
-			return errLockLost
+			return lost(io.ErrUnexpectedEOF)
 		}
 	}
 	return nil

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,8 +12,6 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
 
-	"github.com/klingwatch/klingwatch/db"
-	"github.com/klingwatch/klingwatch/outbound"
 	"github.com/klingwatch/klingwatch/worker/deliver"
 )
 
@@ -54,6 +51,9 @@ const (
 	// long, and a stop should take less than 10.
 	softStop = 4 * time.Second
 	hardStop = 2 * time.Second
+	// With a lost database River tries for 7 s to write what became of its jobs; nothing
+	// of it must be left when work begins anew.
+	lostStop = 8 * time.Second
 	// Jobs fail when the database does; they are tried again soon, for ever.
 	maxRetryWait = 30 * time.Second
 )
@@ -82,14 +82,14 @@ func newClient(cfg Config, id string, polls *pollWorker, deliveries *deliverWork
 		RetryPolicy:     retryPolicy{},
 		ErrorHandler:    &errorHandler{log: cfg.Log},
 		SoftStopTimeout: softStop,
-		Logger:          slog.New(riverLog{cfg.Log.Handler(), &sync.Map{}}),
+		Logger:          slog.New(cfg.log.forRiver()),
 	})
 }
 
 // stop lets running jobs finish for a while, then cuts them off; River makes
 // jobs that were cut off available again.
-func stop(client *river.Client[pgx.Tx]) error {
-	ctx, cancel := context.WithTimeout(context.Background(), softStop+hardStop)
+func stop(client *river.Client[pgx.Tx], limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	return client.Stop(ctx)
 }
@@ -107,13 +107,8 @@ func (retryPolicy) NextRetry(job *rivertype.JobRow) time.Time {
 type errorHandler struct{ log *slog.Logger }
 
 func (h *errorHandler) HandleError(ctx context.Context, job *rivertype.JobRow, err error) *river.ErrorHandlerResult {
-	level := slog.LevelError
-	if db.Transient(err) {
-		level = slog.LevelDebug // logged once for all jobs, by whoever holds the instance's lock
-	}
-	if !errors.Is(err, context.Canceled) {
-		h.log.Log(ctx, level, "job failed, it is tried again", "job", job.ID, "kind", job.Kind, "args", string(job.EncodedArgs),
-			"error", outbound.Line(err.Error()))
+	if !errors.Is(err, context.Canceled) && !errors.Is(err, deliver.ErrSuspended) {
+		h.log.ErrorContext(ctx, "job failed, it is tried again", "job", job.ID, "kind", job.Kind, "args", string(job.EncodedArgs), "error", err)
 	}
 	return nil
 }

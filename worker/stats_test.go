@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -99,7 +100,7 @@ func TestFiguresAreWhatTheTablesHold(t *testing.T) {
 		}
 	}
 	execute(t, pool, `update klingwatch.redeliveries set finished_at = now() where id = 1`)
-	if err := newSweeper(cfg).sweep(t.Context(), true); err != nil {
+	if err := errors.Join(newSweeper(cfg).sweep(t.Context(), true), New(cfg).measure(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	got := scrape(t, cfg.Metrics)
@@ -141,13 +142,12 @@ func TestFiguresOfAnEmptyDatabase(t *testing.T) {
 	pool := dbtest.New(t)
 	_, relayURL := simulator(t)
 	cfg := config(t, pool, relayURL)
-	s := newSweeper(cfg)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := s.measure(ended); err == nil || scrape(t, cfg.Metrics)["klingwatch_last_sweep_timestamp_seconds"] != 0 {
+	if err := newSweeper(cfg).sweep(ended, true); err == nil || scrape(t, cfg.Metrics)["klingwatch_last_sweep_timestamp_seconds"] != 0 {
 		t.Errorf("a sweep that failed (%v) left its time", err)
 	}
-	if err := s.measure(t.Context()); err != nil {
+	if err := New(cfg).measure(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	got := scrape(t, cfg.Metrics)

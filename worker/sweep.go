@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
-	"github.com/klingwatch/klingwatch/metrics"
 	"github.com/klingwatch/klingwatch/worker/deliver"
 	"github.com/klingwatch/klingwatch/worker/poll"
 )
@@ -25,9 +24,6 @@ const (
 	// longSleep is from when a sleeping job is woken whose row is due: a shorter
 	// sleep ends by itself.
 	longSleep = 15 * time.Second
-	// measureTimeout bounds the counting for the metrics: on a database that is
-	// short of breath the sweep has more urgent work.
-	measureTimeout = 5 * time.Second
 )
 
 // Limits are the times by which metrics and doctor count.
@@ -38,7 +34,7 @@ var Limits = db.FigureLimits{
 }
 
 // sweeper looks after what no single job does: jobs of instances that are gone,
-// rows without a job, endpoints, gauges.
+// rows without a job, endpoints.
 type sweeper struct {
 	cfg    Config
 	asked  *poll.Relays
@@ -53,7 +49,7 @@ func (s *sweeper) sweepUntil(ctx context.Context) {
 		err := s.sweep(ctx, n%lookEvery == 0)
 		s.sender.Survey()
 		if err != nil && ctx.Err() == nil {
-			s.cfg.Log.Warn("sweeping, trying again", "error", err.Error(), "in", s.cfg.SweepInterval.String())
+			s.cfg.Log.Warn("sweeping, trying again", "error", err, "in", s.cfg.SweepInterval.String())
 		}
 		select {
 		case <-ctx.Done():
@@ -94,7 +90,8 @@ func (s *sweeper) sweep(ctx context.Context, look bool) error {
 		s.cfg.Metrics.MissingJobs.Add(float64(given))
 		s.cfg.Log.Warn("gave jobs to tasks and deliveries that had none", "jobs", given)
 	}
-	return s.measure(ctx)
+	s.cfg.Metrics.LastSweep.SetToCurrentTime()
+	return nil
 }
 
 // returnJobs gives back the jobs of instances that are gone; own is the slot
@@ -106,41 +103,4 @@ func (s *sweeper) returnJobs(ctx context.Context, own int) error {
 		s.cfg.Log.Info("took over jobs of an instance that is gone", "jobs", returned)
 	}
 	return err
-}
-
-// measure brings the gauges that are read from the database up to date. It is
-// the last step of a sweep, which has gone well then.
-func (s *sweeper) measure(ctx context.Context) error {
-	counting, cancel := context.WithTimeout(ctx, measureTimeout)
-	defer cancel()
-	f, err := db.Stats(counting, s.cfg.Pool, Limits)
-	if err != nil {
-		return err
-	}
-	setGauges(s.cfg.Metrics, f)
-	s.cfg.Metrics.LastSweep.SetToCurrentTime()
-	return nil
-}
-
-// setGauges puts figures into the gauges.
-func setGauges(m *metrics.Metrics, f db.Figures) {
-	m.OpenTasks.WithLabelValues(db.Pending).Set(float64(f.Pending))
-	m.OpenTasks.WithLabelValues(db.Submitted).Set(float64(f.Submitted))
-	m.OpenTasks.WithLabelValues(db.Processing).Set(float64(f.Processing))
-	m.OverdueTasks.Set(float64(f.Overdue))
-	m.OverdueSeconds.Set(f.OverdueSeconds)
-
-	m.Deliveries.WithLabelValues("pending").Set(float64(f.DeliveriesPending))
-	m.Deliveries.WithLabelValues("parked").Set(float64(f.DeliveriesParked))
-	m.Endpoints.WithLabelValues("enabled").Set(float64(f.EndpointsEnabled))
-	m.Endpoints.WithLabelValues("failing").Set(float64(f.EndpointsFailing))
-	m.Endpoints.WithLabelValues("disabled").Set(float64(f.EndpointsDisabled))
-	m.Redeliveries.Set(float64(f.Redeliveries))
-
-	m.OutputsExpiring.Set(float64(f.OutputsExpiring))
-	m.OutputsExpired.Set(float64(f.OutputsExpired))
-	for _, t := range f.Tables {
-		m.TableBytes.WithLabelValues(t.Table).Set(float64(t.Bytes))
-		m.DeadRows.WithLabelValues(t.Table).Set(float64(t.Dead))
-	}
 }

@@ -20,7 +20,6 @@ import (
 	"github.com/klingwatch/klingwatch/klingapi"
 	"github.com/klingwatch/klingwatch/ledger"
 	"github.com/klingwatch/klingwatch/metrics"
-	"github.com/klingwatch/klingwatch/outbound"
 	"github.com/klingwatch/klingwatch/webhook"
 	"github.com/klingwatch/klingwatch/worker/deliver"
 	"github.com/klingwatch/klingwatch/worker/poll"
@@ -56,6 +55,8 @@ type Config struct {
 	// PollHook, when set, is called when a request to the relay is about to be
 	// sent; for measurements.
 	PollHook func(task int64, due, begun time.Time)
+
+	log outageLog // below Log, once New has made it
 }
 
 // Worker polls tasks and delivers webhooks until it is stopped.
@@ -63,6 +64,7 @@ type Worker struct {
 	cfg     Config
 	working atomic.Bool
 	asked   atomic.Pointer[poll.Relays] // of the present run; nil before the first
+	sender  *deliver.Sender             // of all runs: what it sent is written when a lost database is back
 	book    *relayBook
 }
 
@@ -71,8 +73,12 @@ func New(cfg Config) *Worker {
 	if cfg.SweepInterval == 0 {
 		cfg.SweepInterval = DefaultSweepInterval
 	}
+	cfg.log = newOutageLog(cfg.Log.Handler())
+	cfg.Log = slog.New(cfg.log)
 	cfg.Metrics.WatchPool(cfg.Pool)
-	return &Worker{cfg: cfg, book: newRelayBook(cfg)}
+	return &Worker{cfg: cfg, book: newRelayBook(cfg), sender: deliver.New(deliver.Config{
+		Pool: cfg.Pool, Webhooks: cfg.Webhooks, Keyring: cfg.Keyring, Metrics: &cfg.Metrics.Webhooks, Log: cfg.Log, Tracer: cfg.Tracer,
+	})}
 }
 
 // newRelays prepares polling; when asking ends, requests on their way are cut off.
@@ -120,8 +126,8 @@ func (w *Worker) Unasked() []string {
 const (
 	// reconnectWait is the distance of attempts to reach a lost database.
 	reconnectWait = time.Second
-	// steadyAfter is how long a new start must hold for its loss to be logged again.
-	steadyAfter = 10 * time.Second
+	// resumeLimit bounds writing what was sent before it was lost.
+	resumeLimit = 5 * time.Second
 )
 
 // Run works until ctx ends and then stops gracefully. A lost database is waited
@@ -130,22 +136,29 @@ func (w *Worker) Run(ctx context.Context) error {
 	if w.cfg.WebhookTimeout > MaxWebhookTimeout {
 		return fmt.Errorf("a webhook request may take %s, but its job is given up soon after %s: it would be sent twice", w.cfg.WebhookTimeout, MaxWebhookTimeout)
 	}
+	defer w.cfg.log.outages.forget()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	observing, stopObserving := context.WithCancel(ctx)
+	defer stopObserving()
+	w.sender.Start()
+	defer w.sender.Close()
+	wg.Go(func() { w.observe(observing) })
+
 	err := w.runOnce(ctx)
 	if err != nil && !errors.Is(err, errLockLost) {
 		return err
 	}
-	for lost := false; ctx.Err() == nil; {
-		if err != nil && !lost {
-			lost = true
-			w.cfg.Log.Warn("the database connection was lost; klingwatch goes on by itself when it is back", "error", outbound.Line(err.Error()))
+	for told := ""; ctx.Err() == nil; err = w.runOnce(ctx) {
+		w.cfg.Pool.Reset() // its idle connections lead where the lost one led
+		if err != nil && err.Error() != told {
+			told = err.Error()
+			w.cfg.Log.Error("klingwatch does not work, it tries again", "error", err)
 		}
 		sleep(ctx, reconnectWait)
 		if ctx.Err() != nil {
 			break
 		}
-		begun := time.Now()
-		err = w.runOnce(ctx)
-		lost = lost && time.Since(begun) < steadyAfter
 	}
 	return nil
 }
@@ -157,14 +170,24 @@ func (w *Worker) runOnce(ctx context.Context) error {
 		return err
 	}
 	defer i.release()
+	w.cfg.Pool.Reset() // none of its connections leads to a server that was left
 	if err := ledger.PrepareKeys(ctx, w.cfg.Pool, w.cfg.Keyring); err != nil {
 		return err
 	}
-	s := &sweeper{cfg: w.cfg}
+	s := &sweeper{cfg: w.cfg, sender: w.sender}
+	w.resumeSending(ctx)
 	if err := s.returnJobs(ctx, i.slot); err != nil {
 		return err
 	}
 	return w.work(ctx, i, s)
+}
+
+// resumeSending writes what was sent before the database was lost, before its jobs are
+// worked again.
+func (w *Worker) resumeSending(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, resumeLimit)
+	defer cancel()
+	w.sender.Resume(ctx)
 }
 
 // work runs River, the poller and the sweep until ctx ends (nil) or the lock is
@@ -174,10 +197,7 @@ func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 	defer stopAsking()
 	asked := newRelays(asking, w.cfg)
 	s.asked = asked
-	s.sender = deliver.New(deliver.Config{
-		Pool: w.cfg.Pool, Webhooks: w.cfg.Webhooks, Keyring: w.cfg.Keyring, Metrics: &w.cfg.Metrics.Webhooks, Log: w.cfg.Log, Tracer: w.cfg.Tracer,
-	})
-	client, err := newClient(w.cfg, i.id(), newPollWorker(w.cfg, asked), &deliverWorker{sender: s.sender})
+	client, err := newClient(w.cfg, i.id(), newPollWorker(w.cfg, asked), &deliverWorker{sender: w.sender})
 	if err != nil {
 		return fmt.Errorf("preparing River: %w", err)
 	}
@@ -209,7 +229,6 @@ func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 	sweeping, stopSweeping := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	asked.Start()
-	s.sender.Start()
 	wg.Go(func() {
 		if instances > 1 {
 			sleep(dispatching, joinWait)
@@ -226,15 +245,19 @@ func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 	stopSweeping()
 	stopDispatching()
 	time.AfterFunc(softStop, stopAsking)
-	stopped := make(chan error, 1)
-	go func() { stopped <- stop(client) }()
 	asked.Drain()
+	limit := softStop + hardStop
+	if err != nil {
+		w.sender.Suspend()
+		limit = lostStop
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop(client, limit) }()
 	wg.Wait() // the requests on their way have been answered or cut off
 	asked.Close()
 	if err := <-stopped; err != nil {
-		w.cfg.Log.Warn("stopping River", "error", err.Error())
+		w.cfg.Log.Warn("stopping River", "error", err)
 	}
-	s.sender.Close()
 	return err
 }
 
@@ -261,7 +284,7 @@ func (w *Worker) followRelays(ctx context.Context, asked *poll.Relays, queues *p
 		}
 		cancel()
 		if err != nil && ctx.Err() == nil && !troubled {
-			w.cfg.Log.Warn("reading the relays, trying again; what is known of them holds meanwhile", "error", err.Error())
+			w.cfg.Log.Warn("reading the relays, trying again; what is known of them holds meanwhile", "error", err)
 		}
 		troubled = err != nil
 	}

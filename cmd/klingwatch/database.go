@@ -17,9 +17,9 @@ import (
 const (
 	// serveConns: River's own few, the writers of polls and attempts, health.
 	serveConns = 20
-	// processConns is what one process takes at most: its pool, and the connection
-	// that holds the lock of its instance.
-	processConns = serveConns + 1
+	// processConns is what one process takes at most: its pool, the connection that
+	// holds the lock of its instance, and one that counts while the database is read only.
+	processConns = serveConns + 2
 	// toolConns is enough for commands that ask and go; migrating needs a few.
 	toolConns = 4
 	// closeTimeout bounds giving the connections back.
@@ -33,11 +33,14 @@ type database struct {
 	embedded *embeddedpg.Server
 }
 
+// opener is db.Open or db.OpenWritable.
+type opener func(ctx context.Context, url string, conns int32) (*pgxpool.Pool, error)
+
 // openDatabase connects to DATABASE_URL, or starts (or joins) the embedded
 // Postgres and brings that one to this version's schema: it is ours alone.
-func openDatabase(ctx context.Context, s settings, conns int32, notify func(string)) (*database, error) {
+func openDatabase(ctx context.Context, s settings, open opener, conns int32, notify func(string)) (*database, error) {
 	if s.DatabaseURL != "" {
-		pool, err := db.Open(ctx, s.DatabaseURL, conns)
+		pool, err := open(ctx, s.DatabaseURL, conns)
 		if err != nil {
 			return nil, err
 		}
@@ -97,7 +100,7 @@ func withDatabase(ctx context.Context, c *console, work func(settings, *database
 	if err != nil {
 		return err
 	}
-	d, err := openDatabase(ctx, s, toolConns, c.notify)
+	d, err := openDatabase(ctx, s, db.Open, toolConns, c.notify)
 	if err != nil {
 		return err
 	}
@@ -122,9 +125,13 @@ func requireSchema(ctx context.Context, pool *pgxpool.Pool) error {
 		return err
 	}
 	if len(pending) > 0 {
-		return fmt.Errorf("the database lacks %d migrations (%s): run klingwatch migrate", len(pending), migrations.Names(pending))
+		return lacking(pending)
 	}
 	return nil
+}
+
+func lacking(pending []migrations.Migration) error {
+	return fmt.Errorf("the database lacks %d migrations (%s): run klingwatch migrate", len(pending), migrations.Names(pending))
 }
 
 type migrateCommand struct {
@@ -136,8 +143,12 @@ func (m migrateCommand) Run(ctx context.Context, c *console) (err error) {
 	if err != nil {
 		return err
 	}
+	open := db.OpenWritable
+	if m.Check {
+		open = db.Open
+	}
 	// the embedded database is migrated by opening it
-	d, err := openDatabase(ctx, s, toolConns, c.notify)
+	d, err := openDatabase(ctx, s, open, toolConns, c.notify)
 	if err != nil {
 		return err
 	}

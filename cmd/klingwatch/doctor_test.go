@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
 	"github.com/klingwatch/klingwatch/doctor"
 	"github.com/klingwatch/klingwatch/klingapi/klingsim"
@@ -36,7 +37,7 @@ func TestTheDoctorLooksAtAnEmbeddedDatabase(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = remove() })
 	s := settings{DataDir: filepath.Join(dir, "postgres"), PollInterval: time.Second, PollRate: 1, PollTimeout: time.Second, TaskDeadline: time.Hour}
-	d, err := openDatabase(t.Context(), s, toolConns, func(string) {})
+	d, err := openDatabase(t.Context(), s, db.Open, toolConns, func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}

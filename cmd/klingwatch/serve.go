@@ -43,7 +43,7 @@ func (cmd serveCommand) Run(ctx context.Context, c *console) (err error) {
 	}
 	defer listener.Close()
 	log := s.newLog(c.err)
-	d, err := openDatabase(ctx, s, serveConns, func(message string) { log.Info(message) })
+	d, err := openDatabase(ctx, s, db.OpenWritable, serveConns, func(message string) { log.Info(message) })
 	if err != nil {
 		return err
 	}
@@ -132,21 +132,20 @@ func serve(ctx context.Context, s settings, listener net.Listener, d *database, 
 	return err
 }
 
-// readiness are the conditions of /readyz.
+// readiness are the conditions of /readyz. Whoever asks it needs no key: it tells the kind
+// of a trouble with the database, not where that is.
 func readiness(d *database, w *worker.Worker, draining *atomic.Bool) []web.Check {
 	return []web.Check{
-		{Name: "database", Ask: func(ctx context.Context) error {
-			if err := db.Ping(ctx, d.Pool); err != nil {
-				return errors.New("the database does not answer")
-			}
-			return nil
-		}},
+		{Name: "database", Ask: func(ctx context.Context) error { return troubleOf(db.Ping(ctx, d.Pool)) }},
 		{Name: "migrations", Ask: func(ctx context.Context) error {
-			err := requireSchema(ctx, d.Pool)
-			if errors.Is(err, migrations.ErrNewerDatabase) {
+			pending, err := migrations.Pending(ctx, d.Pool)
+			switch {
+			case errors.Is(err, migrations.ErrNewerDatabase):
 				return web.Advisory(err) // the database was migrated since the start: this process works until it is replaced
+			case len(pending) > 0:
+				return lacking(pending)
 			}
-			return err
+			return troubleOf(err)
 		}},
 		{Name: "worker", Ask: func(context.Context) error {
 			if draining.Load() {
@@ -159,10 +158,10 @@ func readiness(d *database, w *worker.Worker, draining *atomic.Bool) []web.Check
 		}},
 		{Name: "polling", Ask: func(ctx context.Context) error {
 			reasons, err := d.paused(ctx)
-			if err == nil && len(reasons) > 0 {
-				err = errors.New(strings.Join(reasons, "; "))
+			if len(reasons) > 0 {
+				return web.Advisory(errors.New(strings.Join(reasons, "; ")))
 			}
-			return web.Advisory(err)
+			return web.Advisory(troubleOf(err))
 		}},
 		{Name: "paths", Ask: func(context.Context) error {
 			if unserved := w.UnservedPaths(); len(unserved) > 0 {
@@ -177,4 +176,19 @@ func readiness(d *database, w *worker.Worker, draining *atomic.Bool) []web.Check
 			return nil
 		}},
 	}
+}
+
+// troubleOf says what kind of trouble the database is in.
+func troubleOf(err error) error {
+	switch outage := db.OutageOf(err); {
+	case err == nil:
+		return nil
+	case outage == db.ReadOnly:
+		return db.ErrReadOnly
+	case outage == db.Unreachable, errors.Is(err, context.Canceled):
+		return errors.New("the database does not answer")
+	case outage != db.NoOutage:
+		return fmt.Errorf("the database is in trouble: %s", outage)
+	}
+	return errors.New("the database answers with an error; klingwatch doctor tells it")
 }

@@ -125,8 +125,18 @@ func open(t testing.TB, url string) *pgxpool.Pool {
 	return pool
 }
 
-// startServer starts Postgres without its promises about crashes, which no
-// test of ours needs, and migrates the template.
+// parameters are those of a server without its promises about crashes, which no test of
+// ours needs.
+func parameters() map[string]string {
+	return map[string]string{
+		"fsync":            "off",
+		"full_page_writes": "off",
+		"max_connections":  "300",
+		"max_wal_size":     "256MB", // it may be in memory
+	}
+}
+
+// startServer starts Postgres and migrates the template.
 func startServer() (err error) {
 	ctx := context.Background()
 	if dir, unlock, err = newDir(); err != nil {
@@ -136,14 +146,7 @@ func startServer() (err error) {
 		return err
 	}
 	server, err = embeddedpg.Start(ctx, embeddedpg.Config{
-		DataDir: dir + "/postgres",
-		Parameters: map[string]string{
-			"fsync":              "off",
-			"synchronous_commit": "off",
-			"full_page_writes":   "off",
-			"max_connections":    "300",
-			"max_wal_size":       "256MB", // it may be in memory
-		},
+		DataDir: dir + "/postgres", Parameters: parameters(),
 	})
 	if err != nil {
 		return err

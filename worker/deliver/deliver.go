@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -46,15 +47,48 @@ type Sender struct {
 	receivers *receivers
 	writer    *writer
 	unsigned  unsignedLog
+
+	mu      sync.Mutex
+	working context.Context // while callers wait for their records
+	suspend context.CancelFunc
 }
 
 // New returns a Sender that does not write yet.
 func New(cfg Config) *Sender {
 	s := &Sender{Config: cfg, receivers: newReceivers()}
 	s.loader = batch.NewLoader(s.targets)
-	s.writer = newWriter(cfg.Pool, s.logDisabled)
+	s.writer = newWriter(cfg.Pool, s.logAttempt, s.logDisabled)
+	s.working, s.suspend = context.WithCancel(context.Background())
 	return s
 }
+
+// Suspend lets callers leave at once where they wait for a record to be written: the
+// database was lost. What receivers answered is kept, and written when it is back.
+func (s *Sender) Suspend() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.suspend()
+}
+
+// Resume waits until what was kept is written, or ctx ends: what has been sent must not be
+// sent again. Then callers wait for their records again.
+func (s *Sender) Resume(ctx context.Context) {
+	s.writer.settle(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.suspend()
+	s.working, s.suspend = context.WithCancel(context.Background())
+}
+
+// suspended is closed when callers must leave.
+func (s *Sender) suspended() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.working.Done()
+}
+
+// ErrSuspended says that the database was lost before an outcome was written; it is kept.
+var ErrSuspended = errors.New("what the receiver answered is written when the database is back")
 
 // Start begins to write.
 func (s *Sender) Start() { s.writer.Start() }
@@ -192,11 +226,15 @@ func (s *Sender) message(t db.DeliveryTarget) (webhook.Message, error) {
 // result is nil where nothing was sent.
 func (s *Sender) record(o db.DeliveryOutcome, result *webhook.Result, t db.DeliveryTarget, begun time.Time) (wait time.Duration, again bool, err error) {
 	r := &record{target: t, outcome: o, result: result, begun: begun, ended: time.Now(), written: make(chan error, 1)}
-	s.writer.Add(r)
-	if err := <-r.written; err != nil {
-		return 0, false, err
+	s.writer.add(r)
+	select {
+	case err := <-r.written:
+		if err != nil {
+			return 0, false, err
+		}
+	case <-s.suspended():
+		return 0, false, ErrSuspended
 	}
-	s.logAttempt(r)
 	if o.State == db.DeliveryPending && o.Wait != nil {
 		return time.Duration(*o.Wait * float64(time.Second)), true, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -18,9 +19,9 @@ const (
 	// writeTimeout bounds one transaction. It does not end with the job's context:
 	// what a receiver answered is not lost by a stop.
 	writeTimeout = 5 * time.Second
-	// writePatience is how long a lost database is waited for with what a request
+	// writePatience is how long a database in trouble is waited for with what a request
 	// came to: a record that is lost means a webhook that is sent twice.
-	writePatience = 8 * time.Second
+	writePatience = 2 * time.Minute
 	writeRetry    = 250 * time.Millisecond
 	// lockPatience is how long a delivery that somebody keeps locked is tried
 	// again, until its webhook is sent again instead.
@@ -32,7 +33,11 @@ const (
 type writer struct {
 	*batch.Batcher[*record]
 	pool     *pgxpool.Pool
+	recorded func(*record)          // after commit
 	disabled func(ledger.Disabling) // after commit
+
+	mu        sync.Mutex
+	unwritten map[*record]chan struct{} // closed when it was written, or given up
 }
 
 // record is an outcome to be written.
@@ -44,10 +49,44 @@ type record struct {
 	written      chan error      // one value
 }
 
-func newWriter(pool *pgxpool.Pool, disabled func(ledger.Disabling)) *writer {
-	w := &writer{pool: pool, disabled: disabled}
+func newWriter(pool *pgxpool.Pool, recorded func(*record), disabled func(ledger.Disabling)) *writer {
+	w := &writer{pool: pool, recorded: recorded, disabled: disabled, unwritten: map[*record]chan struct{}{}}
 	w.Batcher = batch.NewBatcher(w.write)
 	return w
+}
+
+// add hands a record over.
+func (w *writer) add(r *record) {
+	w.mu.Lock()
+	w.unwritten[r] = make(chan struct{})
+	w.mu.Unlock()
+	w.Add(r)
+}
+
+// finish ends the way of a record.
+func (w *writer) finish(r *record, err error) {
+	if err == nil {
+		w.recorded(r)
+	}
+	r.written <- err
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	close(w.unwritten[r])
+	delete(w.unwritten, r)
+}
+
+// settle waits until all records that were handed over are written, or ctx ends.
+func (w *writer) settle(ctx context.Context) {
+	w.mu.Lock()
+	waiting := slices.Collect(maps.Values(w.unwritten))
+	w.mu.Unlock()
+	for _, written := range waiting {
+		select {
+		case <-written:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // write writes a batch. While the database is away it tries again for a while.
@@ -66,7 +105,7 @@ func (w *writer) write(records []*record) {
 		return
 	}
 	for _, r := range records {
-		r.written <- err
+		w.finish(r, err)
 	}
 }
 
@@ -78,7 +117,7 @@ func (w *writer) writeAlone(r *record) {
 		time.AfterFunc(writeRetry, func() { w.Add(r) })
 		return
 	}
-	r.written <- err
+	w.finish(r, err)
 }
 
 func (w *writer) writeOnce(records []*record) error {

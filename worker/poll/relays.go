@@ -100,7 +100,7 @@ func NewRelays(asking context.Context, cfg Config) *Relays {
 		cfg.ProbeDistance = DefaultProbeDistance
 	}
 	r := &Relays{common: &common{Config: cfg}, asking: asking, byName: map[string]*relay{}, lanes: map[string]*Poller{}, share: 1}
-	r.common.writer = newWriter(cfg)
+	r.common.writer = newWriter(cfg, &r.draining)
 	return r
 }
 

@@ -2,6 +2,7 @@ package poll
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
@@ -14,8 +15,9 @@ const (
 	// writeTimeout bounds one transaction. It does not end with the process's
 	// context: an answer that was got is not lost by a stop.
 	writeTimeout = 5 * time.Second
-	// writePatience is how long a lost database is waited for with what polls came
-	// to, tried again every writeRetry.
+	// writePatience is how long a database in trouble is waited for with what polls came
+	// to, tried again every writeRetry. While all tasks leave it is not: they are asked
+	// about again.
 	writePatience = 8 * time.Second
 	writeRetry    = 250 * time.Millisecond
 )
@@ -24,10 +26,11 @@ const (
 type writer struct {
 	Config
 	*batch.Batcher[*pollResult]
+	draining *atomic.Bool // all tasks are to leave
 }
 
-func newWriter(cfg Config) *writer {
-	w := &writer{Config: cfg}
+func newWriter(cfg Config, draining *atomic.Bool) *writer {
+	w := &writer{Config: cfg, draining: draining}
 	w.Batcher = batch.NewBatcher(w.write)
 	return w
 }
@@ -80,7 +83,7 @@ func (w *writer) apply(results []*pollResult) (applied map[int64]bool, err error
 	}
 	for deadline := time.Now().Add(writePatience); ; time.Sleep(writeRetry) {
 		applied, err = w.applyOnce(changes, troubles)
-		if !db.Transient(err) || w.Closing() || time.Now().After(deadline) {
+		if !db.Transient(err) || w.draining.Load() || time.Now().After(deadline) {
 			return applied, err
 		}
 	}
