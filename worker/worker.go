@@ -123,12 +123,8 @@ func (w *Worker) Unasked() []string {
 	return nil
 }
 
-const (
-	// reconnectWait is the distance of attempts to reach a lost database.
-	reconnectWait = time.Second
-	// resumeLimit bounds writing what was sent before it was lost.
-	resumeLimit = 5 * time.Second
-)
+// reconnectWait is the distance of attempts to reach a lost database.
+const reconnectWait = time.Second
 
 // Run works until ctx ends and then stops gracefully. A lost database is waited
 // for; only the first start returns an error.
@@ -175,19 +171,11 @@ func (w *Worker) runOnce(ctx context.Context) error {
 		return err
 	}
 	s := &sweeper{cfg: w.cfg, sender: w.sender}
-	w.resumeSending(ctx)
+	w.sender.Resume()
 	if err := s.returnJobs(ctx, i.slot); err != nil {
 		return err
 	}
 	return w.work(ctx, i, s)
-}
-
-// resumeSending writes what was sent before the database was lost, before its jobs are
-// worked again.
-func (w *Worker) resumeSending(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, resumeLimit)
-	defer cancel()
-	w.sender.Resume(ctx)
 }
 
 // work runs River, the poller and the sweep until ctx ends (nil) or the lock is

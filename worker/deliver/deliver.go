@@ -70,10 +70,8 @@ func (s *Sender) Suspend() {
 	s.suspend()
 }
 
-// Resume waits until what was kept is written, or ctx ends: what has been sent must not be
-// sent again. Then callers wait for their records again.
-func (s *Sender) Resume(ctx context.Context) {
-	s.writer.settle(ctx)
+// Resume lets callers wait for their records again.
+func (s *Sender) Resume() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.suspend()
@@ -121,6 +119,9 @@ func (s *Sender) targets(ctx context.Context, ids []int64) (map[int64]db.Deliver
 // returns whether, and after which wait, to call it again; an error is one of
 // the database, or ctx's.
 func (s *Sender) Deliver(ctx context.Context, id int64) (wait time.Duration, again bool, err error) {
+	if r, now := s.writer.again(id); r != nil {
+		return s.await(r, now) // it was sent, but the database did not take what came of it
+	}
 	for {
 		t, found, err := s.loader.Load(ctx, id)
 		if err != nil {
@@ -225,17 +226,21 @@ func (s *Sender) message(t db.DeliveryTarget) (webhook.Message, error) {
 // record has an outcome written and returns when the next attempt is due.
 // result is nil where nothing was sent.
 func (s *Sender) record(o db.DeliveryOutcome, result *webhook.Result, t db.DeliveryTarget, begun time.Time) (wait time.Duration, again bool, err error) {
-	r := &record{target: t, outcome: o, result: result, begun: begun, ended: time.Now(), written: make(chan error, 1)}
-	s.writer.add(r)
+	r := &record{target: t, outcome: o, result: result, begun: begun, ended: time.Now()}
+	return s.await(r, s.writer.add(r))
+}
+
+// await returns when the next attempt is due, once an outcome is written.
+func (s *Sender) await(r *record, now *writing) (wait time.Duration, again bool, err error) {
 	select {
-	case err := <-r.written:
-		if err != nil {
-			return 0, false, err
+	case <-now.done:
+		if now.err != nil {
+			return 0, false, now.err
 		}
 	case <-s.suspended():
 		return 0, false, ErrSuspended
 	}
-	if o.State == db.DeliveryPending && o.Wait != nil {
+	if o := r.outcome; o.State == db.DeliveryPending && o.Wait != nil {
 		return time.Duration(*o.Wait * float64(time.Second)), true, nil
 	}
 	return 0, false, nil

@@ -20,12 +20,14 @@ const (
 	// what a receiver answered is not lost by a stop.
 	writeTimeout = 5 * time.Second
 	// writePatience is how long a database in trouble is waited for with what a request
-	// came to: a record that is lost means a webhook that is sent twice.
-	writePatience = 2 * time.Minute
+	// came to, before its job is given back.
+	writePatience = 8 * time.Second
 	writeRetry    = 250 * time.Millisecond
-	// lockPatience is how long a delivery that somebody keeps locked is tried
-	// again, until its webhook is sent again instead.
+	// lockPatience is how long a delivery that somebody keeps locked is tried again,
+	// before its job is given back.
 	lockPatience = time.Minute
+	// maxKept bounds what is kept of requests that the database did not take.
+	maxKept = 10_000
 )
 
 // writer writes what deliveries came to, many in one transaction: attempts,
@@ -37,7 +39,7 @@ type writer struct {
 	disabled func(ledger.Disabling) // after commit
 
 	mu        sync.Mutex
-	unwritten map[*record]chan struct{} // closed when it was written, or given up
+	unwritten map[int64]*record // by delivery: being written, or kept
 }
 
 // record is an outcome to be written.
@@ -46,52 +48,69 @@ type record struct {
 	outcome      db.DeliveryOutcome
 	result       *webhook.Result // nil: nothing was sent
 	begun, ended time.Time       // of the request
-	written      chan error      // one value
+	writing      *writing        // guarded by writer.mu
+}
+
+// writing is one try to have a record written.
+type writing struct {
+	done chan struct{} // closed at the end
+	err  error         // valid from then on
 }
 
 func newWriter(pool *pgxpool.Pool, recorded func(*record), disabled func(ledger.Disabling)) *writer {
-	w := &writer{pool: pool, recorded: recorded, disabled: disabled, unwritten: map[*record]chan struct{}{}}
+	w := &writer{pool: pool, recorded: recorded, disabled: disabled, unwritten: map[int64]*record{}}
 	w.Batcher = batch.NewBatcher(w.write)
 	return w
 }
 
 // add hands a record over.
-func (w *writer) add(r *record) {
+func (w *writer) add(r *record) *writing {
 	w.mu.Lock()
-	w.unwritten[r] = make(chan struct{})
+	w.unwritten[r.target.ID] = r
+	r.writing = &writing{done: make(chan struct{})}
+	now := r.writing
 	w.mu.Unlock()
 	w.Add(r)
+	return now
 }
 
-// finish ends the way of a record.
+// again hands over what is kept of a delivery, or finds what is being written of it;
+// nil: nothing is.
+func (w *writer) again(delivery int64) (*record, *writing) {
+	w.mu.Lock()
+	r := w.unwritten[delivery]
+	if r == nil {
+		w.mu.Unlock()
+		return nil, nil
+	}
+	now := r.writing
+	w.mu.Unlock()
+	select {
+	case <-now.done:
+		return r, w.add(r)
+	default:
+		return r, now
+	}
+}
+
+// finish ends a try to have a record written. What a request came to is kept where the
+// database did not take it: it must not be made again.
 func (w *writer) finish(r *record, err error) {
 	if err == nil {
 		w.recorded(r)
 	}
-	r.written <- err
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	close(w.unwritten[r])
-	delete(w.unwritten, r)
-}
-
-// settle waits until all records that were handed over are written, or ctx ends.
-func (w *writer) settle(ctx context.Context) {
-	w.mu.Lock()
-	waiting := slices.Collect(maps.Values(w.unwritten))
-	w.mu.Unlock()
-	for _, written := range waiting {
-		select {
-		case <-written:
-		case <-ctx.Done():
-			return
-		}
+	if err == nil || r.result == nil || len(w.unwritten) > maxKept {
+		delete(w.unwritten, r.target.ID)
 	}
+	r.writing.err = err
+	close(r.writing.done)
 }
 
 // write writes a batch. While the database is away it tries again for a while.
 // On any other trouble each record is written alone: one that cannot be written
-// must not let the others be sent twice.
+// must not hold up the others.
 func (w *writer) write(records []*record) {
 	deadline := time.Now().Add(writePatience)
 	err := w.writeOnce(records)
@@ -113,6 +132,10 @@ func (w *writer) write(records []*record) {
 // end of the line, without holding up the others.
 func (w *writer) writeAlone(r *record) {
 	err := w.writeOnce([]*record{r})
+	if db.RefusedValue(err) {
+		r.outcome.ResponseBody, r.outcome.RemoteAddr = nil, nil // it can be missed
+		err = w.writeOnce([]*record{r})
+	}
 	if db.RowLocked(err) && !w.Closing() && time.Since(r.ended) < lockPatience {
 		time.AfterFunc(writeRetry, func() { w.Add(r) })
 		return
