@@ -56,15 +56,15 @@ func (r *recorder) askedSince(from time.Time) (n int) {
 	return n
 }
 
-// busiest is the largest number of questions in any window of one second.
-func (r *recorder) busiest() (most int) {
+// busiest is the largest number of questions in any window of that length.
+func (r *recorder) busiest(window time.Duration) (most int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	times := slices.Clone(r.times)
 	slices.SortFunc(times, time.Time.Compare)
 	from := 0
 	for to := range times {
-		for times[to].Sub(times[from]) >= time.Second {
+		for times[to].Sub(times[from]) >= window {
 			from++
 		}
 		most = max(most, to-from+1)
@@ -145,10 +145,14 @@ func TestNoSecondSeesMoreThanTheRateAcrossRestartsAndInstances(t *testing.T) {
 	await(t, "five seconds' worth is asked by two", since(5*rate))
 	first.kill()
 	await(t, "three seconds' worth is asked by one", since(3*rate))
-	if most := relay.busiest(); most > rate*11/10 {
-		t.Errorf("%d questions within a second at a rate of %d", most, rate)
-	} else {
-		t.Logf("at most %d questions within a second at a rate of %d", most, rate)
+	// questions sent in time arrive together after a stall of the machine, so one second has room
+	for window, room := range map[time.Duration]float64{time.Second: 1.5, 5 * time.Second: 1.1} {
+		most, allowed := relay.busiest(window), int(rate*window.Seconds()*room)
+		if most > allowed {
+			t.Errorf("%d questions within %s at a rate of %d, %d are allowed", most, window, rate, allowed)
+		} else {
+			t.Logf("at most %d questions within %s at a rate of %d", most, window, rate)
+		}
 	}
 }
 
