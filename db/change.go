@@ -152,7 +152,9 @@ type Changed struct {
 	CreatedAt   time.Time
 	ChangedAt   time.Time  // now, by the database
 	FinishedAt  *time.Time // nil unless terminal
-	Sequence    int        // of the event about the change
+	EventType   string     // of the event about the change
+	Sequence    int        // of that event among all of the task
+	Number      int        // of that event among those of its type
 }
 
 // ApplyChanges writes changes by compare-and-set and returns those that took
@@ -204,7 +206,9 @@ func ApplyChanges(ctx context.Context, q Querier, changes []Change) ([]Changed, 
 		          t.created_at,
 		          now() as changed_at,
 		          t.finished_at,
-		          1 + coalesce((select max(e.sequence) from klingwatch.events e where e.task = t.id), 0) as sequence`,
+		          'task.' || t.status as event_type,
+		          1 + coalesce((select max(e.sequence) from klingwatch.events e where e.task = t.id), 0) as sequence,
+		          1 + (select count(*) from klingwatch.events e where e.task = t.id and e.type = 'task.' || t.status) as number`,
 		pgx.StrictNamedArgs{"changes": input})
 }
 

@@ -21,6 +21,7 @@ type Endpoint struct {
 	LastError      *string    `json:"last_error"`
 	DisabledAt     *time.Time `json:"disabled_at"` // nil while enabled
 	DisabledReason *string    `json:"disabled_reason"`
+	Revision       int        `json:"-"`       // raised by every edit, and when it is enabled
 	Waiting        int        `json:"waiting"` // its pending deliveries
 }
 
@@ -104,6 +105,7 @@ const endpointColumns = `
 		       w.last_error,
 		       w.disabled_at,
 		       w.disabled_reason,
+		       w.revision,
 		       (select count(*) from klingwatch.deliveries d where d.endpoint = w.id and d.state = 'pending') as waiting`
 
 // ListEndpoints returns all receivers, oldest first.

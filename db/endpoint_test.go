@@ -109,7 +109,8 @@ func TestAnEventThatIsWrittenWhileItsReceiverMovesGoesToTheNewPlace(t *testing.T
 		tx := begin(t, pool)
 		move(t, tx, id, db.Succeeded)
 		event := func(q db.Querier) error {
-			return db.AddEvents(t.Context(), q, []db.NewEvent{{EventID: first, Task: id, Sequence: 1, Type: "task.succeeded", Payload: []byte(`{}`)}})
+			_, err := db.AddEvents(t.Context(), q, []db.NewEvent{{EventID: first, Task: id, Sequence: 1, Type: "task.succeeded", Payload: []byte(`{}`)}})
+			return err
 		}
 		edit := func(q db.Querier) error { return db.ChangeEndpoint(t.Context(), q, 1, db.EndpointChange{URL: &url}) }
 		var wait func() error

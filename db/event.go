@@ -22,53 +22,76 @@ type NewEvent struct {
 // AddEvents writes events of tasks, and a delivery with its job for each receiver
 // that wants one: the callback_url of a task that has ended, and endpoints by their
 // event types and actions. The delivery of a disabled endpoint has no job and waits
-// until that is enabled.
-func AddEvents(ctx context.Context, q Querier, events []NewEvent) error {
+// until that is enabled. An event whose EventID is taken is not written; AddEvents
+// returns the tasks of such events.
+func AddEvents(ctx context.Context, q Querier, events []NewEvent) (taken []int64, err error) {
 	if len(events) == 0 {
-		return nil
+		return nil, nil
 	}
 	input, err := json.Marshal(events)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = q.Exec(ctx, `
-		with news as (
+	rows, err := q.Query(ctx, `
+		with wanted as (
+			select *
+			from jsonb_to_recordset(@events::jsonb) as n(event_id text, task bigint, sequence int, type text, payload jsonb, traceparent text)
+		), news as (
 			insert into klingwatch.events (event_id, task, sequence, type, payload, traceparent)
 			select event_id, task, sequence, type, payload, traceparent
-			from jsonb_to_recordset(@events::jsonb) as n(event_id text, task bigint, sequence int, type text, payload jsonb, traceparent text)
+			from wanted
 			order by task, sequence
+			on conflict (event_id) do nothing
 			returning id, task, type
+		), sent as (
+			insert into klingwatch.deliveries (event, endpoint, url, next_attempt_at)
+			select n.id, null, t.callback_url, now()
+			from news n
+			join klingwatch.tasks t on t.id = n.task
+			where t.finished_at is not null and t.callback_url is not null
+			union all
+			select n.id, w.id, w.url, case when w.disabled_at is null then now() end
+			from news n
+			join klingwatch.webhook_endpoints w on n.type = any (w.event_types)
+			join klingwatch.tasks t on t.id = n.task
+			where w.actions = '{}' or w.actions && array[t.action, t.action || '/' || t.action2]
 		)
-		insert into klingwatch.deliveries (event, endpoint, url, next_attempt_at)
-		select n.id, null, t.callback_url, now()
-		from news n
-		join klingwatch.tasks t on t.id = n.task
-		where t.finished_at is not null and t.callback_url is not null
-		union all
-		select n.id, w.id, w.url, case when w.disabled_at is null then now() end
-		from news n
-		join klingwatch.webhook_endpoints w on n.type = any (w.event_types)
-		join klingwatch.tasks t on t.id = n.task
-		where w.actions = '{}' or w.actions && array[t.action, t.action || '/' || t.action2]`,
+		select task from wanted
+		except
+		select task from news`,
 		pgx.StrictNamedArgs{"events": input})
-	return err
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[int64])
 }
 
 // AddEndpointEvent writes an event about a receiver, with a delivery for each of the
-// other receivers that asked for that type.
-func AddEndpointEvent(ctx context.Context, q Querier, endpoint int64, eventID, eventType string, payload json.RawMessage) error {
-	_, err := q.Exec(ctx, `
+// other receivers that asked for that type. It writes nothing and returns false where
+// eventID is taken.
+func AddEndpointEvent(ctx context.Context, q Querier, endpoint int64, eventID, eventType string, payload json.RawMessage) (added bool, err error) {
+	err = q.QueryRow(ctx, `
 		with news as (
 			insert into klingwatch.events (event_id, type, payload)
 			values (@event_id, @type, @payload)
+			on conflict (event_id) do nothing
 			returning id, type
+		), sent as (
+			insert into klingwatch.deliveries (event, endpoint, url, next_attempt_at)
+			select n.id, w.id, w.url, case when w.disabled_at is null then now() end
+			from news n
+			join klingwatch.webhook_endpoints w on n.type = any (w.event_types) and w.id <> @endpoint
 		)
-		insert into klingwatch.deliveries (event, endpoint, url, next_attempt_at)
-		select n.id, w.id, w.url, case when w.disabled_at is null then now() end
-		from news n
-		join klingwatch.webhook_endpoints w on n.type = any (w.event_types) and w.id <> @endpoint`,
-		pgx.StrictNamedArgs{"event_id": eventID, "type": eventType, "payload": payload, "endpoint": endpoint})
-	return err
+		select exists (select from news)`,
+		pgx.StrictNamedArgs{"event_id": eventID, "type": eventType, "payload": payload, "endpoint": endpoint}).Scan(&added)
+	return added, err
+}
+
+// EventSecret returns what the ids of events are derived with. It returns ErrNotFound
+// where somebody has deleted it.
+func EventSecret(ctx context.Context, q Querier) ([]byte, error) {
+	got, err := one[struct{ Secret []byte }](ctx, q, `select secret from klingwatch.event_secret`)
+	return got.Secret, err
 }
 
 // Event is an event of a task, a row of klingwatch.events.

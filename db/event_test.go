@@ -21,7 +21,7 @@ func addEvent(t testing.TB, q db.Querier, id int64) (deliveries []int64) {
 	status := must(db.StatusesOf(t.Context(), q, []int64{id}))(t)[0].Status
 	event := db.NewEvent{Task: id, Sequence: len(must(db.EventsOfTask(t.Context(), q, id))(t)) + 1, Type: "task." + status}
 	event.EventID, event.Payload = fmt.Sprintf("msg_%d_%d", id, event.Sequence), json.RawMessage(fmt.Sprintf(`{"sequence": %d}`, event.Sequence))
-	check(t, db.AddEvents(t.Context(), q, []db.NewEvent{event}))
+	must(db.AddEvents(t.Context(), q, []db.NewEvent{event}))(t)
 	for _, d := range must(db.DeliveriesOfTask(t.Context(), q, id))(t) {
 		if d.EventID == event.EventID {
 			deliveries = append(deliveries, d.ID)
@@ -52,8 +52,8 @@ func TestAnEventIsDeliveredToThoseWhoWantIt(t *testing.T) {
 	}
 	move(t, pool, id, db.Failed)
 	trace := "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-	check(t, db.AddEvents(t.Context(), pool, []db.NewEvent{{EventID: "msg_x", Task: id, Sequence: 2, Type: "task.failed", Payload: json.RawMessage(`{"x": 1}`), Traceparent: &trace}}))
-	check(t, db.AddEvents(t.Context(), pool, nil))
+	must(db.AddEvents(t.Context(), pool, []db.NewEvent{{EventID: "msg_x", Task: id, Sequence: 2, Type: "task.failed", Payload: json.RawMessage(`{"x": 1}`), Traceparent: &trace}}))(t)
+	must(db.AddEvents(t.Context(), pool, nil))(t)
 	var to []int64
 	for _, d := range must(db.DeliveriesOfTask(t.Context(), pool, id))(t)[1:] {
 		jobs := jobsOf(t, pool, "deliver", d.ID)
@@ -83,10 +83,10 @@ func TestAnEventIsDeliveredToThoseWhoWantIt(t *testing.T) {
 	if got := must(db.DeliveryTargets(t.Context(), pool, []int64{2}))(t)[0].Traceparent; got != trace {
 		t.Errorf("traceparent %q", got)
 	}
-	if err := db.AddEvents(t.Context(), pool, []db.NewEvent{{EventID: "msg_y", Task: id, Sequence: 2, Type: "task.failed", Payload: json.RawMessage(`{}`)}}); !db.RefusedValue(err) {
+	if _, err := db.AddEvents(t.Context(), pool, []db.NewEvent{{EventID: "msg_y", Task: id, Sequence: 2, Type: "task.failed", Payload: json.RawMessage(`{}`)}}); !db.RefusedValue(err) {
 		t.Errorf("a second event with the number 2: %v", err)
 	}
-	if err := db.AddEvents(t.Context(), pool, []db.NewEvent{{Payload: json.RawMessage(`{`)}}); err == nil {
+	if _, err := db.AddEvents(t.Context(), pool, []db.NewEvent{{Payload: json.RawMessage(`{`)}}); err == nil {
 		t.Error("a payload that is not JSON was accepted")
 	}
 }
@@ -100,7 +100,12 @@ func TestAnEventAboutAReceiverGoesToTheOthers(t *testing.T) {
 	off := addEndpoint(t, pool, "https://c.example/", asking)
 	addEndpoint(t, pool, "https://d.example/")
 	check(t, disable(t, pool, off))
-	check(t, db.AddEndpointEvent(t.Context(), pool, about, "msg_1", "endpoint.disabled", json.RawMessage(`{"n": 1}`)))
+	if !must(db.AddEndpointEvent(t.Context(), pool, about, "msg_1", "endpoint.disabled", json.RawMessage(`{"n": 1}`)))(t) {
+		t.Error("the event was not written")
+	}
+	if must(db.AddEndpointEvent(t.Context(), pool, about, "msg_1", "endpoint.disabled", json.RawMessage(`{"n": 2}`)))(t) {
+		t.Error("an event with an id that is taken was written")
+	}
 	got := must(db.ListDeliveries(t.Context(), pool, db.DeliveryFilter{Limit: 9}))(t)
 	slices.SortFunc(got, func(a, b db.Delivery) int { return int(*a.Endpoint - *b.Endpoint) })
 	if len(got) != 2 || *got[0].Endpoint != other || got[0].NextAttemptAt == nil || *got[1].Endpoint != off || got[1].NextAttemptAt != nil || got[0].Task != nil {
@@ -127,7 +132,7 @@ func TestOldEventsAboutReceiversArePruned(t *testing.T) {
 	move(t, pool, id, db.Succeeded)
 	addEvent(t, pool, id)
 	for _, name := range []string{"delivered", "under way", "parked", "locked", "young"} {
-		check(t, db.AddEndpointEvent(t.Context(), pool, 0, name, "endpoint.failing", json.RawMessage(`{}`)))
+		must(db.AddEndpointEvent(t.Context(), pool, 0, name, "endpoint.failing", json.RawMessage(`{}`)))(t)
 	}
 	run(t, pool, `update klingwatch.deliveries d set state = 'delivered' from klingwatch.events e where e.id = d.event and e.event_id in ('delivered', 'locked', 'young')`)
 	run(t, pool, `update klingwatch.deliveries d set next_attempt_at = null from klingwatch.events e where e.id = d.event and e.event_id = 'parked'`)

@@ -5,6 +5,9 @@
 //	endpoint: disabled, or failing for long -> event -> deliveries to the others
 //	delivery: attempt -> state -> health of its endpoint
 //
+// Ids of events are derived (webhook.EventID), so that a change that is lost with a
+// commit and made again is told under the same webhook-id.
+//
 // A change of a task is a compare-and-set: it names the version of the row that
 // it was decided on, and is not made where somebody has written the row since.
 // Callers decide; what they hand in is written as it is:

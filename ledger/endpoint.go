@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -75,5 +76,29 @@ func addEndpointEvent(ctx context.Context, tx pgx.Tx, id int64, eventType, reaso
 	if err != nil {
 		return fmt.Errorf("encoding the event: %w", err)
 	}
-	return db.AddEndpointEvent(ctx, tx, id, webhook.NewEventID(), eventType, payload)
+	secret, err := eventSecret(ctx, tx)
+	if err != nil {
+		return err
+	}
+	occasion := occasionOf(endpoint, eventType)
+	for number := 1; ; number++ {
+		added, err := db.AddEndpointEvent(ctx, tx, id, webhook.EventID(secret, eventType, number, occasion...), eventType, payload)
+		if added || err != nil {
+			return err
+		}
+	}
 }
+
+// occasionOf tells an event about an endpoint from others of its type, in the same words
+// if it is lost and written again. An endpoint is disabled once in a revision, unless
+// somebody enables it with plain SQL; it may fail, recover and fail again in one.
+func occasionOf(endpoint db.Endpoint, eventType string) []string {
+	occasion := []string{endpoint.URL, microseconds(endpoint.CreatedAt), strconv.Itoa(endpoint.Revision)}
+	if eventType == webhook.EndpointFailing && endpoint.FailingSince != nil {
+		occasion = append(occasion, microseconds(*endpoint.FailingSince))
+	}
+	return occasion
+}
+
+// microseconds is a time as exact as the database keeps it.
+func microseconds(t time.Time) string { return strconv.FormatInt(t.UnixMicro(), 10) }

@@ -2,10 +2,12 @@ package ledger_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
@@ -130,5 +132,56 @@ func TestAnEnabledEndpointGetsWhatWaited(t *testing.T) {
 	}
 	if _, err := ledger.EnableEndpoint(t.Context(), pool, 12345); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("an endpoint that is not there: %v", err)
+	}
+}
+
+// What is told about an endpoint is told under the same id if it is lost, under another
+// if it happens once more.
+func TestAnEventAboutAnEndpointHasAnIDOfItsOccasion(t *testing.T) {
+	t.Parallel()
+	primary := dbtest.NewURL(t)
+	pool := connect(t, primary)
+	endpoint := addEndpoint(t, pool, "https://a.example/hook")
+	run(t, pool, `update klingwatch.webhook_endpoints set failing_since = now() - interval '1 d', last_failed_at = now()`)
+	pool.Close()
+	standby := connect(t, dbtest.CopyURL(t, primary))
+	pool = connect(t, primary)
+
+	tell := func(pool *pgxpool.Pool, what string) {
+		t.Helper()
+		check(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+			if what == webhook.EndpointFailing {
+				return ledger.WarnEndpoint(t.Context(), tx, endpoint, "timeout")
+			}
+			_, err := ledger.DisableEndpoints(t.Context(), tx, []ledger.Disabling{{Endpoint: endpoint, Reason: "it answered 410 Gone"}})
+			return err
+		}))
+	}
+	ids := func(pool *pgxpool.Pool) []string {
+		t.Helper()
+		rows, err := pool.Query(t.Context(), `select event_id from klingwatch.events order by id`)
+		check(t, err)
+		return must(pgx.CollectRows(rows, pgx.RowTo[string]))(t)
+	}
+	tell(pool, webhook.EndpointFailing)
+	tell(pool, webhook.EndpointDisabled)
+	run(t, standby, `select nextval(pg_get_serial_sequence('klingwatch.events', 'id'))`)
+	tell(standby, webhook.EndpointFailing)
+	tell(standby, webhook.EndpointDisabled)
+	if first, again := ids(pool), ids(standby); len(first) != 2 || !slices.Equal(first, again) {
+		t.Errorf("told under %q, and again under %q", first, again)
+	}
+
+	must(ledger.EnableEndpoint(t.Context(), pool, endpoint))(t)
+	run(t, pool, `update klingwatch.webhook_endpoints set failing_since = now() - interval '1 d', last_failed_at = now()`)
+	tell(pool, webhook.EndpointFailing)
+	run(t, pool, `update klingwatch.webhook_endpoints set failing_since = now() - interval '23 h', warned_at = null`) // it had recovered
+	tell(pool, webhook.EndpointFailing)
+	tell(pool, webhook.EndpointDisabled)
+	run(t, pool, `update klingwatch.webhook_endpoints set disabled_at = null`) // somebody, with plain SQL
+	tell(pool, webhook.EndpointDisabled)
+	all := ids(pool)
+	if slices.Sort(all); len(all) != 6 || len(slices.Compact(all)) != 6 {
+		t.Errorf("six events have the ids %q", all)
 	}
 }

@@ -69,7 +69,7 @@ func apply(ctx context.Context, tx pgx.Tx, changes []Change, troubles []db.Troub
 func addConsequences(ctx context.Context, tx pgx.Tx, changed []db.Changed, byTask map[int64]Change) error {
 	var (
 		outputs []db.Output
-		events  []db.NewEvent
+		events  []event
 		ended   []int64
 	)
 	for _, row := range changed {
@@ -77,7 +77,7 @@ func addConsequences(ctx context.Context, tx pgx.Tx, changed []db.Changed, byTas
 		if c.Status == c.From {
 			continue
 		}
-		event, err := newEvent(row, c)
+		news, err := newEvent(row, c)
 		if err != nil {
 			return err
 		}
@@ -85,7 +85,7 @@ func addConsequences(ctx context.Context, tx pgx.Tx, changed []db.Changed, byTas
 			ended = append(ended, row.Task)
 		}
 		outputs = append(outputs, c.Outputs...)
-		events = append(events, event)
+		events = append(events, event{news, row})
 	}
 	if len(ended) > 0 {
 		if err := db.RemoveOutputs(ctx, tx, ended); err != nil {
@@ -95,12 +95,12 @@ func addConsequences(ctx context.Context, tx pgx.Tx, changed []db.Changed, byTas
 	if err := db.AddOutputs(ctx, tx, outputs); err != nil {
 		return err
 	}
-	return db.AddEvents(ctx, tx, events)
+	return addEvents(ctx, tx, events)
 }
 
-// newEvent makes the event that tells of a change. All its times are UTC.
+// newEvent makes the event that tells of a change, but for its id. All its times are UTC.
 func newEvent(row db.Changed, c Change) (db.NewEvent, error) {
-	event := webhook.Event{Type: "task." + c.Status, Timestamp: row.ChangedAt.UTC(), Data: webhook.Task{
+	event := webhook.Event{Type: row.EventType, Timestamp: row.ChangedAt.UTC(), Data: webhook.Task{
 		ID:            row.Task,
 		TaskID:        row.TaskID,
 		Action:        row.Action,
@@ -127,7 +127,7 @@ func newEvent(row db.Changed, c Change) (db.NewEvent, error) {
 	if err != nil {
 		return db.NewEvent{}, fmt.Errorf("encoding the event: %w", err)
 	}
-	e := db.NewEvent{EventID: webhook.NewEventID(), Task: row.Task, Sequence: row.Sequence, Type: event.Type, Payload: payload}
+	e := db.NewEvent{Task: row.Task, Sequence: row.Sequence, Type: event.Type, Payload: payload}
 	if c.Traceparent != "" {
 		e.Traceparent = &c.Traceparent
 	}

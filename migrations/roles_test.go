@@ -81,6 +81,7 @@ func TestAProducerMayInsertTasksAndNothingElse(t *testing.T) {
 		`truncate klingwatch.tasks`,
 		`select * from klingwatch.river_job`,
 		`select * from klingwatch.signing_keys`,
+		`select * from klingwatch.event_secret`,
 		`select * from klingwatch.outputs`,
 		`select * from klingwatch.events`,
 		`select * from klingwatch.webhook_endpoints`,
@@ -105,6 +106,7 @@ func TestAReaderMayReadAllButSecretsAndTheQueue(t *testing.T) {
 	}
 	denied(t, reader,
 		`select * from klingwatch.signing_keys`,
+		`select * from klingwatch.event_secret`,
 		`select * from klingwatch.river_job`,
 		`select * from klingwatch.river_leader`,
 		`insert into klingwatch.tasks (task_id, action, action2) values ('r1', 'videos', 'text2video')`,

@@ -52,9 +52,6 @@ func PublicKey(privateKey string) (string, error) {
 	return publicPrefix + base64.StdEncoding.EncodeToString(key[ed25519.SeedSize:]), nil
 }
 
-// NewEventID returns a fresh webhook-id: msg_ and 26 letters and digits.
-func NewEventID() string { return "msg_" + rand.Text() }
-
 // Sign returns the webhook-signature header: one signature per key, v1 for
 // whsec_ and v1a for whsk_, in the order given (newest first while a key is
 // being rotated). The signed bytes are {id}.{unix seconds}.{body}. It returns

@@ -45,6 +45,17 @@ func await(t *testing.T, what string, holds func() bool) {
 	}
 }
 
+// connect returns a pool on a database that a test names.
+func connect(t *testing.T, url string) *pgxpool.Pool {
+	t.Helper()
+	pool, err := db.Open(t.Context(), url, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
+
 // simulator serves a relay; lifetimes are short.
 func simulator(t *testing.T, change ...func(*klingsim.Config)) (*klingsim.Relay, string) {
 	t.Helper()

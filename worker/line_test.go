@@ -365,3 +365,38 @@ func TestAnInterruptedAttemptIsMadeAgain(t *testing.T) {
 		t.Errorf("%d webhook-ids", len(events))
 	}
 }
+
+// A standby that lagged behind is promoted after 30 receivers were told of the end of
+// their tasks: it knows of none, asks again and tells again. That repeats what they know.
+func TestAPromotedStandbyTellsUnderTheSameIDs(t *testing.T) {
+	t.Parallel()
+	const tasks = 30
+	primary := dbtest.NewURL(t)
+	_, relayURL := simulator(t)
+	pool := connect(t, primary)
+	consumer := newConsumer(t, deploymentSecret(t, pool))
+	for i := range tasks {
+		kind := []string{"ok", "quick", "fail"}[i%3]
+		track(t, pool, "videos/text2video", fmt.Sprintf("%s/receiver-%d", consumer.URL, i), fmt.Sprintf("%s-%d", kind, i))
+	}
+	pool.Close()
+	standby := dbtest.CopyURL(t, primary)
+
+	for round, url := range []string{primary, standby} {
+		pool := connect(t, url)
+		stop := startWorker(t, config(t, pool, relayURL))
+		await(t, "all ends are told", func() bool {
+			return number(t, pool, `select count(*) from klingwatch.deliveries where state = 'delivered'`) == tasks
+		})
+		stop()
+		received := consumer.received()
+		if len(received) != tasks {
+			t.Errorf("after round %d, %d webhook-ids are known to %d receivers", round+1, len(received), tasks)
+		}
+		for id, events := range received {
+			if len(events) != round+1 || events[0].Data.TaskID != events[round].Data.TaskID || events[0].Type != events[round].Type {
+				t.Errorf("%s after round %d: %+v", id, round+1, events)
+			}
+		}
+	}
+}

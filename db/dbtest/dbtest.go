@@ -96,6 +96,18 @@ func NewEmptyURL(t testing.TB) string {
 	return create(t, "template0")
 }
 
+// CopyURL returns the URL of a fresh database with all that another one holds, as a
+// standby that is promoted has it. Nobody may be connected to that one: close its
+// pools first.
+func CopyURL(t testing.TB, of string) string {
+	t.Helper()
+	u, err := url.Parse(of)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return create(t, strings.TrimPrefix(u.Path, "/"))
+}
+
 func create(t testing.TB, from string) string {
 	t.Helper()
 	start.Do(func() { startErr = startServer() })
