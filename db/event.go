@@ -39,9 +39,10 @@ func AddEvents(ctx context.Context, q Querier, events []NewEvent) (taken []int64
 		), news as (
 			insert into klingwatch.events (event_id, task, sequence, type, payload, traceparent)
 			select event_id, task, sequence, type, payload, traceparent
-			from wanted
+			from wanted w
+			-- "on conflict" writes 46 bytes more of WAL for each event, "not exists" may read the whole table
+			where (select e.id from klingwatch.events e where e.event_id = w.event_id) is null
 			order by task, sequence
-			on conflict (event_id) do nothing
 			returning id, task, type
 		), sent as (
 			insert into klingwatch.deliveries (event, endpoint, url, next_attempt_at)

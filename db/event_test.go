@@ -91,6 +91,27 @@ func TestAnEventIsDeliveredToThoseWhoWantIt(t *testing.T) {
 	}
 }
 
+// Of a batch, the others are written.
+func TestAnEventWhoseIDIsTakenIsHandedBack(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	ids := track(t, pool, "a", "b")
+	event := func(id string, task int64, sequence int) db.NewEvent {
+		return db.NewEvent{EventID: id, Task: task, Sequence: sequence, Type: "task.processing", Payload: json.RawMessage(`{}`)}
+	}
+	if taken := must(db.AddEvents(t.Context(), pool, []db.NewEvent{event("msg_1", ids[0], 1)}))(t); len(taken) != 0 {
+		t.Errorf("taken are the ids of tasks %v", taken)
+	}
+	if taken := must(db.AddEvents(t.Context(), pool, []db.NewEvent{event("msg_1", ids[0], 2), event("msg_2", ids[1], 1)}))(t); !slices.Equal(taken, ids[:1]) {
+		t.Errorf("taken are the ids of tasks %v, want %v", taken, ids[:1])
+	}
+	for i, id := range ids {
+		if events := must(db.EventsOfTask(t.Context(), pool, id))(t); len(events) != 1 || events[0].EventID != fmt.Sprintf("msg_%d", i+1) {
+			t.Errorf("events %+v", events)
+		}
+	}
+}
+
 func TestAnEventAboutAReceiverGoesToTheOthers(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)

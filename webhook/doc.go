@@ -17,7 +17,7 @@
 //
 // A receiver gets a POST with three headers:
 //
-//	webhook-id         the event's id, the same on every retry
+//	webhook-id         the event's id, the same on every retry (EventID)
 //	webhook-timestamp  unix seconds of this attempt
 //	webhook-signature  of id.timestamp.body, one for each key, separated by spaces:
 //	                   "v1,"  + base64(HMAC-SHA256), key whsec_
