@@ -82,6 +82,20 @@ func GetPollTarget(ctx context.Context, q Querier, id int64, deadline time.Durat
 	return found[0], nil
 }
 
+// LockedTasks returns those of the tasks whose rows other transactions have locked now.
+func LockedTasks(ctx context.Context, q Querier, ids []int64) ([]int64, error) {
+	rows, err := q.Query(ctx, `
+		with free as materialized (
+			select id from klingwatch.tasks where id = any (@ids) for no key update skip locked
+		)
+		select id from klingwatch.tasks where id = any (@ids) and id not in (select id from free)`,
+		pgx.StrictNamedArgs{"ids": ids})
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[int64])
+}
+
 // Trouble says why a poll brought no news of a task.
 type Trouble struct {
 	Task    int64  `json:"task"`

@@ -3,6 +3,7 @@ package db_test
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -168,6 +169,23 @@ func TestATroubleIsWrittenAndForgotten(t *testing.T) {
 }
 
 // Two processes decide on the same version of a task at once: one of them wins.
+func TestTasksThatOthersHaveLockedAreFound(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	ids := track(t, pool, "a", "b", "c")
+	holder := begin(t, pool)
+	run(t, holder, `select from klingwatch.tasks where id = $1 for update`, ids[1])
+	for _, q := range []db.Querier{pool, pool} { // looking locks nothing
+		if locked := must(db.LockedTasks(t.Context(), q, append(ids, 1000)))(t); !slices.Equal(locked, ids[1:2]) {
+			t.Errorf("locked are %v, want %v", locked, ids[1:2])
+		}
+	}
+	commit(t, holder)
+	if locked := must(db.LockedTasks(t.Context(), pool, ids))(t); len(locked) > 0 {
+		t.Errorf("locked are %v", locked)
+	}
+}
+
 func TestOfTwoChangesAtOnceOneIsMade(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)

@@ -22,12 +22,11 @@ type Querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// LimitLockWait bounds how long each later statement of a transaction waits for a
-// row that another transaction has locked. Where it waits longer, RowLocked holds
-// for its error.
-func LimitLockWait(ctx context.Context, tx pgx.Tx, limit time.Duration) error {
-	_, err := tx.Exec(ctx, `select set_config('lock_timeout', $1, true)`, fmt.Sprintf("%dms", limit.Milliseconds()))
-	return err
+// LimitLockWait returns the options of a transaction whose statements wait at most so
+// long for a row that another transaction has locked. Where one would wait longer,
+// RowLocked holds for its error.
+func LimitLockWait(limit time.Duration) pgx.TxOptions {
+	return pgx.TxOptions{BeginQuery: fmt.Sprintf("begin; set local lock_timeout = '%dms'", limit.Milliseconds())}
 }
 
 // one reads exactly one row into a T, by column names. It returns ErrNotFound

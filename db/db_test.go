@@ -67,9 +67,9 @@ func TestAStatementWaitsForALockNoLongerThanTheLimit(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
 	id := track(t, pool, "t")[0]
-	holder, waiter := begin(t, pool), begin(t, pool)
+	holder := begin(t, pool)
 	run(t, holder, `select from klingwatch.tasks where id = $1 for update`, id)
-	check(t, db.LimitLockWait(t.Context(), waiter, 20*time.Millisecond))
+	waiter := must(pool.BeginTx(t.Context(), db.LimitLockWait(20*time.Millisecond)))(t)
 	if _, err := waiter.Exec(t.Context(), `update klingwatch.tasks set polls = 1 where id = $1`, id); !db.RowLocked(err) {
 		t.Errorf("writing a locked row: %v", err)
 	}

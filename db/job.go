@@ -67,6 +67,36 @@ func WakeDueJobs(ctx context.Context, q Querier, limit int) (woken int64, err er
 	return tag.RowsAffected(), nil
 }
 
+// FailingJobs are jobs that fail again and again, for another reason than an outage.
+type FailingJobs struct {
+	Jobs  int64
+	Kind  string // of the newest: poll, deliver or redeliver; "": there are none
+	Of    int64  // what that one works on: tasks.id, deliveries.id or redeliveries.id
+	Error string // its last
+}
+
+// failingJobs selects the jobs that wait for another try after three errors or more, the
+// last three of them in the last hour.
+const failingJobs = `
+		select kind, (args->>'id')::bigint as of, errors[cardinality(errors)]->>'error' as error
+		from klingwatch.river_job
+		where state = 'retryable'
+		  and cardinality(errors) >= 3
+		  and (errors[cardinality(errors) - 2]->>'at')::timestamptz > now() - interval '1 hour'`
+
+// GetFailingJobs returns how many jobs fail again and again, and one of them.
+func GetFailingJobs(ctx context.Context, q Querier) (FailingJobs, error) {
+	return one[FailingJobs](ctx, q, `
+		with failing as (`+failingJobs+`
+		), newest as (
+			select * from failing order by of desc limit 1
+		)
+		select (select count(*) from failing) as jobs,
+		       coalesce((select kind from newest), '') as kind,
+		       coalesce((select of from newest), 0) as of,
+		       coalesce((select error from newest), '') as error`)
+}
+
 // ReturnJobs makes the running jobs of instances that are gone available, so that
 // others work them at once instead of after River's rescue, and ends the leadership of
 // an instance that is gone. own is the caller's slot where it has just claimed it and

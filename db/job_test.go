@@ -248,3 +248,36 @@ func TestTwoProcessesGiveJobsBackOnce(t *testing.T) {
 		t.Errorf("the second gave back %d", n)
 	}
 }
+
+// fail lets the job of a task have failed before, the last time so long ago.
+func fail(t testing.TB, q db.Querier, task int64, errors []string, last time.Duration) {
+	t.Helper()
+	run(t, q, `
+		update klingwatch.river_job
+		set state = 'retryable',
+		    attempt = cardinality($2::text[]),
+		    scheduled_at = now() + interval '1 min',
+		    errors = array(select jsonb_build_object('at', now() - $3::interval, 'attempt', n, 'error', e, 'trace', '')
+		                   from unnest($2::text[]) with ordinality as u (e, n))
+		where unique_key = klingwatch.job_key('poll', $1)`, task, errors, last)
+}
+
+func TestJobsThatFailAgainAndAgainAreFound(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	ids := track(t, pool, "fine", "failed-twice", "failing", "failing-more", "failed-long-ago")
+	if f := must(db.GetFailingJobs(t.Context(), pool))(t); f != (db.FailingJobs{}) {
+		t.Errorf("failing is %+v", f)
+	}
+	fail(t, pool, ids[1], []string{"a", "b"}, 0)
+	fail(t, pool, ids[2], []string{"a", "b", "c"}, 0)
+	fail(t, pool, ids[3], []string{"a", "b", "c", "d"}, 0)
+	fail(t, pool, ids[4], []string{"a", "b", "c", "d"}, 2*time.Hour)
+	want := db.FailingJobs{Jobs: 2, Kind: "poll", Of: ids[3], Error: "d"}
+	if f := must(db.GetFailingJobs(t.Context(), pool))(t); f != want {
+		t.Errorf("failing is %+v, want %+v", f, want)
+	}
+	if f := must(db.Stats(t.Context(), pool, db.FigureLimits{}))(t); f.FailingJobs != 2 {
+		t.Errorf("%d jobs count as failing, want 2", f.FailingJobs)
+	}
+}

@@ -78,6 +78,8 @@ type Figures struct {
 	EndpointsDisabled int64
 	Redeliveries      int64 // bulk redeliveries under way
 
+	FailingJobs int64 // see FailingJobs
+
 	OutputsExpiring int64 // URLs that expire within FigureLimits.Expiring
 	OutputsExpired  int64 // URLs that expired within FigureLimits.Expired
 
@@ -111,7 +113,8 @@ func Stats(ctx context.Context, q Querier, limits FigureLimits) (Figures, error)
 		       deliveries.*,
 		       endpoints.*,
 		       outputs.*,
-		       (select count(*) from klingwatch.redeliveries where finished_at is null) as redeliveries
+		       (select count(*) from klingwatch.redeliveries where finished_at is null) as redeliveries,
+		       (select count(*) from (`+failingJobs+`) as failing) as failing_jobs
 		from (
 			select count(*) filter (where status = 'pending') as pending,
 			       count(*) filter (where status = 'submitted') as submitted,

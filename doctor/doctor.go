@@ -84,6 +84,7 @@ func (x *examination) checks() []check {
 		{"rate", true, x.checkRate},
 		{"tasks", true, x.checkTasks},
 		{"deliveries", true, x.checkDeliveries},
+		{"jobs", true, x.checkJobs},
 		{"endpoints", true, x.checkEndpoints},
 		{"outputs", true, x.checkOutputs},
 		{"signing-keys", true, x.checkSigningKeys},

@@ -104,10 +104,31 @@ func overdue(by time.Duration, todo, format string, args ...any) Finding {
 	return warn(todo, "%s", found)
 }
 
+func (x *examination) checkJobs(ctx context.Context) (Finding, error) {
+	failing, err := db.GetFailingJobs(ctx, x.pool)
+	return judgeJobs(failing), err
+}
+
+// judgeJobs names work that fails again and again.
+func judgeJobs(f db.FailingJobs) Finding {
+	if f.Jobs == 0 {
+		return fine("none fails again and again")
+	}
+	show := map[string]string{"poll": "klingwatch show", "deliver": "klingwatch deliveries show"}[f.Kind]
+	todo := "mend what Postgres complains about, such as a trigger, a constraint or a right that somebody changed: they are tried again at least every 5 minutes"
+	if show != "" {
+		todo += fmt.Sprintf("; %s %d", show, f.Of)
+	}
+	return bad(todo, "%d fail again and again, the newest is %s %d: %s", f.Jobs, f.Kind, f.Of, outbound.Truncate(outbound.Line(f.Error), errorLength))
+}
+
 func (x *examination) checkEndpoints(ctx context.Context) (Finding, error) {
 	endpoints, err := db.ListEndpoints(ctx, x.pool)
 	return judgeEndpoints(endpoints), err
 }
+
+// errorLength is how much of a job's error is shown, in characters.
+const errorLength = 300
 
 // reasonLength is how much of a receiver's trouble is shown, in characters.
 const reasonLength = 80

@@ -33,6 +33,18 @@ func TestOverdueWorkIsFound(t *testing.T) {
 	wantFinding(t, findings(t, cfg), "tasks", Bad, "2 of 4 open tasks are overdue, task 2 for")
 }
 
+func TestWorkThatFailsAgainAndAgainIsFound(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	cfg := deployment(t, pool, "")
+	prepare(t, pool, `insert into klingwatch.tasks (task_id, action, action2) values ('t', 'videos', 'text2video')`)
+	wantFinding(t, findings(t, cfg), "jobs", OK, "none fails again and again")
+	prepare(t, pool, `
+		update klingwatch.river_job
+		set state = 'retryable', attempt = 3, errors = array_fill(jsonb_build_object('at', now(), 'attempt', 1, 'error', E'a trigger\nsays no', 'trace', ''), array[3])`)
+	wantFinding(t, findings(t, cfg), "jobs", Bad, "1 fail again and again, the newest is poll 1: a trigger says no")
+}
+
 func TestReceiversAndWebhooksInTrouble(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)

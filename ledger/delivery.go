@@ -18,22 +18,15 @@ type Deliveries struct {
 	Disable  []Disabling         // endpoints that want no more
 }
 
-const (
-	// lockWait bounds the wait for a delivery that somebody has locked.
-	lockWait = 500 * time.Millisecond
-	// healthEvery is how often the failures of an endpoint are noted.
-	healthEvery = time.Minute
-)
+// healthEvery is how often the failures of an endpoint are noted.
+const healthEvery = time.Minute
 
 // RecordDeliveries writes attempts, states, the health of endpoints, and
 // disables those that want no more, in one transaction. It returns the endpoints
 // that were enabled until now. An error for which db.RowLocked holds says that
 // somebody has locked a delivery.
 func RecordDeliveries(ctx context.Context, pool *pgxpool.Pool, d Deliveries) (disabled []Disabling, err error) {
-	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		if err := db.LimitLockWait(ctx, tx, lockWait); err != nil {
-			return err
-		}
+	err = pgx.BeginTxFunc(ctx, pool, db.LimitLockWait(lockWait), func(tx pgx.Tx) error {
 		if err := db.RecordDeliveries(ctx, tx, d.Outcomes); err != nil {
 			return err
 		}

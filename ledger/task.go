@@ -22,11 +22,15 @@ type Change struct {
 	Traceparent string          // of what caused it, W3C Trace Context; "": it is not traced
 }
 
+// lockWait bounds the wait of a batch for a row that somebody has locked.
+const lockWait = 500 * time.Millisecond
+
 // Apply writes changes with everything that follows from them (outputs, events,
 // deliveries and their jobs), and troubles, in one transaction. It returns the
-// tasks for which it did; one that was written since it was read is left alone.
+// tasks for which it did; one that was written since it was read is left alone. An error
+// for which db.RowLocked holds says that somebody has locked a task.
 func Apply(ctx context.Context, pool *pgxpool.Pool, changes []Change, troubles []db.Trouble) (applied map[int64]bool, err error) {
-	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+	err = pgx.BeginTxFunc(ctx, pool, db.LimitLockWait(lockWait), func(tx pgx.Tx) error {
 		applied, err = apply(ctx, tx, changes, troubles)
 		return err
 	})

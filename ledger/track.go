@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -30,9 +32,15 @@ func (e *RefusedError) Error() string { return fmt.Sprintf("tracking task %q: %s
 // Unwrap returns the cause.
 func (e *RefusedError) Unwrap() error { return e.Err }
 
-// trackAttempts bounds how often it is tried against others: those who track
-// the same tasks at the same moment, and those who delete them in between.
-const trackAttempts = 3
+const (
+	// trackAttempts bounds how often it is tried against those who delete the same tasks
+	// at the same moment.
+	trackAttempts = 3
+	// deadlockAttempts bounds how often it is tried against those who track them, in
+	// another order, deadlockPause is about the first pause; each is twice as long.
+	deadlockAttempts = 5
+	deadlockPause    = 20 * time.Millisecond
+)
 
 // Track inserts all tasks, with their jobs, or none, and returns what became of
 // each, in the order of tasks; one that occurs twice was added once. It returns
@@ -45,13 +53,19 @@ func Track(ctx context.Context, pool *pgxpool.Pool, tasks []db.NewTask) ([]Track
 		tracked []Tracked
 		err     error
 	)
-	for range trackAttempts {
+	for attempt := range deadlockAttempts {
 		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) (err error) {
 			tracked, err = track(ctx, tx, tasks)
 			return err
 		})
 		if db.OutageOf(err) != db.Conflict { // two who track the same tasks in another order
 			break
+		}
+		// whoever comes back before the other has gone on meets it again
+		pause := time.Duration((0.5 + rand.Float64()) * float64(deadlockPause<<attempt))
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
 		}
 	}
 	switch {

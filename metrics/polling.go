@@ -21,6 +21,7 @@ type Polling struct {
 	UnknownWords    prometheus.Counter     // replies with a status word that is not in the table
 	PollingPaused   *prometheus.GaugeVec   // by relay: 1 while its credential is refused
 	RelayAsked      *prometheus.GaugeVec   // by relay: 1 while this process can ask it
+	RefusedWrites   prometheus.Counter     // results of polls that Postgres refused to store
 	StatusChanges   *prometheus.CounterVec // by status: ChangeStatuses
 }
 
@@ -40,6 +41,8 @@ func newPolling(auto promauto.Factory) Polling {
 			Name: "klingwatch_polling_paused", Help: "1 while polling is paused because the relay refuses the credential, else 0."}, []string{"relay"}),
 		RelayAsked: auto.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "klingwatch_relay_asked", Help: "1 while this process can ask the relay, 0 while its key is missing here or the settings of this process name another relay."}, []string{"relay"}),
+		RefusedWrites: counter(auto, "klingwatch_refused_writes_total",
+			"Results of polls that Postgres refused to store as they were. They are stored in part where that is possible, and last_error of the task says so; else see klingwatch_failing_jobs."),
 		StatusChanges: counters(auto, "klingwatch_status_changes_total",
 			"Status changes of tasks that this process wrote, by new status.", "status", ChangeStatuses),
 	}

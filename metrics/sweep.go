@@ -42,6 +42,7 @@ type Sweep struct {
 	Deliveries      *prometheus.GaugeVec // not delivered yet, by state: DeliveryStates
 	Endpoints       *prometheus.GaugeVec // by state: EndpointStates
 	Redeliveries    prometheus.Gauge     // bulk redeliveries in progress
+	FailingJobs     prometheus.Gauge     // jobs that failed three times within an hour
 	OutputsExpiring prometheus.Gauge     // URLs that expire within 3 days
 	OutputsExpired  prometheus.Gauge     // URLs that expired within the last day
 	TableBytes      *prometheus.GaugeVec // by table: Tables
@@ -72,6 +73,8 @@ func newSweep(auto promauto.Factory) Sweep {
 			"Webhook endpoints by state. A failing one has not answered with 2xx since a failure; that is its own fault, not klingwatch's."+shared, "state", EndpointStates),
 		Redeliveries: gauge(auto, "klingwatch_webhook_redeliveries",
 			"Bulk redeliveries in progress."+shared),
+		FailingJobs: gauge(auto, "klingwatch_failing_jobs",
+			"Jobs that failed three times or more within an hour, for example because Postgres refuses what they write. They are tried again at least every 5 minutes; klingwatch doctor says why they fail."+shared),
 		OutputsExpiring: gauge(auto, "klingwatch_outputs_expiring",
 			"Output URLs that expire within 3 days."+shared),
 		OutputsExpired: gauge(auto, "klingwatch_outputs_expired",

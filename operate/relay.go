@@ -102,12 +102,7 @@ func addRelay(ctx context.Context, pool *pgxpool.Pool, row db.Relay) error {
 		return fmt.Errorf("building the index that tells the relays of tasks apart: %w", err)
 	}
 	for range lockTries {
-		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-			if err := db.LimitLockWait(ctx, tx, lockWait); err != nil {
-				return err
-			}
-			return db.AddRelay(ctx, tx, row)
-		})
+		err = pgx.BeginTxFunc(ctx, pool, db.LimitLockWait(lockWait), func(tx pgx.Tx) error { return db.AddRelay(ctx, tx, row) })
 		if !db.RowLocked(err) {
 			return err
 		}

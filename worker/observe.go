@@ -83,6 +83,7 @@ func setGauges(m *metrics.Metrics, f db.Figures) {
 	m.Endpoints.WithLabelValues("failing").Set(float64(f.EndpointsFailing))
 	m.Endpoints.WithLabelValues("disabled").Set(float64(f.EndpointsDisabled))
 	m.Redeliveries.Set(float64(f.Redeliveries))
+	m.FailingJobs.Set(float64(f.FailingJobs))
 
 	m.OutputsExpiring.Set(float64(f.OutputsExpiring))
 	m.OutputsExpired.Set(float64(f.OutputsExpired))

@@ -2,15 +2,12 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
-	"github.com/riverqueue/river/rivertype"
 
 	"github.com/klingwatch/klingwatch/worker/deliver"
 )
@@ -54,8 +51,6 @@ const (
 	// With a lost database River tries for 7 s to write what became of its jobs; nothing
 	// of it must be left when work begins anew.
 	lostStop = 8 * time.Second
-	// Jobs fail when the database does; they are tried again soon, for ever.
-	maxRetryWait = 30 * time.Second
 )
 
 func newClient(cfg Config, id string, polls *pollWorker, deliveries *deliverWorker) (*river.Client[pgx.Tx], error) {
@@ -80,7 +75,7 @@ func newClient(cfg Config, id string, polls *pollWorker, deliveries *deliverWork
 			"river_job_pkey", "river_job_prioritized_fetching_index", "river_job_state_and_finalized_at_index", "river_job_unique_idx",
 		},
 		RetryPolicy:     retryPolicy{},
-		ErrorHandler:    &errorHandler{log: cfg.Log},
+		ErrorHandler:    newErrorHandler(cfg.Log),
 		SoftStopTimeout: softStop,
 		Logger:          slog.New(cfg.log.forRiver()),
 	})
@@ -92,28 +87,4 @@ func stop(client *river.Client[pgx.Tx], limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	return client.Stop(ctx)
-}
-
-// retryPolicy spaces the retries of jobs that failed, which is the database's
-// fault or ours.
-type retryPolicy struct{}
-
-func (retryPolicy) NextRetry(job *rivertype.JobRow) time.Time {
-	wait := min(time.Duration(len(job.Errors)+1)*time.Second, maxRetryWait)
-	return time.Now().Add(time.Duration(float64(wait) * (0.5 + rand.Float64())))
-}
-
-// errorHandler logs job errors in one line each.
-type errorHandler struct{ log *slog.Logger }
-
-func (h *errorHandler) HandleError(ctx context.Context, job *rivertype.JobRow, err error) *river.ErrorHandlerResult {
-	if !errors.Is(err, context.Canceled) && !errors.Is(err, deliver.ErrSuspended) {
-		h.log.ErrorContext(ctx, "job failed, it is tried again", "job", job.ID, "kind", job.Kind, "args", string(job.EncodedArgs), "error", err)
-	}
-	return nil
-}
-
-func (h *errorHandler) HandlePanic(ctx context.Context, job *rivertype.JobRow, panicVal any, trace string) *river.ErrorHandlerResult {
-	h.log.Error("job panicked, this is a bug; it is tried again", "job", job.ID, "kind", job.Kind, "args", string(job.EncodedArgs), "panic", panicVal, "trace", trace)
-	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/klingapi"
 	"github.com/klingwatch/klingwatch/ledger"
+	"github.com/klingwatch/klingwatch/outbound"
 )
 
 // pollResult is what a poll came to and what of it is to be written.
@@ -19,6 +20,7 @@ type pollResult struct {
 	task    db.PollTarget  // at the time of the verdict
 	change  *ledger.Change // nil: status and status word are the known ones
 	trouble *db.Trouble    // nil: last_error is right already, or part of the change
+	locked  time.Time      // when a lock first kept it from being written; zero: none did
 	spans   *spans         // nil without tracing
 }
 
@@ -111,6 +113,18 @@ func outputsOf(task int64, v verdict, reply *klingapi.Reply, lifetime time.Durat
 		}
 	}
 	return outputs
+}
+
+// notStored begins last_error of a task whose result could not be stored at all.
+const notStored = "the result could not be stored"
+
+// untold returns what is to be written in place of a result that Postgres refuses; nil
+// where the task tells it already.
+func (r *pollResult) untold(why error) *db.Trouble {
+	if troubleClass(r.task.LastError) == notStored {
+		return nil
+	}
+	return &db.Trouble{Task: r.task.ID, Version: r.task.Version, Error: notStored + ": " + outbound.Line(why.Error()), Polls: r.verdict.memory.Polls}
 }
 
 // reduce leaves the verdict, its reason and the URLs, and says why.
