@@ -54,11 +54,13 @@ func TestAlertRulesAreCompleteAndUseMetricsThatExist(t *testing.T) {
 
 // situations has for each alert what differs from a healthy deployment when it fires.
 var situations = map[string]history{
-	"KlingwatchDown":          {`klingwatch_build_info{version="v1.2.3"}`: gone},
-	"KlingwatchSweepStuck":    {"klingwatch_last_sweep_timestamp_seconds": "0+60x170 10200x10"},
-	"KlingwatchProcessStuck":  {`klingwatch_last_sweep_timestamp_seconds{instance="a"}`: "0+60x170 10200x10"},
-	"KlingwatchPollingPaused": {`klingwatch_polling_paused{instance="a",relay="default"}`: "1x180"},
-	"KlingwatchRelayNotAsked": {`klingwatch_relay_asked{instance="b",relay="default"}`: "0x180"},
+	"KlingwatchDown":             {`klingwatch_build_info{version="v1.2.3"}`: gone},
+	"KlingwatchSweepStuck":       {"klingwatch_last_sweep_timestamp_seconds": "0+60x170 10200x10"},
+	"KlingwatchProcessStuck":     {`klingwatch_last_sweep_timestamp_seconds{instance="a"}`: "0+60x170 10200x10"},
+	"KlingwatchDatabaseReadOnly": {`klingwatch_database{instance="b",state="read_only"}`: "1x180"},
+	"KlingwatchJobsFail":         {"klingwatch_failing_jobs": "1x180"},
+	"KlingwatchPollingPaused":    {`klingwatch_polling_paused{instance="a",relay="default"}`: "1x180"},
+	"KlingwatchRelayNotAsked":    {`klingwatch_relay_asked{instance="b",relay="default"}`: "0x180"},
 	"KlingwatchNothingAsked": {
 		`klingwatch_polls_total{outcome="unchanged",relay="default"}`: "9x180", `klingwatch_polls_total{outcome="finished",relay="default"}`: "9x180",
 	},

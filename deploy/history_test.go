@@ -62,6 +62,7 @@ func healthy(t *testing.T) history {
 	}
 	h[`klingwatch_open_tasks{status="processing"}`] = "100x180"
 	h["klingwatch_db_connections_max"] = "20x180"
+	h[`klingwatch_database{state="writable"}`] = "1x180"
 	h[`klingwatch_relay_asked{relay="default"}`] = "1x180"
 	return h
 }
