@@ -169,8 +169,10 @@ func (s settings) check() error {
 			return fmt.Errorf("KLING_TASK_PATH: %w", err)
 		}
 	}
-	if err := klingapi.CheckKey(strings.TrimSpace(s.APIKey)); err != nil {
-		return fmt.Errorf("KLING_API_KEY: %w", err)
+	for _, key := range [][2]string{{"KLING_API_KEY", s.APIKey}, {"KLING_ACCESS_KEY", s.AccessKey}, {"KLING_SECRET_KEY", s.SecretKey}} {
+		if err := klingapi.CheckKey(strings.TrimSpace(key[1])); err != nil {
+			return fmt.Errorf("%s: %w", key[0], err)
+		}
 	}
 	if s.APIKey != "" && s.APIKeyFile != "" {
 		return errors.New("KLING_API_KEY and KLING_API_KEY_FILE are both set: keep one")
