@@ -70,6 +70,38 @@ func TestAnOldProcessStaysReadyUntilItIsReplaced(t *testing.T) {
 	}
 }
 
+// A managed database that becomes read only keeps its connections open.
+func TestTheServiceIsNotReadyWhileTheDatabaseIsReadOnly(t *testing.T) {
+	t.Parallel()
+	admin := dbtest.NewServer(t)
+	url := admin.Config().ConnString()
+	p := launch(t, serveEnv(url, simulate(t, klingsim.Config{Seed: 1, Lifetime: time.Second})), "serve")
+	base := p.ready(t)
+
+	dbtest.SetReadOnly(t, admin, true)
+	await(t, "/readyz tells it", func() bool {
+		code, body := readyz(t, base)
+		return code == http.StatusServiceUnavailable && body.Checks["database"] == "the database is read only"
+	})
+	healthcheck := launch(t, nil, "healthcheck", "--url", base)
+	if code, _ := healthcheck.ended(t); code != exitError || !strings.Contains(healthcheck.stdout(), "the database is read only") {
+		t.Errorf("healthcheck: exit code %d, %s", code, healthcheck.stdout())
+	}
+	if _, err := admin.Exec(t.Context(), `begin read write; insert into klingwatch.tasks (task_id, action, action2) values ('ok-1', 'images', 'generations'); commit`); err != nil {
+		t.Fatal(err)
+	}
+
+	dbtest.SetReadOnly(t, admin, false)
+	writable := time.Now()
+	await(t, "it is ready again", func() bool { return status(base+"/readyz") == http.StatusOK })
+	if took := time.Since(writable); took > 5*time.Second {
+		t.Errorf("that took %s", took)
+	}
+	await(t, "the task succeeds", func() bool {
+		return count(t, admin, `select count(*) from klingwatch.tasks where status = 'succeeded'`) == 1
+	})
+}
+
 // Not parallel: it looks at the goroutines of the whole process.
 func TestAFailedStartIsNotLoggedAsAStop(t *testing.T) {
 	d := &database{Pool: dbtest.New(t)}
