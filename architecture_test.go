@@ -63,6 +63,7 @@ var arrows = map[string][]string{
 	"cmd/klingbench/webhooks":  {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "ledger", "db", "webhook"},
 	"cmd/klingbench/reports":   {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/figures", "db"},
 	"cmd/klingbench/schedules": {"cmd/klingbench/figures", "schedule"},
+	"cmd/klingbench/chaos":     {"cmd/klingbench/process", "cmd/klingbench/figures", "operate", "db", "klingapi/klingsim", "webhook", "embeddedpg", "outbound"},
 	"cmd/klingbench/bench":     {"cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "db", "embeddedpg", "migrations"},
 	"cmd/klingbench/contender": {"cmd/klingbench/standin", "cmd/klingbench/process", "worker", "db", "klingapi", "webhook", "metrics", "migrations"},
 	"cmd/klingbench/standin":   {"cmd/klingbench/process", "webhook"},

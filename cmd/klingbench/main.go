@@ -11,6 +11,7 @@
 //	go run ./cmd/klingbench report          # the report views on a million tasks
 //	go run ./cmd/klingbench soak            # sizes while everything runs at once for minutes
 //	go run ./cmd/klingbench schedule        # what the learned schedule gains, a simulation
+//	go run ./cmd/klingbench chaos           # everything around klingwatch fails; is anything lost, doubled or left?
 //	go run ./cmd/klingbench poll --quick --json
 //
 // Absolute figures say little about another machine: what is compared with a
@@ -22,6 +23,7 @@
 //
 //	main -> polls, webhooks, reports -> bench -> contender -> standin -> process
 //	     -> schedules                         -> figures
+//	     -> chaos                             -> process
 package main
 
 import (
@@ -36,6 +38,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/klingwatch/klingwatch/cmd/klingbench/chaos"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/polls"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/reports"
@@ -49,7 +52,7 @@ func main() {
 
 // Exit codes.
 const (
-	exitOK    = 0 // measured; missed targets are no error
+	exitOK    = 0 // measured; missed targets are no error, but faults of the chaos run are
 	exitError = 1
 	exitUsage = 2
 )
@@ -64,6 +67,7 @@ type commands struct {
 	Report   reports.ReportCommand     `cmd:"" help:"How fast the report views answer on a million tasks."`
 	Soak     reports.SoakCommand       `cmd:"" help:"Whether the database stays small while tasks come, end, are reported by webhook, read and deleted."`
 	Schedule schedules.ScheduleCommand `cmd:"" help:"How soon an end is seen with the learned schedule and with the fixed interval, at the same number of polls."`
+	Chaos    chaos.Command             `cmd:"" help:"Whether anything is lost, doubled or left behind while processes, Postgres, its clock, the network, the relay and receivers fail; exit code 1 if so."`
 	Child    childCommand              `cmd:"" hidden:"" help:"A process of a measurement."`
 }
 
@@ -79,6 +83,7 @@ func run(args []string, out, errOut io.Writer) int {
 		kong.Description("klingbench measures klingwatch on this machine; it starts its own Postgres, relay and receivers."),
 		kong.Writers(out, errOut),
 		kong.Exit(func(code int) { exit = code }),
+		kong.Vars{"chaos_kinds": chaos.Kinds()},
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(&figures.Console{Out: out, Err: errOut}),
 	)

@@ -63,21 +63,31 @@ func FamilyCPU(pid int) (time.Duration, error) {
 		return 0, err
 	}
 	total := stat.own + stat.children
+	children, err := Children(pid)
+	for _, child := range children {
+		if stat, err := readStat(child); err == nil {
+			total += stat.own
+		}
+	}
+	return total, err
+}
+
+// Children returns the ids of a process's living children.
+func Children(pid int) (children []int, err error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
-		return 0, fmt.Errorf("listing processes: %w", err)
+		return nil, fmt.Errorf("listing processes: %w", err)
 	}
 	for _, entry := range entries {
 		other, err := strconv.Atoi(entry.Name())
 		if err != nil {
 			continue
 		}
-		stat, err := readStat(other)
-		if err == nil && stat.parent == pid {
-			total += stat.own
+		if stat, err := readStat(other); err == nil && stat.parent == pid {
+			children = append(children, other)
 		}
 	}
-	return total, nil
+	return children, nil
 }
 
 // MachineCPU returns the CPU time that all processes, the kernel and the

@@ -1,7 +1,7 @@
 package process
 
 import (
-	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -28,17 +28,26 @@ func OwnMemory() (m Memory, err error) {
 // ResidentMemory returns the memory of a process that is in RAM, in bytes.
 // smaps_rollup is exact where the counters of status may lag.
 func ResidentMemory(pid int) (int64, error) {
-	for _, line := range []struct{ file, prefix string }{{"smaps_rollup", "Rss:"}, {"status", "VmRSS:"}} {
-		text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), line.file))
-		if err != nil {
-			continue
-		}
-		for row := range strings.SplitSeq(string(text), "\n") {
-			if value, found := strings.CutPrefix(row, line.prefix); found {
-				kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(value, "kB")), 10, 64)
-				return kib << 10, err
-			}
+	if rss, err := readMemory(pid, "smaps_rollup", "Rss:"); err == nil {
+		return rss, nil
+	}
+	return readMemory(pid, "status", "VmRSS:")
+}
+
+// PeakMemory returns the most memory of a process that was in RAM so far, in bytes.
+func PeakMemory(pid int) (int64, error) { return readMemory(pid, "status", "VmHWM:") }
+
+// readMemory reads a line of a file in /proc/<pid>.
+func readMemory(pid int, file, prefix string) (int64, error) {
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), file))
+	if err != nil {
+		return 0, fmt.Errorf("reading the memory of process %d, which needs Linux: %w", pid, err)
+	}
+	for row := range strings.SplitSeq(string(text), "\n") {
+		if value, found := strings.CutPrefix(row, prefix); found {
+			kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(value, "kB")), 10, 64)
+			return kib << 10, err
 		}
 	}
-	return 0, errors.New("reading the memory of a process, which needs Linux: neither smaps_rollup nor status shows it")
+	return 0, fmt.Errorf("reading the memory of process %d: its %s has no line %s", pid, file, prefix)
 }

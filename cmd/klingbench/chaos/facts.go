@@ -1,0 +1,73 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// facts is all that the verdict goes by.
+type facts struct {
+	orders      map[string]order // what has to be there
+	tasks       []taskFact
+	deliveries  int
+	undelivered []deliveryFact
+	limbo       []string
+	arrivals    arrivals
+	services    []serviceFacts
+	windows     []window
+	staying     int // sessions of klingwatch on a server that has been replaced
+}
+
+// serviceFacts is what is known of one service.
+type serviceFacts struct {
+	name    string
+	lines   int    // most log lines within a second
+	said    string // what they said
+	peak    int64  // bytes
+	ends    []string
+	crashes []string
+	samples []sample
+}
+
+// window is a time in which the database was away or read-only.
+type window struct {
+	kind     string
+	from, to time.Time
+}
+
+// gather reads everything from the database and from those who watched.
+func (r *run) gather(ctx context.Context) (f facts, err error) {
+	f.orders, f.arrivals, f.windows = r.producer.committed(), r.receivers.arrived(), r.stage.closedWindows()
+	for i, s := range r.services {
+		one := serviceFacts{name: s.name, crashes: s.book.crashed(), samples: r.watches[i].seen()}
+		one.lines, one.said = s.book.busiest()
+		one.ends, one.peak = s.remembered()
+		f.services = append(f.services, one)
+	}
+	err = r.cluster.asAdmin(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		if f.tasks, err = readTasks(ctx, conn); err != nil {
+			return err
+		}
+		if f.undelivered, err = readUndelivered(ctx, conn); err != nil {
+			return err
+		}
+		if f.deliveries, err = countDeliveries(ctx, conn); err != nil {
+			return err
+		}
+		f.limbo, err = readLimbo(ctx, conn)
+		return err
+	})
+	if err == nil && r.cluster.retired != nil {
+		err = r.cluster.retired.asAdmin(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+			f.staying, err = staying(ctx, conn)
+			return err
+		})
+	}
+	if err != nil {
+		return f, fmt.Errorf("reading how it ended: %w", err)
+	}
+	return f, nil
+}

@@ -1,0 +1,167 @@
+package chaos
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The kinds of faults.
+const (
+	workerKill   = "worker-kill"
+	workerStop   = "worker-stop"
+	postgresKill = "postgres-kill"
+	sessions     = "sessions"
+	readOnly     = "read-only"
+	connections  = "connections"
+	flip         = "flip"
+	flipLossy    = "flip-lossy"
+	blackHole    = "blackhole"
+	clock        = "clock"
+	relay        = "relay"
+	receiver     = "receivers"
+)
+
+// kind is a kind of fault.
+type kind struct {
+	name        string
+	help        string
+	server      bool          // it changes the server: one of these at a time
+	beside      bool          // it is long: the next begins meanwhile
+	least, most time.Duration // how long it lasts
+}
+
+const second = time.Second
+
+// kinds are all kinds of faults.
+var kinds = []kind{
+	{workerKill, "kill -9 of a worker, which is started again after a while", false, false, second / 2, 3 * second},
+	{workerStop, "SIGSTOP of a worker, then SIGCONT", false, true, 12 * second, 30 * second},
+	{postgresKill, "kill -9 of Postgres with all its processes, which is started again", true, false, 5 * second / 2, 6 * second},
+	{sessions, "pg_terminate_backend of all sessions of klingwatch, again and again", false, false, second, 3 * second},
+	{readOnly, "default_transaction_read_only for the server, or for the database with new sessions", true, false, 3 * second, 8 * second},
+	{connections, "another role takes all connections", true, false, 5 * second / 2, 6 * second},
+	{flip, "a standby that has everything becomes the primary; the old one stays, read-only, with its sockets open", true, false, 3 * second, 5 * second},
+	{flipLossy, "the same with a standby that lags: what was committed last is lost", true, false, 4 * second, 6 * second},
+	{blackHole, "the sockets of a worker to Postgres go dead without being closed, for a while or for ever", false, false, 5 * second, 15 * second},
+	{clock, "the clock of Postgres steps by an hour, forward or back, and returns", true, false, 3 * second, 8 * second},
+	{relay, "the relay answers 503 or 429, or closes connections", false, false, 3 * second, 8 * second},
+	{receiver, "the receivers of webhooks answer 500, answer late, or close connections", false, false, 3 * second, 8 * second},
+}
+
+// kindsNamed returns the kinds with these names, all of them for no name.
+func kindsNamed(names []string) ([]kind, error) {
+	if len(names) == 0 {
+		return kinds, nil
+	}
+	var chosen []kind
+	for _, name := range names {
+		i := slices.IndexFunc(kinds, func(k kind) bool { return k.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no kind of fault %q; the kinds are %s", name, strings.Join(kindNames(), ", "))
+		}
+		chosen = append(chosen, kinds[i])
+	}
+	return chosen, nil
+}
+
+func kindNames() (names []string) {
+	for _, k := range kinds {
+		names = append(names, k.name)
+	}
+	return names
+}
+
+// without removes a kind.
+func without(list []kind, name string) []kind {
+	return slices.DeleteFunc(slices.Clone(list), func(k kind) bool { return k.name == name })
+}
+
+// occurrence is one fault of a plan.
+type occurrence struct {
+	kind   string
+	at     time.Duration // from the beginning
+	lasts  time.Duration
+	worker int // which of the workers, where the kind is about one
+	choice int // which variant; any number from 0
+}
+
+const (
+	workers = 2
+	// calm between two faults.
+	leastCalm, mostCalm = 3 * second / 2, 4 * second
+	// overlapping is the part of faults during which the next one begins already.
+	overlapping = 0.2
+)
+
+// makePlan draws faults that end within the length: first every kind once, in any
+// order, shorter and closer to each other where there is little time, then any.
+func makePlan(seed uint64, length time.Duration, of []kind) (plan []occurrence) {
+	random := rand.New(rand.NewPCG(seed, 0))
+	first := slices.Clone(of)
+	random.Shuffle(len(first), func(i, j int) { first[i], first[j] = first[j], first[i] })
+	// what is long comes early, so that others fit beside it
+	slices.SortStableFunc(first, func(a, b kind) int { return boolToInt(b.beside) - boolToInt(a.beside) })
+
+	squeeze := squeezeFor(length, first)
+	var at, serverFree time.Duration
+	for n := 0; ; n++ {
+		var k kind
+		if n < len(first) {
+			k = first[n]
+		} else {
+			k = of[random.IntN(len(of))]
+		}
+		o := occurrence{
+			kind: k.name, at: at, lasts: between(random, k.least, k.most, squeeze), worker: random.IntN(workers), choice: random.IntN(1 << 16),
+		}
+		if k.server {
+			o.at = max(o.at, serverFree)
+		}
+		calm := between(random, leastCalm, mostCalm, squeeze)
+		early := random.Float64() < overlapping
+		if n >= len(first) && o.at+o.lasts > length {
+			return plan
+		}
+		plan = append(plan, o)
+		at = o.at + o.lasts + calm
+		if k.server {
+			serverFree = at
+		}
+		if k.beside || early {
+			at = o.at + calm
+		}
+	}
+}
+
+// squeezeFor returns how much shorter than drawn everything has to be, from 0 (as
+// drawn) to 1 (as short as can be), for all kinds to fit.
+func squeezeFor(length time.Duration, all []kind) float64 {
+	var least, most time.Duration
+	for _, k := range all {
+		least, most = least+leastCalm, most+mostCalm
+		if !k.beside {
+			least, most = least+k.least, most+k.most
+		} else {
+			most += k.most // it may come last
+		}
+	}
+	if most <= length || most == least {
+		return 0
+	}
+	return min(1, float64(most-length)/float64(most-least))
+}
+
+// between draws a duration; squeeze shrinks the span above the least.
+func between(random *rand.Rand, least, most time.Duration, squeeze float64) time.Duration {
+	return least + time.Duration(random.Float64()*(1-squeeze)*float64(most-least))
+}
+
+func boolToInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
