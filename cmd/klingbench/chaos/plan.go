@@ -107,6 +107,7 @@ func makePlan(seed uint64, length time.Duration, of []kind) (plan []occurrence) 
 
 	squeeze := squeezeFor(length, first)
 	var at, serverFree time.Duration
+	over := map[string]time.Duration{} // when the last one of a kind is over: one would repair the other
 	for n := 0; ; n++ {
 		var k kind
 		if n < len(first) {
@@ -117,6 +118,7 @@ func makePlan(seed uint64, length time.Duration, of []kind) (plan []occurrence) 
 		o := occurrence{
 			kind: k.name, at: at, lasts: between(random, k.least, k.most, squeeze), worker: random.IntN(workers), choice: random.IntN(1 << 16),
 		}
+		o.at = max(o.at, over[k.name])
 		if k.server {
 			o.at = max(o.at, serverFree)
 		}
@@ -127,6 +129,7 @@ func makePlan(seed uint64, length time.Duration, of []kind) (plan []occurrence) 
 		}
 		plan = append(plan, o)
 		at = o.at + o.lasts + calm
+		over[k.name] = at
 		if k.server {
 			serverFree = at
 		}
