@@ -59,16 +59,17 @@ var arrows = map[string][]string{
 	"webhook/webhooktest": {"webhook"},
 
 	// klingbench: measurements stand on bench, bench on the processes that it starts
-	"cmd/klingbench/polls":     {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures"},
-	"cmd/klingbench/webhooks":  {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "ledger", "db", "webhook"},
-	"cmd/klingbench/reports":   {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/figures", "db"},
-	"cmd/klingbench/schedules": {"cmd/klingbench/figures", "schedule"},
-	"cmd/klingbench/chaos":     {"cmd/klingbench/process", "cmd/klingbench/figures", "operate", "db", "klingapi/klingsim", "webhook", "embeddedpg", "outbound"},
-	"cmd/klingbench/bench":     {"cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "db", "embeddedpg", "migrations"},
-	"cmd/klingbench/contender": {"cmd/klingbench/standin", "cmd/klingbench/process", "worker", "db", "klingapi", "webhook", "metrics", "migrations"},
-	"cmd/klingbench/standin":   {"cmd/klingbench/process", "webhook"},
-	"cmd/klingbench/process":   {},
-	"cmd/klingbench/figures":   {},
+	"cmd/klingbench/polls":         {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures"},
+	"cmd/klingbench/webhooks":      {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "ledger", "db", "webhook"},
+	"cmd/klingbench/reports":       {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/figures", "db"},
+	"cmd/klingbench/schedules":     {"cmd/klingbench/figures", "schedule"},
+	"cmd/klingbench/chaos":         {"cmd/klingbench/chaos/cluster", "cmd/klingbench/bench", "cmd/klingbench/process", "cmd/klingbench/figures", "operate", "db", "klingapi/klingsim", "webhook", "outbound"},
+	"cmd/klingbench/chaos/cluster": {"cmd/klingbench/bench", "cmd/klingbench/process", "embeddedpg"},
+	"cmd/klingbench/bench":         {"cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "db", "embeddedpg", "migrations"},
+	"cmd/klingbench/contender":     {"cmd/klingbench/standin", "cmd/klingbench/process", "worker", "db", "klingapi", "webhook", "metrics", "migrations"},
+	"cmd/klingbench/standin":       {"cmd/klingbench/process", "webhook"},
+	"cmd/klingbench/process":       {"outbound"},
+	"cmd/klingbench/figures":       {},
 }
 
 // Folders that are not part of the program.

@@ -83,7 +83,6 @@ func run(args []string, out, errOut io.Writer) int {
 		kong.Description("klingbench measures klingwatch on this machine; it starts its own Postgres, relay and receivers."),
 		kong.Writers(out, errOut),
 		kong.Exit(func(code int) { exit = code }),
-		kong.Vars{"chaos_kinds": chaos.Kinds()},
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(&figures.Console{Out: out, Err: errOut}),
 	)

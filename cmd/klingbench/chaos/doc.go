@@ -2,13 +2,13 @@
 // afterwards that nothing was lost, doubled or left behind.
 //
 //	plan.go       which faults, when and how long: a pure function of the seed
-//	chaos.go      starts everything, lets the plan happen, ends everything
-//	cluster.go    Postgres: a primary, its standby, the change of roles; server.go one process
+//	open.go       starts everything: cluster/ is Postgres
+//	chaos.go      lets the plan happen, waits, ends everything
 //	proxy.go      the address of Postgres: what klingwatch connects to
 //	service.go    klingwatch serve; logbook.go its log lines; watch.go its /readyz
 //	producer.go   the backend app that inserts tasks, and the person who cancels some
 //	outside.go    the relay and the receivers of webhooks
-//	faults.go     what each kind of fault does
+//	faults.go     what each kind of fault does; recovery.go when the work goes on after one
 //	facts.go      what is there in the end; sql.go the queries
 //	verdict.go    what is wrong with it: pure functions; report.go prints
 //

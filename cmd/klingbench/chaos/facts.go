@@ -3,9 +3,10 @@ package chaos
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/klingwatch/klingwatch/cmd/klingbench/chaos/cluster"
 )
 
 // facts is all that the verdict goes by.
@@ -17,7 +18,9 @@ type facts struct {
 	limbo       []string
 	arrivals    arrivals
 	services    []serviceFacts
-	windows     []window
+	faults      []window
+	outages     []window // times in which the database was away or read-only
+	recoveries  []recovery
 	staying     int // sessions of klingwatch on a server that has been replaced
 }
 
@@ -32,22 +35,17 @@ type serviceFacts struct {
 	samples []sample
 }
 
-// window is a time in which the database was away or read-only.
-type window struct {
-	kind     string
-	from, to time.Time
-}
-
 // gather reads everything from the database and from those who watched.
 func (r *run) gather(ctx context.Context) (f facts, err error) {
-	f.orders, f.arrivals, f.windows = r.producer.committed(), r.receivers.arrived(), r.stage.closedWindows()
+	f.orders, f.arrivals = r.producer.committed(), r.receivers.arrived()
+	f.faults, f.outages, f.recoveries = r.stage.faults, r.stage.outages, r.stage.recoveries
 	for i, s := range r.services {
 		one := serviceFacts{name: s.name, crashes: s.book.crashed(), samples: r.watches[i].seen()}
 		one.lines, one.said = s.book.busiest()
 		one.ends, one.peak = s.remembered()
 		f.services = append(f.services, one)
 	}
-	err = r.cluster.asAdmin(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+	err = r.cluster.AsAdmin(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
 		if f.tasks, err = readTasks(ctx, conn); err != nil {
 			return err
 		}
@@ -60,9 +58,9 @@ func (r *run) gather(ctx context.Context) (f facts, err error) {
 		f.limbo, err = readLimbo(ctx, conn)
 		return err
 	})
-	if err == nil && r.cluster.retired != nil {
-		err = r.cluster.retired.asAdmin(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-			f.staying, err = staying(ctx, conn)
+	if retired := r.cluster.Retired(); err == nil && retired != nil {
+		err = retired.AsAdmin(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+			f.staying, err = cluster.Staying(ctx, conn)
 			return err
 		})
 	}

@@ -1,7 +1,6 @@
 package chaos
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
+	"github.com/klingwatch/klingwatch/cmd/klingbench/bench"
 	"github.com/klingwatch/klingwatch/klingapi/klingsim"
 	"github.com/klingwatch/klingwatch/webhook"
 )
@@ -112,7 +112,7 @@ func (r *receivers) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case failing:
 		w.WriteHeader(http.StatusInternalServerError)
 	case slow:
-		_ = pause(req.Context(), lateBy)
+		_ = bench.Pause(req.Context(), lateBy)
 	case abrupt:
 		panic(http.ErrAbortHandler)
 	}
@@ -162,16 +162,4 @@ func (r *receivers) arrived() arrivals {
 		}
 	}
 	return a
-}
-
-// pause waits for some time, or returns the error of ctx.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

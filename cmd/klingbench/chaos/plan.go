@@ -28,27 +28,29 @@ const (
 type kind struct {
 	name        string
 	help        string
+	least, most time.Duration // how long it lasts
 	server      bool          // it changes the server: one of these at a time
 	beside      bool          // it is long: the next begins meanwhile
-	least, most time.Duration // how long it lasts
+	lingers     time.Duration // how long its effect may be seen afterwards
+	backWithin  time.Duration // how soon the work must go on afterwards; 0: in the end
 }
 
 const second = time.Second
 
 // kinds are all kinds of faults.
 var kinds = []kind{
-	{workerKill, "kill -9 of a worker, which is started again after a while", false, false, second / 2, 3 * second},
-	{workerStop, "SIGSTOP of a worker, then SIGCONT", false, true, 12 * second, 30 * second},
-	{postgresKill, "kill -9 of Postgres with all its processes, which is started again", true, false, 5 * second / 2, 6 * second},
-	{sessions, "pg_terminate_backend of all sessions of klingwatch, again and again", false, false, second, 3 * second},
-	{readOnly, "default_transaction_read_only for the server, or for the database with new sessions", true, false, 3 * second, 8 * second},
-	{connections, "another role takes all connections", true, false, 5 * second / 2, 6 * second},
-	{flip, "a standby that has everything becomes the primary; the old one stays, read-only, with its sockets open", true, false, 3 * second, 5 * second},
-	{flipLossy, "the same with a standby that lags: what was committed last is lost", true, false, 4 * second, 6 * second},
-	{blackHole, "the sockets of a worker to Postgres go dead without being closed, for a while or for ever", false, false, 5 * second, 15 * second},
-	{clock, "the clock of Postgres steps by an hour, forward or back, and returns", true, false, 3 * second, 8 * second},
-	{relay, "the relay answers 503 or 429, or closes connections", false, false, 3 * second, 8 * second},
-	{receiver, "the receivers of webhooks answer 500, answer late, or close connections", false, false, 3 * second, 8 * second},
+	{name: workerKill, help: "kill -9 of a worker, which is started again after a while", least: second / 2, most: 3 * second},
+	{name: workerStop, help: "SIGSTOP of a worker, then SIGCONT", least: 12 * second, most: 30 * second, beside: true},
+	{name: postgresKill, help: "kill -9 of Postgres with all its processes, which is started again", least: 5 * second / 2, most: 6 * second, server: true, backWithin: 10 * second},
+	{name: sessions, help: "pg_terminate_backend of all sessions of klingwatch, again and again", least: second, most: 3 * second},
+	{name: readOnly, help: "default_transaction_read_only for the server, or for the database with new sessions", least: 3 * second, most: 8 * second, server: true, backWithin: 5 * second},
+	{name: connections, help: "another role takes all connections", least: 5 * second / 2, most: 6 * second, server: true, backWithin: 10 * second},
+	{name: flip, help: "a standby that has everything becomes the primary; the old one stays, read-only, with its sockets open", least: 3 * second, most: 5 * second, server: true, backWithin: 15 * second},
+	{name: flipLossy, help: "the same with a standby that lags: what was committed last is lost", least: 4 * second, most: 6 * second, server: true, backWithin: 15 * second},
+	{name: blackHole, help: "the sockets of a worker to Postgres go dead without being closed, for a while or for ever", least: 5 * second, most: 15 * second},
+	{name: clock, help: "the clock of Postgres steps by an hour, forward or back, and returns", least: 3 * second, most: 8 * second, server: true},
+	{name: relay, help: "the relay answers 503 or 429, or closes connections", least: 3 * second, most: 8 * second, lingers: 15 * second},
+	{name: receiver, help: "the receivers of webhooks answer 500, answer late, or close connections", least: 3 * second, most: 8 * second},
 }
 
 // kindsNamed returns the kinds with these names, all of them for no name.
@@ -58,13 +60,21 @@ func kindsNamed(names []string) ([]kind, error) {
 	}
 	var chosen []kind
 	for _, name := range names {
-		i := slices.IndexFunc(kinds, func(k kind) bool { return k.name == name })
-		if i < 0 {
+		k, found := kindNamed(name)
+		if !found {
 			return nil, fmt.Errorf("there is no kind of fault %q; the kinds are %s", name, strings.Join(kindNames(), ", "))
 		}
-		chosen = append(chosen, kinds[i])
+		chosen = append(chosen, k)
 	}
 	return chosen, nil
+}
+
+func kindNamed(name string) (k kind, found bool) {
+	i := slices.IndexFunc(kinds, func(k kind) bool { return k.name == name })
+	if i < 0 {
+		return kind{}, false
+	}
+	return kinds[i], true
 }
 
 func kindNames() (names []string) {
@@ -81,7 +91,7 @@ func without(list []kind, name string) []kind {
 
 // occurrence is one fault of a plan.
 type occurrence struct {
-	kind   string
+	kind   kind
 	at     time.Duration // from the beginning
 	lasts  time.Duration
 	worker int // which of the workers, where the kind is about one
@@ -116,7 +126,7 @@ func makePlan(seed uint64, length time.Duration, of []kind) (plan []occurrence) 
 			k = of[random.IntN(len(of))]
 		}
 		o := occurrence{
-			kind: k.name, at: at, lasts: between(random, k.least, k.most, squeeze), worker: random.IntN(workers), choice: random.IntN(1 << 16),
+			kind: k, at: at, lasts: between(random, k.least, k.most, squeeze), worker: random.IntN(workers), choice: random.IntN(1 << 16),
 		}
 		o.at = max(o.at, over[k.name])
 		if k.server {

@@ -28,7 +28,7 @@ func TestEveryKindOccursWithinTheTime(t *testing.T) {
 		for seed := range uint64(500) {
 			plan := makePlan(seed, length, kinds)
 			for _, k := range kinds {
-				i := slices.IndexFunc(plan, func(o occurrence) bool { return o.kind == k.name })
+				i := slices.IndexFunc(plan, func(o occurrence) bool { return o.kind.name == k.name })
 				switch {
 				case i < 0:
 					t.Fatalf("seed %d, %s: there is no %s", seed, length, k.name)
@@ -38,7 +38,7 @@ func TestEveryKindOccursWithinTheTime(t *testing.T) {
 			}
 			for _, o := range plan {
 				if o.at+o.lasts > length {
-					t.Fatalf("seed %d, %s: %s ends after %s", seed, length, o.kind, o.at+o.lasts)
+					t.Fatalf("seed %d, %s: %s ends after %s", seed, length, o.kind.name, o.at+o.lasts)
 				}
 			}
 		}
@@ -47,24 +47,20 @@ func TestEveryKindOccursWithinTheTime(t *testing.T) {
 
 func TestNoFaultRepairsAnother(t *testing.T) {
 	t.Parallel()
-	server := map[string]bool{}
-	for _, k := range kinds {
-		server[k.name] = k.server
-	}
 	overlaps := 0
 	for seed := range uint64(500) {
 		plan := makePlan(seed, 5*time.Minute, kinds)
 		for i, o := range plan {
 			for _, later := range plan[i+1:] {
 				if later.at < o.at {
-					t.Fatalf("seed %d: %s is out of order", seed, later.kind)
+					t.Fatalf("seed %d: %s is out of order", seed, later.kind.name)
 				}
 				if later.at >= o.at+o.lasts {
 					continue
 				}
 				overlaps++
-				if o.kind == later.kind || server[o.kind] && server[later.kind] {
-					t.Fatalf("seed %d: %s begins during %s", seed, later.kind, o.kind)
+				if o.kind == later.kind || o.kind.server && later.kind.server {
+					t.Fatalf("seed %d: %s begins during %s", seed, later.kind.name, o.kind.name)
 				}
 			}
 		}
@@ -85,8 +81,8 @@ func TestChosenKindsFillTheTime(t *testing.T) {
 		t.Errorf("only %d faults in a minute", len(plan))
 	}
 	for _, o := range plan {
-		if o.kind != workerKill && o.kind != sessions {
-			t.Errorf("%s was not chosen", o.kind)
+		if o.kind.name != workerKill && o.kind.name != sessions {
+			t.Errorf("%s was not chosen", o.kind.name)
 		}
 	}
 	if _, err := kindsNamed([]string{"earthquake"}); err == nil || !strings.Contains(err.Error(), "worker-kill, worker-stop") {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/klingwatch/klingwatch/cmd/klingbench/bench"
+	"github.com/klingwatch/klingwatch/cmd/klingbench/chaos/cluster"
 	"github.com/klingwatch/klingwatch/db"
 )
 
@@ -71,7 +73,7 @@ func newProducer(seed uint64, databaseURL, callbackURL string) *producer {
 
 // run inserts until ctx ends; the last batch is repeated until patience does.
 func (p *producer) run(ctx, patience context.Context) error {
-	for pause(ctx, batchEvery) == nil {
+	for bench.Pause(ctx, batchEvery) == nil {
 		if err := p.insert(patience, p.draw()); err != nil {
 			return err
 		}
@@ -100,7 +102,7 @@ func (p *producer) insert(ctx context.Context, batch []order) error {
 		if ctx.Err() != nil {
 			return fmt.Errorf("inserting tasks: %w", err)
 		}
-		_ = pause(ctx, retryWait)
+		_ = bench.Pause(ctx, retryWait)
 	}
 }
 
@@ -131,9 +133,9 @@ func (p *producer) attempt(ctx context.Context, batch []order) (err error) {
 
 // insertLost inserts again what the app knows to be committed and the database does
 // not have, as an app does that compares after a loss. It returns how many.
-func (p *producer) insertLost(ctx context.Context, c *cluster) (int, error) {
+func (p *producer) insertLost(ctx context.Context, c *cluster.Cluster) (int, error) {
 	var lost []order
-	err := c.asAdmin(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+	err := c.AsAdmin(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		known := p.committed()
 		there, err := taskIDs(ctx, conn)
 		for id, o := range known {
@@ -170,7 +172,7 @@ func (p *producer) failures() int {
 type person struct {
 	binary  string
 	env     []string
-	cluster *cluster
+	cluster *cluster.Cluster
 }
 
 const (
@@ -180,7 +182,7 @@ const (
 
 // run cancels one task after the other until ctx ends.
 func (p *person) run(ctx context.Context) {
-	for pause(ctx, cancelEvery) == nil {
+	for bench.Pause(ctx, cancelEvery) == nil {
 		_, _ = p.cancelOne(ctx) // the database may be away: again later
 	}
 }
@@ -199,7 +201,7 @@ func (p *person) cancelOne(ctx context.Context) (found bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, cancelLimit)
 	defer cancel()
 	var id int64
-	err = p.cluster.asAdmin(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+	err = p.cluster.AsAdmin(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
 		id, err = endlessTask(ctx, conn)
 		return err
 	})

@@ -56,9 +56,3 @@ func examples(wrong []string) string {
 	}
 	return text
 }
-
-// lastLine is what a program said last.
-func lastLine(text string) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return outbound.Line(lines[len(lines)-1])
-}

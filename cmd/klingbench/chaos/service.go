@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/klingwatch/klingwatch/cmd/klingbench/bench"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/process"
 )
 
@@ -53,7 +54,7 @@ func buildKlingwatch(ctx context.Context, given, dir string) (string, error) {
 	path := filepath.Join(dir, "klingwatch")
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/klingwatch/klingwatch/cmd/klingwatch")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building klingwatch: %w: %s; run this in the repository, or give --binary", err, lastLine(string(out)))
+		return "", fmt.Errorf("building klingwatch: %w: %s; run this in the repository, or give --binary", err, process.LastLine(string(out)))
 	}
 	return path, nil
 }
@@ -73,7 +74,7 @@ func command(ctx context.Context, binary string, env []string, args ...string) (
 	cmd.Env = env
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("klingwatch %s: %w: %s", args[0], err, lastLine(string(out)))
+		return "", fmt.Errorf("klingwatch %s: %w: %s", args[0], err, process.LastLine(string(out)))
 	}
 	return string(out), nil
 }
@@ -91,7 +92,7 @@ func (s *service) run(ctx context.Context) error {
 			program.Stop(syscall.SIGTERM, stopPatience)
 			return nil
 		}
-		_ = pause(ctx, s.ended(program))
+		_ = bench.Pause(ctx, s.ended(program))
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ type verdict struct {
 func judge(f facts) []verdict {
 	return []verdict{
 		judgeVerdicts(f), judgeTerminals(f), judgeSequences(f), judgeDeliveries(f), judgeArrivals(f), judgeIDs(f), judgeSignatures(f),
-		judgeLimbo(f), judgeOldServer(f), judgeLogs(f), judgeMemory(f), judgeReadiness(f), judgeProcesses(f),
+		judgeLimbo(f), judgeOldServer(f), judgeLogs(f), judgeMemory(f), judgeReadiness(f), judgeRecoveries(f), judgeProcesses(f),
 	}
 }
 
@@ -168,11 +168,11 @@ func judgeMemory(f facts) verdict {
 // judgeReadiness: 503 while the database was away or read-only, 200 in the end. A
 // process that was down or stopped itself is not blamed for its silence.
 func judgeReadiness(f facts) verdict {
-	v := verdict{what: fmt.Sprintf("/readyz was 503 in each of %d times that the database was away or read-only, and is 200 in the end", len(f.windows))}
+	v := verdict{what: fmt.Sprintf("/readyz was 503 in each of %d times that the database was away or read-only, and is 200 in the end", len(f.outages))}
 	for _, s := range f.services {
-		for _, w := range f.windows {
+		for _, w := range f.outages {
 			if yes, no := counted(s.samples, w); no == 0 && yes >= claims {
-				v.addf("%s was ready all the time during %s, %d times in %s", s.name, w.kind, yes, w.to.Sub(w.from).Round(second/10))
+				v.addf("%s was ready all the time during %s, %d times in %s", s.name, w.kind.name, yes, w.to.Sub(w.from).Round(second/10))
 			}
 		}
 		if len(s.samples) == 0 || s.samples[len(s.samples)-1].status != http.StatusOK {

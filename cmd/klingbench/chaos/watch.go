@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/klingwatch/klingwatch/cmd/klingbench/bench"
 )
 
 const (
@@ -32,7 +34,7 @@ type watch struct {
 // run asks until ctx ends.
 func (w *watch) run(ctx context.Context) error {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: watchLimit}
-	for pause(ctx, watchEvery) == nil {
+	for bench.Pause(ctx, watchEvery) == nil {
 		w.service.measure()
 		s := sample{asked: time.Now(), status: ask(ctx, client, w.service.book.address())}
 		w.mu.Lock()
@@ -64,9 +66,15 @@ func (w *watch) seen() []sample {
 	return slices.Clone(w.samples)
 }
 
-// ready reports whether the last answer was that it is.
-func (w *watch) ready() bool {
+// status is the last answer.
+func (w *watch) status() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.samples) > 0 && w.samples[len(w.samples)-1].status == http.StatusOK
+	if len(w.samples) == 0 {
+		return 0
+	}
+	return w.samples[len(w.samples)-1].status
 }
+
+// ready reports whether the last answer was that it is.
+func (w *watch) ready() bool { return w.status() == http.StatusOK }

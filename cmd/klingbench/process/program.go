@@ -6,8 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
+
+	"github.com/klingwatch/klingwatch/outbound"
 )
 
 // Program is a running program that is not klingbench.
@@ -67,4 +70,10 @@ func (p *Program) Stop(signal os.Signal, patience time.Duration) {
 	case <-time.After(patience):
 		p.Kill()
 	}
+}
+
+// LastLine is what a program said last.
+func LastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return outbound.Line(lines[len(lines)-1])
 }

@@ -1,4 +1,4 @@
-package chaos
+package cluster
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // fakeTimeLibraries is where packagers put libfaketime.
@@ -18,35 +20,35 @@ var fakeTimeLibraries = []string{
 // errNoFakeTime is why there are no clock steps.
 var errNoFakeTime = errors.New("libfaketime is not installed (Debian: apt install faketime)")
 
-// serverClock is the clock of Postgres: libfaketime adds what a file says to the
+// Clock is the clock of Postgres: libfaketime adds what a file says to the
 // true time.
-type serverClock struct {
+type Clock struct {
 	library string
 	file    string
 }
 
-// findClock looks for libfaketime; the file is in dir.
-func findClock(dir string) (*serverClock, error) {
+// FindClock looks for libfaketime; the file is in dir.
+func FindClock(dir string) (*Clock, error) {
 	for _, pattern := range fakeTimeLibraries {
 		found, _ := filepath.Glob(pattern) // fails only for a malformed pattern
 		if len(found) > 0 {
-			c := &serverClock{library: found[0], file: filepath.Join(dir, "clock")}
-			return c, c.set(0)
+			c := &Clock{library: found[0], file: filepath.Join(dir, "clock")}
+			return c, c.Set(0)
 		}
 	}
 	return nil, errNoFakeTime
 }
 
 // env makes a server use the clock; a nil clock is the true one.
-func (c *serverClock) env() []string {
+func (c *Clock) env() []string {
 	if c == nil {
 		return nil
 	}
 	return []string{"LD_PRELOAD=" + c.library, "FAKETIME_TIMESTAMP_FILE=" + c.file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"}
 }
 
-// set steps the clock to a distance from the true time, at once for all processes.
-func (c *serverClock) set(offset time.Duration) error {
+// Set steps the clock to a distance from the true time, at once for all processes.
+func (c *Clock) Set(offset time.Duration) error {
 	fresh := c.file + ".new"
 	err := os.WriteFile(fresh, fmt.Appendf(nil, "%+d\n", int64(offset.Seconds())), 0o644)
 	if err == nil {
@@ -61,13 +63,17 @@ func (c *serverClock) set(offset time.Duration) error {
 	return nil
 }
 
-// check steps the clock of a server and looks whether it follows.
-func (c *serverClock) check(ctx context.Context, s *server) error {
+// Check steps the clock of a server and looks whether it follows.
+func (c *Clock) Check(ctx context.Context, s *Server) error {
 	for _, offset := range []time.Duration{time.Hour, 0} {
-		if err := c.set(offset); err != nil {
+		if err := c.Set(offset); err != nil {
 			return err
 		}
-		now, err := s.now(ctx)
+		var now time.Time
+		err := s.AsAdmin(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+			now, err = clockOf(ctx, conn)
+			return err
+		})
 		if err != nil {
 			return err
 		}

@@ -1,4 +1,4 @@
-package chaos
+package cluster
 
 import (
 	"context"
@@ -17,27 +17,28 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/klingwatch/klingwatch/cmd/klingbench/bench"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/process"
 	"github.com/klingwatch/klingwatch/embeddedpg"
 )
 
-// cluster is the Postgres of the run: a primary, at times a standby, and the
+// Cluster is the Postgres of the run: a primary, at times a standby, and the
 // primary before, which a change of roles leaves running.
-type cluster struct {
+type Cluster struct {
 	dir      string
 	password string // of all roles that are not the superuser
-	clock    *serverClock
+	clock    *Clock
 
 	mu      sync.Mutex
-	primary *server
-	retired *server // nil before the first change of roles
-	standby *server // nil but during a change of roles
+	primary *Server
+	retired *Server // nil before the first change of roles
+	standby *Server // nil but during a change of roles
 	copies  int
 }
 
-// openCluster makes a cluster with its roles; it runs when this returns.
-func openCluster(ctx context.Context, dir, bin string, clock *serverClock, say func(string)) (*cluster, error) {
-	c := &cluster{dir: dir, password: rand.Text(), clock: clock}
+// Open makes a cluster with its roles; it runs when this returns.
+func Open(ctx context.Context, dir, bin string, clock *Clock, say func(string)) (*Cluster, error) {
+	c := &Cluster{dir: dir, password: rand.Text(), clock: clock}
 	home := filepath.Join(dir, "postgres")
 	embedded, err := embeddedpg.Start(ctx, embeddedpg.Config{
 		DataDir: home, BinDir: bin, Database: databaseName, Parameters: map[string]string{"fsync": "off"}, Notify: say,
@@ -55,8 +56,8 @@ func openCluster(ctx context.Context, dir, bin string, clock *serverClock, say f
 	if err != nil {
 		return nil, err
 	}
-	c.primary = &server{bin: bin, data: filepath.Join(home, "data"), port: port, password: superPassword, env: clock.env()}
-	return c, c.primary.start(ctx)
+	c.primary = &Server{bin: bin, data: filepath.Join(home, "data"), port: port, password: superPassword, env: clock.env()}
+	return c, c.primary.Start(ctx)
 }
 
 // prepare makes the roles, and returns the directory of the programs and the
@@ -90,38 +91,48 @@ func freePort() (int, error) {
 	return 0, errors.New("choosing a port for Postgres: none between 15000 and 19999 is free on 127.0.0.1")
 }
 
-// current is the server that is the primary at present.
-func (c *cluster) current() *server {
+// Current is the server that is the primary at present.
+func (c *Cluster) Current() *Server {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.primary
 }
 
-// asAdmin calls work with a connection to the primary.
-func (c *cluster) asAdmin(ctx context.Context, work func(context.Context, *pgx.Conn) error) error {
-	return c.current().asAdmin(ctx, work)
+// AsAdmin calls work with a connection to the primary.
+func (c *Cluster) AsAdmin(ctx context.Context, work func(context.Context, *pgx.Conn) error) error {
+	return c.Current().AsAdmin(ctx, work)
 }
 
-// canCopy reports whether there is the program that makes standbys: downloaded
+// URL is the URL of the database for a role, at the address of a server or of a proxy.
+func (c *Cluster) URL(addr, role string) string { return urlAt(addr, role, c.password) }
+
+// Retired is the primary before, nil where there was no change of roles.
+func (c *Cluster) Retired() *Server {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.retired
+}
+
+// CanCopy returns an error where there is no program that makes standbys: downloaded
 // Postgres binaries lack it.
-func (c *cluster) canCopy() bool {
-	_, err := os.Stat(filepath.Join(c.primary.bin, "pg_basebackup"))
-	return err == nil
+func (c *Cluster) CanCopy() error {
+	if _, err := os.Stat(filepath.Join(c.primary.bin, "pg_basebackup")); err != nil {
+		return fmt.Errorf("there is no pg_basebackup beside postgres in %s", c.primary.bin)
+	}
+	return nil
 }
 
 // addStandby makes a streaming standby of the primary.
-func (c *cluster) addStandby(ctx context.Context) error {
+func (c *Cluster) addStandby(ctx context.Context) error {
 	port, err := freePort()
 	if err != nil {
 		return err
 	}
-	primary := c.current()
+	primary := c.Current()
 	c.copies++
-	s := &server{bin: primary.bin, data: filepath.Join(filepath.Dir(primary.data), fmt.Sprintf("data-%d", c.copies)), port: port, password: primary.password, env: c.clock.env()}
-	source := urlAt(primary.addr(), embeddedpg.Superuser, primary.password)
-	cmd := exec.Command(filepath.Join(s.bin, "pg_basebackup"), "--dbname="+source, "--pgdata="+s.data, //nolint:noctx // waited for below
-		"--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync")
-	cmd.Dir, cmd.Env = "/", []string{"LC_ALL=C", "PATH=" + os.Getenv("PATH"), "LD_LIBRARY_PATH=" + os.Getenv("LD_LIBRARY_PATH")}
+	s := &Server{bin: primary.bin, data: filepath.Join(filepath.Dir(primary.data), fmt.Sprintf("data-%d", c.copies)), port: port, password: primary.password, env: c.clock.env()}
+	source := urlAt(primary.Addr(), embeddedpg.Superuser, primary.password)
+	cmd := s.command("pg_basebackup", "--dbname="+source, "--pgdata="+s.data, "--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync")
 	if err := process.RunAsOwner(cmd, primary.data); err != nil {
 		return err
 	}
@@ -131,10 +142,10 @@ func (c *cluster) addStandby(ctx context.Context) error {
 	c.mu.Lock()
 	c.standby = s
 	c.mu.Unlock()
-	if err := s.start(ctx); err != nil {
+	if err := s.Start(ctx); err != nil {
 		return err
 	}
-	return c.until(ctx, s, "the standby follows the primary", isReceiving)
+	return s.until(ctx, "the standby follows the primary", isReceiving)
 }
 
 // runToEnd runs a short program, and kills it when ctx ends.
@@ -155,51 +166,53 @@ func runToEnd(ctx context.Context, cmd *exec.Cmd) error {
 	return nil
 }
 
-// change makes a fresh standby the primary; move is called when it can be written
-// to. The old primary stays, read-only, with its connections open. Where lag is
-// more than zero, the standby misses what was written during that time.
-func (c *cluster) change(ctx context.Context, lag time.Duration, move func(addr string)) (err error) {
-	if c.retired != nil {
-		c.retired.stop() // whoever still talks to it learns now
-		c.retired = nil
+// Change makes a fresh standby the primary. The old primary stays, read-only, with its
+// connections open. Where lag is more than zero, the standby misses what was written
+// during that time. hold is how long there is no primary; frozen when that began.
+func (c *Cluster) Change(ctx context.Context, lag, hold time.Duration) (frozen time.Time, err error) {
+	if before := c.Retired(); before != nil {
+		before.stop() // whoever still talks to it learns now
 	}
 	if err := c.addStandby(ctx); err != nil {
-		return err
+		return frozen, err
 	}
-	old, standby := c.current(), c.standby
+	old, standby := c.Current(), c.standby
 	if lag > 0 {
-		if err := standby.asAdmin(ctx, stopReceiving); err != nil {
-			return err
+		if err := standby.AsAdmin(ctx, stopReceiving); err != nil {
+			return frozen, err
 		}
-		if err := pause(ctx, lag); err != nil {
-			return err
+		if err := bench.Pause(ctx, lag); err != nil {
+			return frozen, err
 		}
 	}
 	if err := c.freeze(ctx, old); err != nil {
-		return err
+		return frozen, err
 	}
+	frozen = time.Now()
 	if lag == 0 {
 		if err := c.catchUp(ctx, old, standby); err != nil {
-			return err
+			return frozen, err
 		}
 	}
-	if err := standby.asAdmin(ctx, promote); err != nil {
-		return err
+	if err := bench.Pause(ctx, hold); err != nil {
+		return frozen, err
+	}
+	if err := standby.AsAdmin(ctx, promote); err != nil {
+		return frozen, err
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.primary, c.retired, c.standby = standby, old, nil
-	c.mu.Unlock()
-	move(standby.addr())
-	return nil
+	return frozen, nil
 }
 
 // freeze makes a primary read-only, and waits until nothing is being written.
-func (c *cluster) freeze(ctx context.Context, s *server) error {
-	if err := s.asAdmin(ctx, func(ctx context.Context, conn *pgx.Conn) error { return setReadOnly(ctx, conn, true) }); err != nil {
+func (c *Cluster) freeze(ctx context.Context, s *Server) error {
+	if err := s.AsAdmin(ctx, func(ctx context.Context, conn *pgx.Conn) error { return SetReadOnly(ctx, conn, true) }); err != nil {
 		return fmt.Errorf("making the primary read-only: %w", err)
 	}
 	for quiet := 0; quiet < 3; {
-		fresh, err := pgx.Connect(ctx, urlAt(s.addr(), embeddedpg.Superuser, s.password))
+		fresh, err := pgx.Connect(ctx, urlAt(s.Addr(), embeddedpg.Superuser, s.password))
 		if err != nil {
 			return err
 		}
@@ -213,7 +226,7 @@ func (c *cluster) freeze(ctx context.Context, s *server) error {
 		if !readOnly || n > 0 {
 			quiet = 0
 		}
-		if err := pause(ctx, second/20); err != nil {
+		if err := bench.Pause(ctx, time.Second/20); err != nil {
 			return err
 		}
 	}
@@ -221,42 +234,24 @@ func (c *cluster) freeze(ctx context.Context, s *server) error {
 }
 
 // catchUp waits until a standby has all that the primary has written.
-func (c *cluster) catchUp(ctx context.Context, primary, standby *server) error {
+func (c *Cluster) catchUp(ctx context.Context, primary, standby *Server) error {
 	var end string
-	err := primary.asAdmin(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+	err := primary.AsAdmin(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
 		end, err = walEnd(ctx, conn)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return c.until(ctx, standby, "the standby has caught up", func(ctx context.Context, conn *pgx.Conn) (bool, error) {
+	return standby.until(ctx, "the standby has caught up", func(ctx context.Context, conn *pgx.Conn) (bool, error) {
 		return hasReplayed(ctx, conn, end)
 	})
 }
 
-// until waits for something that a server tells.
-func (c *cluster) until(ctx context.Context, s *server, what string, holds func(context.Context, *pgx.Conn) (bool, error)) error {
-	err := s.asAdmin(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		for {
-			if yes, err := holds(ctx, conn); yes || err != nil {
-				return err
-			}
-			if err := pause(ctx, second/20); err != nil {
-				return err
-			}
-		}
-	})
-	if err != nil {
-		return fmt.Errorf("waiting until %s: %w", what, err)
-	}
-	return nil
-}
-
-// close stops all servers.
-func (c *cluster) close() {
+// Close stops all servers.
+func (c *Cluster) Close() {
 	c.mu.Lock()
-	all := []*server{c.standby, c.retired, c.primary}
+	all := []*Server{c.standby, c.retired, c.primary}
 	c.mu.Unlock()
 	var stopping sync.WaitGroup
 	for _, s := range all {
