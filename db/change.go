@@ -20,6 +20,7 @@ type PollTarget struct {
 	UpstreamStatus string // "" before the first recorded reply
 	LastError      string // "" when the last recorded poll was answered
 	Polls          int
+	CreatedAt      time.Time
 	Age            time.Duration // since the insertion, by the database's clock
 	Left           time.Duration // until the deadline; negative when it has passed
 	Ended          time.Duration // since it became terminal; 0 while it is open
@@ -48,6 +49,7 @@ const pollTargetColumns = ` id,
 		       coalesce(upstream_status, '') as upstream_status,
 		       coalesce(last_error, '') as last_error,
 		       polls,
+		       created_at,
 		       clock_timestamp() - created_at as age,
 		       -- a Go duration holds 292 years, a deadline may be further away
 		       make_interval(secs => least(1e9, greatest(-1e9, extract(epoch from
@@ -98,10 +100,11 @@ func LockedTasks(ctx context.Context, q Querier, ids []int64) ([]int64, error) {
 
 // Trouble says why a poll brought no news of a task.
 type Trouble struct {
-	Task    int64  `json:"task"`
-	Version int    `json:"version"` // of the row that the poll was made for
-	Error   string `json:"error"`   // "": the relay answers again
-	Polls   int    `json:"polls"`   // times the relay was asked
+	Task    int64     `json:"task"`
+	Created time.Time `json:"created"` // of the row that the poll was made for
+	Version int       `json:"version"` // of that row
+	Error   string    `json:"error"`   // "": the relay answers again
+	Polls   int       `json:"polls"`   // times the relay was asked
 }
 
 // RecordTroubles writes why polls of tasks brought no news, by compare-and-set: a
@@ -118,8 +121,8 @@ func RecordTroubles(ctx context.Context, q Querier, troubles []Trouble) (recorde
 		    polls = greatest(t.polls, n.polls),
 		    last_polled_at = now(),
 		    version = t.version + 1
-		from jsonb_to_recordset(@troubles::jsonb) as n(task bigint, version int, error text, polls int)
-		where t.id = n.task and t.version = n.version
+		from jsonb_to_recordset(@troubles::jsonb) as n(task bigint, created timestamptz, version int, error text, polls int)
+		where t.id = n.task and t.created_at = n.created and t.version = n.version
 		returning t.id`,
 		pgx.StrictNamedArgs{"troubles": input})
 	if err != nil {
@@ -133,7 +136,8 @@ func RecordTroubles(ctx context.Context, q Querier, troubles []Trouble) (recorde
 type Change struct {
 	Task              int64           `json:"task"`
 	From              string          `json:"-"`       // the status that the decision was made on
-	Version           int             `json:"version"` // of the row that the decision was made on
+	Created           time.Time       `json:"created"` // of the row that the decision was made on
+	Version           int             `json:"version"` // of that row
 	Status            string          `json:"status"`  // the new one, which may be the same
 	StatusMessage     string          `json:"status_message"`
 	UpstreamStatus    *string         `json:"upstream_status"`
@@ -205,10 +209,10 @@ func ApplyChanges(ctx context.Context, q Querier, changes []Change) ([]Changed, 
 		    finished_at = case when c.status not in ('pending', 'submitted', 'processing') then case when t.status = c.status then t.finished_at else now() end end,
 		    late_checks_until = case when c.late > 0 then now() + make_interval(secs => c.late) end
 		from jsonb_to_recordset(@changes::jsonb) as c(
-		     task bigint, version int, status text, status_message text, upstream_status text, error_code text,
+		     task bigint, created timestamptz, version int, status text, status_message text, upstream_status text, error_code text,
 		     request_id text, result jsonb, unit_deduction numeric, polls int, upstream_created_at timestamptz,
 		     upstream_updated_at timestamptz, last_error text, polled bool, deadline float8, ended_by text, late float8)
-		where t.id = c.task and t.version = c.version
+		where t.id = c.task and t.created_at = c.created and t.version = c.version
 		returning t.id as task,
 		          t.relay,
 		          t.task_id,

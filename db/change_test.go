@@ -25,7 +25,7 @@ func move(t testing.TB, q db.Querier, id int64, status string) db.Changed {
 	t.Helper()
 	task := target(t, q, id)
 	changed := must(db.ApplyChanges(t.Context(), q, []db.Change{{
-		Task: id, Version: task.Version, From: task.Status, Status: status, StatusMessage: "as a test wants", Deadline: deadline,
+		Task: id, Created: task.CreatedAt, Version: task.Version, From: task.Status, Status: status, StatusMessage: "as a test wants", Deadline: deadline,
 	}}))(t)
 	if len(changed) != 1 {
 		t.Fatalf("task %d did not become %s", id, status)
@@ -81,7 +81,8 @@ func TestAChangeWritesWhatTheReplySaid(t *testing.T) {
 	created, updated := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), time.Date(2026, 1, 2, 3, 5, 5, 0, time.UTC)
 	apply := func(c db.Change) db.Changed {
 		t.Helper()
-		c.Task, c.Version, c.Deadline = id, target(t, pool, id).Version, deadline
+		now := target(t, pool, id)
+		c.Task, c.Created, c.Version, c.Deadline = id, now.CreatedAt, now.Version, deadline
 		changed := must(db.ApplyChanges(t.Context(), pool, []db.Change{c}))(t)
 		if len(changed) != 1 {
 			t.Fatalf("not applied: %+v", c)
@@ -141,12 +142,33 @@ func TestAStaleChangeIsLeftAlone(t *testing.T) {
 	before := task(t, pool, id)
 
 	changed := must(db.ApplyChanges(t.Context(), pool, []db.Change{{
-		Task: id, Version: frozen.Version, From: frozen.Status, Status: db.Submitted, UpstreamStatus: new("old"), Polls: 99, Deadline: deadline, Polled: true,
+		Task: id, Created: frozen.CreatedAt, Version: frozen.Version, From: frozen.Status, Status: db.Submitted, UpstreamStatus: new("old"), Polls: 99, Deadline: deadline, Polled: true,
 	}}))(t)
-	recorded := must(db.RecordTroubles(t.Context(), pool, []db.Trouble{{Task: id, Version: frozen.Version, Error: "old", Polls: 99}}))(t)
+	recorded := must(db.RecordTroubles(t.Context(), pool, []db.Trouble{{Task: id, Created: frozen.CreatedAt, Version: frozen.Version, Error: "old", Polls: 99}}))(t)
 	after := task(t, pool, id)
 	if len(changed)+len(recorded) != 0 || after.UpstreamStatus != nil || after.LastError != nil || after.Polls != before.Polls || version(t, pool, id) != 4 {
 		t.Errorf("changed %v, recorded %v, the task is %+v", changed, recorded, after)
+	}
+}
+
+// After the promotion of a standby that lagged, ids are given again.
+func TestWhatWasFoundOutAboutALostTaskIsNotWrittenToAnotherOfItsID(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	lost := target(t, pool, track(t, pool, "lost")[0])
+	run(t, pool, `delete from klingwatch.river_job`)
+	run(t, pool, `delete from klingwatch.tasks`)
+	run(t, pool, `alter table klingwatch.tasks alter column id restart`)
+	id := track(t, pool, "another")[0]
+	if id != lost.ID || target(t, pool, id).Version != lost.Version {
+		t.Fatalf("task %d in version %d follows %d", id, target(t, pool, id).Version, lost.ID)
+	}
+	changed := must(db.ApplyChanges(t.Context(), pool, []db.Change{{
+		Task: lost.ID, Created: lost.CreatedAt, Version: lost.Version, From: lost.Status, Status: db.Failed, Deadline: deadline, Polled: true,
+	}}))(t)
+	recorded := must(db.RecordTroubles(t.Context(), pool, []db.Trouble{{Task: lost.ID, Created: lost.CreatedAt, Version: lost.Version, Error: "timeout"}}))(t)
+	if got := task(t, pool, id); len(changed)+len(recorded) != 0 || got.Status != db.Pending || got.LastError != nil {
+		t.Errorf("changed %v, recorded %v, the other task is %+v", changed, recorded, got)
 	}
 }
 
@@ -154,7 +176,11 @@ func TestATroubleIsWrittenAndForgotten(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
 	ids := track(t, pool, "a", "b")
-	recorded := must(db.RecordTroubles(t.Context(), pool, []db.Trouble{{Task: ids[0], Error: "timeout", Polls: 4}, {Task: ids[1], Version: 7, Error: "timeout"}, {Task: 12345}}))(t)
+	recorded := must(db.RecordTroubles(t.Context(), pool, []db.Trouble{
+		{Task: ids[0], Created: target(t, pool, ids[0]).CreatedAt, Error: "timeout", Polls: 4},
+		{Task: ids[1], Created: target(t, pool, ids[1]).CreatedAt, Version: 7, Error: "timeout"},
+		{Task: 12345},
+	}))(t)
 	got := task(t, pool, ids[0])
 	if len(recorded) != 1 || recorded[0] != ids[0] || *got.LastError != "timeout" || got.Polls != 4 || got.LastPolledAt == nil || got.Status != db.Pending {
 		t.Errorf("recorded %v, the task is %+v", recorded, got)
@@ -162,7 +188,7 @@ func TestATroubleIsWrittenAndForgotten(t *testing.T) {
 	if other := task(t, pool, ids[1]); other.LastError != nil {
 		t.Errorf("another version was written: %+v", other)
 	}
-	must(db.RecordTroubles(t.Context(), pool, []db.Trouble{{Task: ids[0], Version: 1, Polls: 3}}))(t)
+	must(db.RecordTroubles(t.Context(), pool, []db.Trouble{{Task: ids[0], Created: got.CreatedAt, Version: 1, Polls: 3}}))(t)
 	if got := task(t, pool, ids[0]); got.LastError != nil || got.Polls != 4 || version(t, pool, ids[0]) != 2 {
 		t.Errorf("after an answer: %+v", got)
 	}
@@ -191,11 +217,11 @@ func TestOfTwoChangesAtOnceOneIsMade(t *testing.T) {
 	pool := dbtest.New(t)
 	writes := map[string]func(q db.Querier, id int64) (int, error){
 		"change": func(q db.Querier, id int64) (int, error) {
-			changed, err := db.ApplyChanges(t.Context(), q, []db.Change{{Task: id, From: db.Pending, Status: db.Pending, UpstreamStatus: new("queued"), Deadline: deadline}})
+			changed, err := db.ApplyChanges(t.Context(), q, []db.Change{{Task: id, Created: target(t, pool, id).CreatedAt, From: db.Pending, Status: db.Pending, UpstreamStatus: new("queued"), Deadline: deadline}})
 			return len(changed), err
 		},
 		"trouble": func(q db.Querier, id int64) (int, error) {
-			recorded, err := db.RecordTroubles(t.Context(), q, []db.Trouble{{Task: id, Error: "timeout"}})
+			recorded, err := db.RecordTroubles(t.Context(), q, []db.Trouble{{Task: id, Created: target(t, pool, id).CreatedAt, Error: "timeout"}})
 			return len(recorded), err
 		},
 		// as an older klingwatch, or a person, writes

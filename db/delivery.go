@@ -95,8 +95,9 @@ type DeliveryTarget struct {
 	Attempts int            // requests made so far
 	Tries    int            // place in the schedule: how many of its steps are used up
 	Wait     *time.Duration // until the next attempt, negative when late; nil: none is planned
-	Since    time.Time      // when the schedule began
-	Held     time.Duration  // how long it has been held back because its receiver fails; 0: it is not
+	Created  time.Time
+	Since    time.Time     // when the schedule began
+	Held     time.Duration // how long it has been held back because its receiver fails; 0: it is not
 	EventAge time.Duration
 	Endpoint *int64 // nil: the task's callback_url
 	Disabled bool   // its endpoint is disabled
@@ -122,6 +123,7 @@ func DeliveryTargets(ctx context.Context, q Querier, ids []int64) ([]DeliveryTar
 		       d.attempts,
 		       d.attempts - d.tries_before as tries,
 		       d.next_attempt_at - clock_timestamp() as wait,
+		       d.created_at as created,
 		       d.tries_since as since,
 		       coalesce(clock_timestamp() - d.held_since, '0') as held,
 		       clock_timestamp() - e.created_at as event_age,
@@ -149,6 +151,7 @@ func DeliveryTargets(ctx context.Context, q Querier, ids []int64) ([]DeliveryTar
 // back, waiting for its endpoint to be enabled, given up.
 type DeliveryOutcome struct {
 	Delivery         int64     `json:"delivery"`
+	Created          time.Time `json:"created"`      // of the row that the decision was made on
 	Seen             int       `json:"seen"`         // attempts at the time of the decision
 	Since            time.Time `json:"since"`        // when the schedule began that the decision was made on
 	State            string    `json:"state"`        // the new one
@@ -182,10 +185,10 @@ func RecordDeliveries(ctx context.Context, q Querier, outcomes []DeliveryOutcome
 			       d.state in ('pending', 'exhausted') and o.state = 'delivered'
 			           or d.state = 'pending' and d.attempts = o.seen and d.tries_since = o.since as applies
 			from jsonb_to_recordset(@outcomes::jsonb) as o(
-			     delivery bigint, seen int, since timestamptz, state text, wait float8, error text, held bool, skipped bool, sent bool, started_ago float8, finished_ago float8,
+			     delivery bigint, created timestamptz, seen int, since timestamptz, state text, wait float8, error text, held bool, skipped bool, sent bool, started_ago float8, finished_ago float8,
 			     status_code int, response_body text, remote_addr text,
 			     dns_seconds real, connect_seconds real, tls_seconds real, first_byte_seconds real)
-			join klingwatch.deliveries d on d.id = o.delivery
+			join klingwatch.deliveries d on d.id = o.delivery and d.created_at = o.created
 			order by d.id
 			for update of d
 		), done as (

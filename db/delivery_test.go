@@ -46,7 +46,7 @@ func deliveryTarget(t testing.TB, q db.Querier, id int64) db.DeliveryTarget {
 // answered is the outcome of a request that was made for a delivery as it was read.
 func answered(target db.DeliveryTarget, status int) db.DeliveryOutcome {
 	o := db.DeliveryOutcome{
-		Delivery: target.ID, Seen: target.Attempts, Since: target.Since, State: db.DeliveryDelivered, Sent: true,
+		Delivery: target.ID, Created: target.Created, Seen: target.Attempts, Since: target.Since, State: db.DeliveryDelivered, Sent: true,
 		StartedAgo: 3, FinishedAgo: 1, StatusCode: &status, ResponseBody: new("hello"), RemoteAddr: new("127.0.0.1:443"), FirstByteSeconds: new(0.25),
 	}
 	if status >= 300 {
@@ -58,6 +58,24 @@ func answered(target db.DeliveryTarget, status int) db.DeliveryOutcome {
 func record(t testing.TB, q db.Querier, outcomes ...db.DeliveryOutcome) {
 	t.Helper()
 	check(t, db.RecordDeliveries(t.Context(), q, outcomes))
+}
+
+// After the promotion of a standby that lagged, ids are given again.
+func TestWhatBecameOfALostDeliveryIsNotWrittenToAnotherOfItsID(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	lost := deliveryTarget(t, pool, deliveries(t, pool, 1)[0])
+	run(t, pool, `delete from klingwatch.deliveries`)
+	run(t, pool, `delete from klingwatch.river_job`)
+	run(t, pool, `alter table klingwatch.deliveries alter column id restart`)
+	another := deliveries(t, pool, 1)
+	if another[0] != lost.ID {
+		t.Fatalf("delivery %d follows %d", another[0], lost.ID)
+	}
+	record(t, pool, answered(lost, 200))
+	if got := delivery(t, pool, lost.ID); got.State != db.DeliveryPending || got.Attempts != 0 {
+		t.Errorf("the other delivery is %+v", got)
+	}
 }
 
 func TestDeliveriesAreListedAndFound(t *testing.T) {
@@ -142,7 +160,7 @@ func TestOutcomesOfDeliveriesAreWritten(t *testing.T) {
 	arrived, failed, held, skipped, gone := ids[0], ids[1], ids[2], ids[3], ids[4]
 	without := func(id int64, o db.DeliveryOutcome) db.DeliveryOutcome {
 		target := deliveryTarget(t, pool, id)
-		o.Delivery, o.Seen, o.Since = id, target.Attempts, target.Since
+		o.Delivery, o.Created, o.Seen, o.Since = id, target.Created, target.Attempts, target.Since
 		return o
 	}
 	record(t, pool, // in no order

@@ -314,7 +314,7 @@ func TestTheTroubledPathsAreThoseOfOneKindOfTrouble(t *testing.T) {
 		{"6", "audios", "tts", ""},
 	} {
 		ids := must(db.InsertTasks(t.Context(), pool, []db.NewTask{{TaskID: task.id, Action: task.action, Action2: task.action2}}))(t)
-		must(db.RecordTroubles(t.Context(), pool, []db.Trouble{{Task: ids[0].ID, Error: task.trouble}}))(t)
+		must(db.RecordTroubles(t.Context(), pool, []db.Trouble{{Task: ids[0].ID, Created: target(t, pool, ids[0].ID).CreatedAt, Error: task.trouble}}))(t)
 	}
 	ended := track(t, pool, "ended")[0]
 	move(t, pool, ended, db.Failed)

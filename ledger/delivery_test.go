@@ -19,7 +19,7 @@ func sent(t testing.TB, pool *pgxpool.Pool, taskID string, status int) db.Delive
 	move(t, pool, id, db.Failed)
 	delivery := must(db.DeliveriesOfTask(t.Context(), pool, id))(t)[0]
 	target := must(db.DeliveryTargets(t.Context(), pool, []int64{delivery.ID}))(t)[0]
-	o := db.DeliveryOutcome{Delivery: target.ID, Seen: target.Attempts, Since: target.Since, State: db.DeliveryDelivered, Sent: true, StatusCode: &status}
+	o := db.DeliveryOutcome{Delivery: target.ID, Created: target.Created, Seen: target.Attempts, Since: target.Since, State: db.DeliveryDelivered, Sent: true, StatusCode: &status}
 	if status >= 300 {
 		o.State, o.Wait, o.Error = db.DeliveryPending, new(60.0), new("http_status")
 	}

@@ -90,7 +90,13 @@ func track(t testing.TB, pool *pgxpool.Pool, taskIDs ...string) []int64 {
 func changeTo(t testing.TB, q db.Querier, id int64, status string) ledger.Change {
 	t.Helper()
 	task := must(db.GetPollTarget(t.Context(), q, id, deadline))(t)
-	return ledger.Change{Change: db.Change{Task: id, Version: task.Version, From: task.Status, Status: status, Polls: task.Polls + 1, Polled: true, Deadline: deadline}}
+	return ledger.Change{Change: db.Change{Task: id, Created: task.CreatedAt, Version: task.Version, From: task.Status, Status: status, Polls: task.Polls + 1, Polled: true, Deadline: deadline}}
+}
+
+// createdAt is when a task was inserted.
+func createdAt(t testing.TB, q db.Querier, id int64) time.Time {
+	t.Helper()
+	return must(db.GetPollTarget(t.Context(), q, id, deadline))(t).CreatedAt
 }
 
 // move gives a task a status with all that follows.

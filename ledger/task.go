@@ -177,7 +177,7 @@ func Cancel(ctx context.Context, pool *pgxpool.Pool, id int64, deadline time.Dur
 			return fmt.Errorf("%w: %s", ErrEnded, task.Status)
 		}
 		change := Change{Change: db.Change{
-			Task: id, Version: task.Version, From: task.Status, Status: db.Canceled, StatusMessage: "tracking was stopped by a person",
+			Task: id, Created: task.CreatedAt, Version: task.Version, From: task.Status, Status: db.Canceled, StatusMessage: "tracking was stopped by a person",
 			EndedBy: &person, Polls: task.Polls, Deadline: deadline,
 		}}
 		var applied map[int64]bool

@@ -86,7 +86,7 @@ func TestNothingFollowsFromAChangeThatCameTooLate(t *testing.T) {
 	move(t, pool, ids[0], db.Processing)
 	run(t, pool, `update klingwatch.tasks set metadata = '{"by": "a person"}' where id = $1`, ids[3])
 	applied := must(ledger.Apply(t.Context(), pool, []ledger.Change{stale, changeTo(t, pool, ids[1], db.Failed)},
-		[]db.Trouble{{Task: ids[2], Error: "timeout", Polls: 1}, {Task: ids[3], Error: "timeout", Polls: 1}}))(t)
+		[]db.Trouble{{Task: ids[2], Created: createdAt(t, pool, ids[2]), Error: "timeout", Polls: 1}, {Task: ids[3], Created: createdAt(t, pool, ids[3]), Error: "timeout", Polls: 1}}))(t)
 	if len(applied) != 2 || !applied[ids[1]] || !applied[ids[2]] {
 		t.Errorf("applied %v of %v", applied, ids)
 	}
@@ -119,7 +119,7 @@ func TestABatchIsWrittenAsAWhole(t *testing.T) {
 	ids := track(t, pool, "fine", "odd", "trouble")
 	odd := changeTo(t, pool, ids[1], db.Succeeded)
 	odd.Outputs = []db.Output{{Task: ids[1], Kind: "hologram", URL: "https://a.example/1"}}
-	_, err := ledger.Apply(t.Context(), pool, []ledger.Change{changeTo(t, pool, ids[0], db.Failed), odd}, []db.Trouble{{Task: ids[2], Error: "timeout"}})
+	_, err := ledger.Apply(t.Context(), pool, []ledger.Change{changeTo(t, pool, ids[0], db.Failed), odd}, []db.Trouble{{Task: ids[2], Created: createdAt(t, pool, ids[2]), Error: "timeout"}})
 	if !db.RefusedValue(err) {
 		t.Errorf("a batch with an output that is refused: %v", err)
 	}
@@ -211,11 +211,11 @@ func TestACancellationGetsThroughAgainstAWrite(t *testing.T) {
 		want error
 	}{
 		ids[0]: {func(q db.Querier) error {
-			_, err := db.RecordTroubles(t.Context(), q, []db.Trouble{{Task: ids[0], Error: "timeout", Polls: 7}})
+			_, err := db.RecordTroubles(t.Context(), q, []db.Trouble{{Task: ids[0], Created: createdAt(t, q, ids[0]), Error: "timeout", Polls: 7}})
 			return err
 		}, nil},
 		ids[1]: {func(q db.Querier) error {
-			_, err := db.ApplyChanges(t.Context(), q, []db.Change{{Task: ids[1], From: db.Pending, Status: db.Succeeded, Deadline: deadline}})
+			_, err := db.ApplyChanges(t.Context(), q, []db.Change{{Task: ids[1], Created: createdAt(t, q, ids[1]), From: db.Pending, Status: db.Succeeded, Deadline: deadline}})
 			return err
 		}, ledger.ErrEnded},
 		ids[2]: {func(q db.Querier) error {
@@ -282,7 +282,7 @@ func TestATaskThatIsCanceledMeanwhileIsNotReopened(t *testing.T) {
 	id := track(t, pool, "t")[0]
 	move(t, pool, id, db.Expired)
 	canceling := begin(t, pool)
-	must(db.ApplyChanges(t.Context(), canceling, []db.Change{{Task: id, Version: 1, From: db.Expired, Status: db.Canceled, Deadline: deadline}}))(t)
+	must(db.ApplyChanges(t.Context(), canceling, []db.Change{{Task: id, Created: createdAt(t, pool, id), Version: 1, From: db.Expired, Status: db.Canceled, Deadline: deadline}}))(t)
 	wait := dbtest.Blocked(t, pool, func() error { return ledger.Reopen(t.Context(), pool, id, deadline) })
 	check(t, canceling.Commit(t.Context()))
 	if err := wait(); !errors.Is(err, ledger.ErrCanceled) || statusOf(t, pool, id) != db.Canceled {

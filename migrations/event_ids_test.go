@@ -71,7 +71,7 @@ func TestEventsOfTheVersionBeforeAreCounted(t *testing.T) {
 	if reopened, err := db.ReopenTask(t.Context(), pool, 5, time.Hour); !reopened || err != nil {
 		t.Fatalf("reopened %v, %v", reopened, err)
 	}
-	changes := []db.Change{{Task: 5, Version: task().Version, From: db.Pending, Status: db.Failed, Deadline: time.Hour}}
+	changes := []db.Change{{Task: 5, Created: task().CreatedAt, Version: task().Version, From: db.Pending, Status: db.Failed, Deadline: time.Hour}}
 	changed, err := db.ApplyChanges(t.Context(), pool, changes)
 	if err != nil || len(changed) != 1 || changed[0].EventType != "task.failed" || changed[0].Sequence != 2 || changed[0].Number != 2 {
 		t.Errorf("changed %+v, %v", changed, err)

@@ -179,7 +179,11 @@ func TestARetriedTaskLeavesASummaryAndItsDurations(t *testing.T) {
 	if days := refresh(t, pool, "2026-01-04"); days != 0 {
 		t.Errorf("%d days are summarized each time", days)
 	}
-	if _, err := db.ApplyChanges(t.Context(), pool, []db.Change{{Task: 10, Version: 1, From: db.Pending, Status: db.Succeeded, Deadline: time.Hour}}); err != nil {
+	ten, err := db.GetPollTarget(t.Context(), pool, 10, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.ApplyChanges(t.Context(), pool, []db.Change{{Task: 10, Created: ten.CreatedAt, Version: 1, From: db.Pending, Status: db.Succeeded, Deadline: time.Hour}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := pool.Exec(t.Context(), `insert into klingwatch.events (event_id, task, sequence, type, payload) values ('msg_r', 10, 9, 'task.succeeded', '{}')`); err != nil {

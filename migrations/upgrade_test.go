@@ -190,7 +190,11 @@ func TestTheVersionBeforeWorksOnTheNewSchema(t *testing.T) {
 	}
 
 	// a new process decided on what one of the version before has written since
-	stale := []db.Change{{Task: 1, Version: 1, From: db.Processing, Status: db.Failed, Deadline: time.Hour}}
+	pending, err := db.GetPollTarget(t.Context(), pool, 1, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale := []db.Change{{Task: 1, Created: pending.CreatedAt, Version: 1, From: db.Processing, Status: db.Failed, Deadline: time.Hour}}
 	if changed, err := db.ApplyChanges(t.Context(), pool, stale); err != nil || len(changed) != 0 {
 		t.Errorf("a stale change: %v, %v", changed, err)
 	}

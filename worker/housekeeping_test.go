@@ -47,7 +47,11 @@ func TestOldTasksAreDeletedAndStayInTheReports(t *testing.T) {
 		t.Errorf("%d rows hang on them", n)
 	}
 	// a task of a day that lost others ends: the day's summary stays
-	if _, err := db.ApplyChanges(t.Context(), pool, []db.Change{{Task: 9, Version: number(t, pool, `select version from klingwatch.tasks where id = 9`), From: db.Processing, Status: db.Canceled, Deadline: time.Hour}}); err != nil {
+	nine, err := db.GetPollTarget(t.Context(), pool, 9, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.ApplyChanges(t.Context(), pool, []db.Change{{Task: 9, Created: nine.CreatedAt, Version: nine.Version, From: db.Processing, Status: db.Canceled, Deadline: time.Hour}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := pool.Exec(t.Context(), `insert into klingwatch.events (event_id, task, sequence, type, payload) values ('msg_x', 9, 2, 'task.canceled', '{}')`); err != nil {

@@ -13,7 +13,7 @@ import (
 // from 0 up to 1. Of an endpoint that wants no more webhooks the delivery waits
 // until a person enables it; a callback has nobody to enable it.
 func afterAttempt(t db.DeliveryTarget, result webhook.Result, random float64) db.DeliveryOutcome {
-	o := db.DeliveryOutcome{Delivery: t.ID, Seen: t.Attempts, Since: t.Since, State: db.DeliveryPending, Error: nonEmpty(result.Reason())}
+	o := db.DeliveryOutcome{Delivery: t.ID, Created: t.Created, Seen: t.Attempts, Since: t.Since, State: db.DeliveryPending, Error: nonEmpty(result.Reason())}
 	if result.Error != webhook.ErrorInvalidURL { // else nothing was sent
 		describe(&o, result)
 	}
@@ -63,7 +63,7 @@ const holdStep = time.Hour
 
 // afterHold decides what becomes of a delivery that is not sent now.
 func afterHold(t db.DeliveryTarget, held heldError, random float64) db.DeliveryOutcome {
-	o := db.DeliveryOutcome{Delivery: t.ID, Seen: t.Attempts, Since: t.Since, State: db.DeliveryPending, Error: &held.reason, Wait: secondsOf(held.wait), Held: held.refused}
+	o := db.DeliveryOutcome{Delivery: t.ID, Created: t.Created, Seen: t.Attempts, Since: t.Since, State: db.DeliveryPending, Error: &held.reason, Wait: secondsOf(held.wait), Held: held.refused}
 	if t.Held < holdStep || !held.refused {
 		return o
 	}
@@ -80,7 +80,7 @@ func afterHold(t db.DeliveryTarget, held heldError, random float64) db.DeliveryO
 // parked is a delivery that waits until its endpoint is enabled.
 func parked(t db.DeliveryTarget) db.DeliveryOutcome {
 	reason := "waits: its endpoint is disabled"
-	return db.DeliveryOutcome{Delivery: t.ID, Seen: t.Attempts, Since: t.Since, State: db.DeliveryPending, Error: &reason}
+	return db.DeliveryOutcome{Delivery: t.ID, Created: t.Created, Seen: t.Attempts, Since: t.Since, State: db.DeliveryPending, Error: &reason}
 }
 
 // receiverAnswer returns what a request showed of its receiver as a whole. The

@@ -36,7 +36,7 @@ func (c *common) newResult(watched *Watched, v verdict, reply *klingapi.Reply, n
 			r.change.TaskResult = reply.Record.Result
 		}
 	case troubleClass(v.trouble) != troubleClass(task.LastError):
-		r.trouble = &db.Trouble{Task: task.ID, Version: task.Version, Error: v.trouble, Polls: v.memory.Polls}
+		r.trouble = &db.Trouble{Task: task.ID, Created: task.CreatedAt, Version: task.Version, Error: v.trouble, Polls: v.memory.Polls}
 	}
 	return r
 }
@@ -55,6 +55,7 @@ func troubleClass(trouble string) string {
 func changeOf(task db.PollTarget, v verdict, reply *klingapi.Reply, deadline time.Duration) db.Change {
 	c := db.Change{
 		Task:          task.ID,
+		Created:       task.CreatedAt,
 		Version:       task.Version,
 		From:          task.Status,
 		Status:        v.status,

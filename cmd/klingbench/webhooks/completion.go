@@ -65,7 +65,11 @@ func completeAll(ctx context.Context, databaseURL string, n int, distance time.D
 // complete ends a task as the worker does, but alone in its transaction where the
 // worker would write those of 20 ms together.
 func complete(ctx context.Context, pool *pgxpool.Pool, task int) (c completion, err error) {
-	applied, err := ledger.Apply(withCommit(ctx, &c.committing), pool, []ledger.Change{success(task)}, nil)
+	target, err := db.GetPollTarget(ctx, pool, int64(task), 0)
+	if err != nil {
+		return c, fmt.Errorf("reading task %d: %w", task, err)
+	}
+	applied, err := ledger.Apply(withCommit(ctx, &c.committing), pool, []ledger.Change{success(target)}, nil)
 	c.committed = time.Now()
 	switch {
 	case err != nil:
@@ -80,15 +84,15 @@ func complete(ctx context.Context, pool *pgxpool.Pool, task int) (c completion, 
 
 // success is the change that the last reply makes to a task as insertProcessing
 // leaves it.
-func success(task int) ledger.Change {
+func success(task db.PollTarget) ledger.Change {
 	duration, expires := json.Number(standin.OutputDuration), time.Now().Add(standin.OutputLifetime).UTC()
 	return ledger.Change{
 		Change: db.Change{
-			Task: int64(task), From: db.Processing, Status: db.Succeeded, Polls: 6, Polled: true, Deadline: 24 * time.Hour,
-			Result: standin.Reply(task, true),
+			Task: task.ID, Created: task.CreatedAt, Version: task.Version, From: db.Processing, Status: db.Succeeded, Polls: 6, Polled: true, Deadline: 24 * time.Hour,
+			Result: standin.Reply(int(task.ID), true),
 		},
 		Outputs: []db.Output{{
-			Task: int64(task), Kind: "video", URL: standin.OutputURL, DurationSeconds: &duration, ExpiresAt: &expires,
+			Task: task.ID, Kind: "video", URL: standin.OutputURL, DurationSeconds: &duration, ExpiresAt: &expires,
 		}},
 	}
 }
