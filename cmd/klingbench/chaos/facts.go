@@ -3,11 +3,16 @@ package chaos
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/klingwatch/klingwatch/cmd/klingbench/bench"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/chaos/cluster"
 )
+
+// stayingLimit is how long the end of a session may take to be seen.
+const stayingLimit = 5 * second
 
 // facts is all that the verdict goes by.
 type facts struct {
@@ -59,13 +64,28 @@ func (r *run) gather(ctx context.Context) (f facts, err error) {
 		return err
 	})
 	if retired := r.cluster.Retired(); err == nil && retired != nil {
-		err = retired.AsAdmin(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-			f.staying, err = cluster.Staying(ctx, conn)
-			return err
-		})
+		r.stage.release()
+		f.staying, err = staying(ctx, retired)
 	}
 	if err != nil {
 		return f, fmt.Errorf("reading how it ended: %w", err)
 	}
 	return f, nil
+}
+
+// staying counts the sessions of klingwatch that a server keeps; those that have just
+// ended may take a moment.
+func staying(ctx context.Context, s *cluster.Server) (n int, err error) {
+	for deadline := time.Now().Add(stayingLimit); ; {
+		err = s.AsAdmin(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+			n, err = cluster.Staying(ctx, conn)
+			return err
+		})
+		if err != nil || n == 0 || time.Now().After(deadline) {
+			return n, err
+		}
+		if err := bench.Pause(ctx, second/4); err != nil {
+			return n, err
+		}
+	}
 }

@@ -35,6 +35,7 @@ type stage struct {
 	faults     []window // all that happened
 	outages    []window // times in which klingwatch could not write
 	recoveries []recovery
+	dead       []func() // release sockets that were to be dead for ever
 }
 
 // performs has what each kind does. Each returns when its fault is over, and
@@ -224,11 +225,22 @@ func (st *stage) swallow(ctx context.Context, o occurrence) error {
 	}
 	st.report.saidf("blackhole: the sockets of %s to Postgres go dead %s", name, how)
 	release := st.addresses[o.worker].swallow()
-	err := bench.Pause(ctx, o.lasts)
 	if o.choice%2 == 0 {
+		defer release()
+	} else {
+		st.mu.Lock()
+		st.dead = append(st.dead, release)
+		st.mu.Unlock()
+	}
+	return bench.Pause(ctx, o.lasts)
+}
+
+// release ends what was to last for ever: Postgres learns which sockets klingwatch has
+// closed.
+func (st *stage) release() {
+	for _, release := range st.dead {
 		release()
 	}
-	return err
 }
 
 func (st *stage) stepClock(ctx context.Context, o occurrence) error {

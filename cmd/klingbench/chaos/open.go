@@ -36,7 +36,7 @@ func (r *run) open(ctx context.Context, of []kind) (_ []kind, err error) {
 	}
 	of = r.withoutImpossible(ctx, of)
 	owner := settings(r.cluster.URL(r.cluster.Current().Addr(), cluster.Owner), "")
-	if _, err := command(ctx, r.binary, owner, "migrate"); err != nil {
+	if err := command(ctx, r.binary, owner, "migrate"); err != nil {
 		return nil, err
 	}
 	r.say("starting klingwatch")

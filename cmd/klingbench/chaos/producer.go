@@ -208,6 +208,6 @@ func (p *person) cancelOne(ctx context.Context) (found bool, err error) {
 	if err != nil || id == 0 {
 		return false, err
 	}
-	_, err = command(ctx, p.binary, p.env, "cancel", strconv.FormatInt(id, 10))
+	err = command(ctx, p.binary, p.env, "cancel", strconv.FormatInt(id, 10))
 	return true, err
 }

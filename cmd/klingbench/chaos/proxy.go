@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -99,7 +100,8 @@ func (p *proxy) serve(client net.Conn) {
 	p.mu.Lock()
 	target := p.target
 	p.mu.Unlock()
-	server, err := net.DialTimeout("tcp4", target, dialLimit)
+	dialer := net.Dialer{Timeout: dialLimit}
+	server, err := dialer.DialContext(context.Background(), "tcp4", target)
 	if err != nil {
 		_ = client.Close()
 		return

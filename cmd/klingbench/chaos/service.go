@@ -68,15 +68,15 @@ func settings(databaseURL, relayURL string) []string {
 	}
 }
 
-// command runs a short command of klingwatch and returns what it printed.
-func command(ctx context.Context, binary string, env []string, args ...string) (string, error) {
+// command runs a short command of klingwatch.
+func command(ctx context.Context, binary string, env []string, args ...string) error {
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Env = env
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("klingwatch %s: %w: %s", args[0], err, process.LastLine(string(out)))
+		return fmt.Errorf("klingwatch %s: %w: %s", args[0], err, process.LastLine(string(out)))
 	}
-	return string(out), nil
+	return nil
 }
 
 // run keeps the service running until ctx ends, and then stops it.

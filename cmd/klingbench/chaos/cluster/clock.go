@@ -77,7 +77,7 @@ func (c *Clock) Check(ctx context.Context, s *Server) error {
 		if err != nil {
 			return err
 		}
-		if off := now.Sub(time.Now()) - offset; off.Abs() > time.Minute {
+		if off := time.Until(now) - offset; off.Abs() > time.Minute {
 			return fmt.Errorf("%s does not change the clock of Postgres", c.library)
 		}
 	}
