@@ -118,6 +118,11 @@ func TestWorkStopsWhileTheDatabaseIsReadOnly(t *testing.T) {
 	if took := time.Since(begun); took > 10*time.Second {
 		t.Errorf("it took %s", took)
 	}
+	begun = time.Now()
+	await(t, "no lock of an instance is left there", func() bool { return number(t, admin, `select count(*) from pg_locks where locktype = 'advisory'`) == 0 })
+	if took := time.Since(begun); took > 5*time.Second { // River alone takes 8 s
+		t.Errorf("it took %s to leave", took)
+	}
 	state := func(state string) float64 {
 		return scrape(t, cfg.Metrics)[`klingwatch_database{state="`+state+`"}`]
 	}
@@ -129,7 +134,6 @@ func TestWorkStopsWhileTheDatabaseIsReadOnly(t *testing.T) {
 	await(t, "the metrics count on", func() bool {
 		return scrape(t, cfg.Metrics)[`klingwatch_open_tasks{status="pending"}`] == float64(open[db.Pending])
 	})
-	await(t, "no lock of an instance is left there", func() bool { return number(t, admin, `select count(*) from pg_locks where locktype = 'advisory'`) == 0 })
 
 	dbtest.SetReadOnly(t, admin, false)
 	begun = time.Now()

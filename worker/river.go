@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -48,17 +49,17 @@ const (
 	// long, and a stop should take less than 10.
 	softStop = 4 * time.Second
 	hardStop = 2 * time.Second
-	// With a lost database River tries for 7 s to write what became of its jobs; nothing
-	// of it must be left when work begins anew.
+	// Nothing of River must be left when work begins anew; on a lost database a write may
+	// hang, see leavable.
 	lostStop = 8 * time.Second
 )
 
-func newClient(cfg Config, id string, polls *pollWorker, deliveries *deliverWorker) (*river.Client[pgx.Tx], error) {
+func newClient(cfg Config, id string, left *atomic.Bool, polls *pollWorker, deliveries *deliverWorker) (*river.Client[pgx.Tx], error) {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, polls)
 	river.AddWorker(workers, deliveries)
 	river.AddWorker(workers, &redeliverWorker{pool: cfg.Pool, log: cfg.Log})
-	return river.NewClient(riverpgxv5.New(cfg.Pool), &river.Config{
+	return river.NewClient(leavable{riverpgxv5.New(cfg.Pool), left}, &river.Config{
 		ID:                          id,
 		Schema:                      schema,
 		Queues:                      map[string]river.QueueConfig{deliverQueue: {MaxWorkers: deliverSlots}, redeliverQueue: {MaxWorkers: redeliverSlots}},

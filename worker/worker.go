@@ -185,7 +185,8 @@ func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 	defer stopAsking()
 	asked := newRelays(asking, w.cfg)
 	s.asked = asked
-	client, err := newClient(w.cfg, i.id(), newPollWorker(w.cfg, asked), &deliverWorker{sender: w.sender})
+	left := &atomic.Bool{}
+	client, err := newClient(w.cfg, i.id(), left, newPollWorker(w.cfg, asked), &deliverWorker{sender: w.sender})
 	if err != nil {
 		return fmt.Errorf("preparing River: %w", err)
 	}
@@ -236,6 +237,7 @@ func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 	asked.Drain()
 	limit := softStop + hardStop
 	if err != nil {
+		left.Store(true)
 		w.sender.Suspend()
 		limit = lostStop
 	}
