@@ -24,7 +24,7 @@ type facts struct {
 	arrivals    arrivals
 	services    []serviceFacts
 	faults      []window
-	outages     []window // times in which the database was away or read-only
+	outages     []window // the times of them in which klingwatch was hindered
 	recoveries  []recovery
 	staying     int // sessions of klingwatch on a server that has been replaced
 }

@@ -33,7 +33,7 @@ type stage struct {
 
 	mu         sync.Mutex
 	faults     []window // all that happened
-	outages    []window // times in which klingwatch could not write
+	outages    []window // the times of them in which klingwatch was hindered
 	recoveries []recovery
 	dead       []func() // release sockets that were to be dead for ever
 }

@@ -30,6 +30,7 @@ type kind struct {
 	help        string
 	least, most time.Duration // how long it lasts
 	server      bool          // it changes the server: one of these at a time
+	away        bool          // nobody can write meanwhile, and /readyz must say so
 	beside      bool          // it is long: the next begins meanwhile
 	lingers     time.Duration // how long its effect may be seen afterwards
 	backWithin  time.Duration // how soon the work must go on afterwards; 0: in the end
@@ -41,12 +42,12 @@ const second = time.Second
 var kinds = []kind{
 	{name: workerKill, help: "kill -9 of a worker, which is started again after a while", least: second / 2, most: 3 * second},
 	{name: workerStop, help: "SIGSTOP of a worker, then SIGCONT", least: 12 * second, most: 30 * second, beside: true},
-	{name: postgresKill, help: "kill -9 of Postgres with all its processes, which is started again", least: 5 * second / 2, most: 6 * second, server: true, backWithin: 10 * second},
+	{name: postgresKill, help: "kill -9 of Postgres with all its processes, which is started again", least: 5 * second / 2, most: 6 * second, server: true, away: true, backWithin: 10 * second},
 	{name: sessions, help: "pg_terminate_backend of all sessions of klingwatch, again and again", least: second, most: 3 * second},
-	{name: readOnly, help: "default_transaction_read_only for the server, or for the database with new sessions", least: 3 * second, most: 8 * second, server: true, backWithin: 5 * second},
+	{name: readOnly, help: "default_transaction_read_only for the server, or for the database with new sessions", least: 3 * second, most: 8 * second, server: true, away: true, backWithin: 5 * second},
 	{name: connections, help: "another role takes all connections", least: 5 * second / 2, most: 6 * second, server: true, backWithin: 10 * second},
-	{name: flip, help: "a standby that has everything becomes the primary; the old one stays, read-only, with its sockets open", least: 3 * second, most: 5 * second, server: true, backWithin: 15 * second},
-	{name: flipLossy, help: "the same with a standby that lags: what was committed last is lost", least: 4 * second, most: 6 * second, server: true, backWithin: 15 * second},
+	{name: flip, help: "a standby that has everything becomes the primary; the old one stays, read-only, with its sockets open", least: 3 * second, most: 5 * second, server: true, away: true, backWithin: 15 * second},
+	{name: flipLossy, help: "the same with a standby that lags: what was committed last is lost", least: 4 * second, most: 6 * second, server: true, away: true, backWithin: 15 * second},
 	{name: blackHole, help: "the sockets of a worker to Postgres go dead without being closed, for a while or for ever", least: 5 * second, most: 15 * second},
 	{name: clock, help: "the clock of Postgres steps by an hour, forward or back, and returns", least: 3 * second, most: 8 * second, server: true},
 	{name: relay, help: "the relay answers 503 or 429, or closes connections", least: 3 * second, most: 8 * second, lingers: 15 * second},

@@ -27,7 +27,7 @@ type recovery struct {
 type progress struct{ ended, delivered int }
 
 // recover waits until tasks end and webhooks are delivered again, and nobody says
-// that it is not ready. out is when klingwatch could not write.
+// that it is not ready. out is when klingwatch was hindered.
 func (st *stage) recover(ctx context.Context, out window) error {
 	before, err := st.progress(ctx)
 	if err != nil {

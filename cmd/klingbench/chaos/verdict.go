@@ -168,17 +168,25 @@ func judgeMemory(f facts) verdict {
 // judgeReadiness: 503 while the database was away or read-only, 200 in the end. A
 // process that was down or stopped itself is not blamed for its silence.
 func judgeReadiness(f facts) verdict {
-	v := verdict{what: fmt.Sprintf("/readyz was 503 in each of %d times that the database was away or read-only, and is 200 in the end", len(f.outages))}
-	for _, s := range f.services {
-		for _, w := range f.outages {
+	v := verdict{}
+	times := 0
+	for _, w := range f.outages {
+		if !w.kind.away {
+			continue
+		}
+		times++
+		for _, s := range f.services {
 			if yes, no := counted(s.samples, w); no == 0 && yes >= claims {
 				v.addf("%s was ready all the time during %s, %d times in %s", s.name, w.kind.name, yes, w.to.Sub(w.from).Round(second/10))
 			}
 		}
+	}
+	for _, s := range f.services {
 		if len(s.samples) == 0 || s.samples[len(s.samples)-1].status != http.StatusOK {
 			v.addf("%s is not ready in the end", s.name)
 		}
 	}
+	v.what = fmt.Sprintf("/readyz was 503 in each of %d times that the database was away or read-only, and is 200 in the end", times)
 	return v
 }
 
