@@ -73,7 +73,11 @@ func (cmd Command) Run(ctx context.Context, c *figures.Console) (err error) {
 	}
 	faults, err := r.verdict(r.life)
 	if err == nil && faults > 0 {
-		err = fmt.Errorf("%d faults of klingwatch; repeat the run with --seed %d --minutes %v", faults, cmd.Seed, cmd.Minutes)
+		again := fmt.Sprintf("--seed %d --minutes %v", cmd.Seed, cmd.Minutes)
+		if len(cmd.Only) > 0 {
+			again += " --only " + strings.Join(cmd.Only, ",")
+		}
+		err = fmt.Errorf("%d faults of klingwatch; repeat the run with %s", faults, again)
 	}
 	return err
 }
