@@ -2,7 +2,7 @@ package worker
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
@@ -29,12 +29,12 @@ type leavableExecutor struct {
 	left *atomic.Bool
 }
 
-// JobSetStateIfRunningMany writes what became of jobs. River does not try again what was
-// canceled.
+// JobSetStateIfRunningMany writes what became of jobs. River does not try a closed pool
+// again.
 func (e leavableExecutor) JobSetStateIfRunningMany(ctx context.Context, params *riverdriver.JobSetStateIfRunningManyParams) ([]*rivertype.JobRow, error) {
 	jobs, err := e.Executor.JobSetStateIfRunningMany(ctx, params)
 	if err != nil && e.left.Load() {
-		err = errors.Join(err, context.Canceled)
+		err = fmt.Errorf("%w: %w", err, riverdriver.ErrClosedPool)
 	}
 	return jobs, err
 }
