@@ -37,7 +37,9 @@
 // zone of the machine or of the session is. Times that several processes compare
 // are the database's.
 //
-// A task's status changes by compare-and-set on the version of its row:
+// A task's status changes by compare-and-set on the version of its row, and on
+// when that was inserted: after the promotion of a standby that lagged, ids are given
+// again:
 //
 //	pending -> submitted -> processing -> succeeded | failed
 //	   |           |            |

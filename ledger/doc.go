@@ -8,13 +8,13 @@
 // Ids of events are derived (webhook.EventID), so that a change that is lost with a
 // commit and made again is told under the same webhook-id.
 //
-// A change of a task is a compare-and-set: it names the version of the row that
-// it was decided on, and is not made where somebody has written the row since.
+// A change of a task is a compare-and-set: it names the row that it was
+// decided on, by when it was inserted and its version, and is not made where somebody has written the row since.
 // Callers decide; what they hand in is written as it is:
 //
 //	target, err := db.GetPollTarget(ctx, pool, id, deadline)
 //	applied, err := ledger.Apply(ctx, pool, []ledger.Change{{Change: db.Change{
-//		Task: id, Version: target.Version, From: target.Status, Status: db.Failed, StatusMessage: "Image pixel is invalid",
+//		Task: id, Created: target.CreatedAt, Version: target.Version, From: target.Status, Status: db.Failed, StatusMessage: "Image pixel is invalid",
 //	}}}, nil)
 //	if !applied[id] {
 //		// somebody was faster: read the task again

@@ -125,7 +125,7 @@ func (r *pollResult) untold(why error) *db.Trouble {
 	if troubleClass(r.task.LastError) == notStored {
 		return nil
 	}
-	return &db.Trouble{Task: r.task.ID, Version: r.task.Version, Error: notStored + ": " + outbound.Line(why.Error()), Polls: r.verdict.memory.Polls}
+	return &db.Trouble{Task: r.task.ID, Created: r.task.CreatedAt, Version: r.task.Version, Error: notStored + ": " + outbound.Line(why.Error()), Polls: r.verdict.memory.Polls}
 }
 
 // reduce leaves the verdict, its reason and the URLs, and says why.
