@@ -23,7 +23,7 @@
 //
 //	main -> polls, webhooks, reports -> bench -> contender -> standin -> process
 //	     -> schedules                         -> figures
-//	     -> chaos                             -> process
+//	     -> chaos -> cluster   -> bench
 package main
 
 import (
