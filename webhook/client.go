@@ -100,6 +100,7 @@ type Message struct {
 	Secrets []string // whsec_ and whsk_ keys, newest first
 
 	Traceparent string // lets the receiver join a trace (W3C Trace Context); "": none
+	Connected   func() // called when the request has a connection to its receiver, sometimes again on another one; nil: nobody is told
 }
 
 // Send makes one attempt. It returns no error: the Result says what went wrong.
@@ -107,12 +108,13 @@ func (c *Client) Send(ctx context.Context, m Message) Result {
 	now := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	watch := &stopwatch{}
+	watch := &stopwatch{connection: m.Connected}
 	req, class, err := c.request(httptrace.WithClientTrace(ctx, watch.trace()), m, now)
 	if err != nil {
 		return Result{Error: class, Detail: err.Error()}
 	}
 	result := c.exchange(req, cancel, watch)
+	result.Connected = watch.reached() == waiting
 	result.Timings, result.RemoteAddr, result.Reused = watch.read()
 	result.Timings.Total = time.Since(now)
 	return result

@@ -37,6 +37,7 @@ type Result struct {
 	RetryAfter time.Duration // what the receiver asked for; 0 to MaxRetryAfter
 	Abort      bool          // the receiver wants no more attempts of this message; false for a 2xx
 	Disable    bool          // the receiver wants no more webhooks at all; also with a 2xx
+	Connected  bool          // there was a connection, TLS included: an answer could be expected
 	RemoteAddr string        // host:port of the connection; "" without one
 	Reused     bool          // the connection was kept from an earlier attempt
 	Timings    Timings       // where the time went
@@ -45,6 +46,9 @@ type Result struct {
 // Delivered reports whether the receiver accepted the webhook.
 func (r Result) Delivered() bool { return r.Error == "" }
 
+// Sent reports whether a request was made, however far it came.
+func (r Result) Sent() bool { return r.Error != ErrorSigning && r.Error != ErrorInvalidURL }
+
 // Gone reports whether the receiver answered that it wants no more webhooks (410).
 func (r Result) Gone() bool { return r.StatusCode == http.StatusGone }
 
@@ -52,8 +56,7 @@ func (r Result) Gone() bool { return r.StatusCode == http.StatusGone }
 // the receiver as a whole: not when the receiver refused only this message, and not
 // when nothing was sent.
 func (r Result) BlamesReceiver() bool {
-	switch {
-	case r.Delivered(), r.Abort, r.Error == ErrorSigning, r.Error == ErrorInvalidURL:
+	if r.Delivered() || r.Abort || !r.Sent() {
 		return false
 	}
 	switch r.StatusCode {

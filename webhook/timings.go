@@ -39,6 +39,8 @@ type stopwatch struct {
 	timings Timings
 	remote  string // host:port; "" while not connected
 	reused  bool
+
+	connection func() // called when there is one; may be nil
 }
 
 // trace returns the hooks for httptrace.
@@ -97,17 +99,26 @@ func (w *stopwatch) connected(addr string, err error) {
 	}
 }
 
+// got begins to wait for the answer.
 func (w *stopwatch) got(info httptrace.GotConnInfo) {
+	if w.connectedBy(info) && w.connection != nil {
+		w.connection()
+	}
+}
+
+// connectedBy notes the connection that the request is sent on, unless it is too late.
+func (w *stopwatch) connectedBy(info httptrace.GotConnInfo) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ended {
-		return
+		return false
 	}
 	if w.reused = info.Reused; w.reused {
 		w.timings = Timings{}
 	}
 	w.remote = info.Conn.RemoteAddr().String()
 	w.stage, w.since = waiting, time.Now()
+	return true
 }
 
 // reached returns the stage that the exchange has reached.

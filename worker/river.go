@@ -25,7 +25,7 @@ const (
 	schema = "klingwatch"
 	// Deliveries here at once, sending or waiting for a slot of their receiver
 	// (deliver bounds both).
-	deliverSlots = 4 * deliver.MaxSending
+	deliverSlots = deliver.MaxResident + deliver.MaxSending
 	// Bulk redeliveries at once; each sets its own pace.
 	redeliverSlots = 4
 	// A snoozed job that comes due sends no notification, it is found by polling;

@@ -25,9 +25,13 @@ const (
 	sealedWait = time.Minute
 	// recordHold is the shortest wait of a held delivery that is written down.
 	recordHold = 5 * time.Second
-	// MaxSending bounds the requests of a process on their way at once, and with
-	// them its memory (docs/benchmarks.md).
+	// MaxSending bounds the requests of a process on their way at once, MaxLate those
+	// beside them whose answer is late, and both its memory (docs/benchmarks.md).
 	MaxSending = 1000
+	MaxLate    = 1250
+	// MaxResident is how many deliveries are here at once at most, but for the first
+	// one of each host: they are on their way, or wait for a slot.
+	MaxResident = MaxSending + MaxLate + maxWaitingInAll
 )
 
 // Config sets up a Sender. Pool, Webhooks, Metrics and Log are required.
@@ -185,15 +189,19 @@ func (s *Sender) send(ctx context.Context, t db.DeliveryTarget, p *pass) (wait t
 	}
 	begun := time.Now()
 	traced := s.traceAttempt(t, &message)
+	message.Connected = func() {
+		if s.receivers.connected(p) {
+			s.logReached(t)
+		}
+	}
 	result := s.Webhooks.Send(ctx, message)
 	traced(result)
 	took := time.Since(begun)
 	if !result.Delivered() && ctx.Err() != nil {
 		// A stop cut it off: whether the receiver got it nobody knows. It is sent again.
-		s.receivers.release(p, answerNeutral, took, 0)
 		return 0, false, ctx.Err()
 	}
-	if s.receivers.release(p, receiverAnswer(t, result), took, result.RetryAfter) {
+	if result.Sent() && s.receivers.release(p, reply{answerOf(result), took, result.Timings.FirstByte, result.RetryAfter}) {
 		s.logBreaker(t, result)
 	}
 	outcome := afterAttempt(t, result, rand.Float64())

@@ -38,11 +38,11 @@ func TestAPanicWhileSendingFreesTheSlot(t *testing.T) {
 func TestAPassIsGivenBackOnce(t *testing.T) {
 	t.Parallel()
 	rs := newReceivers()
-	p, err := rs.acquire(t.Context(), "a")
+	p, err := rs.acquire(t.Context(), alone("a"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	rs.release(p, answerGood, time.Millisecond, 0)
+	rs.release(p, reply{answer: answerGood, took: time.Millisecond})
 	rs.cancel(p)
 	if _, sending := rs.survey(); sending != 0 {
 		t.Errorf("%d requests are on their way", sending)

@@ -41,13 +41,23 @@ func (s *Sender) logUnsigned(t db.DeliveryTarget, err error) {
 	}
 }
 
-// logBreaker logs that a receiver's breaker opened or closed.
+// logBreaker logs that the breaker of a receiver or of its host opened or closed. A
+// path may be a secret: which one it is, the delivery tells.
 func (s *Sender) logBreaker(t db.DeliveryTarget, result webhook.Result) {
-	if result.Delivered() {
-		s.Log.Info("a webhook receiver works again", "receiver", placeOf(t))
-		return
+	receiver := placeOf(t).host
+	switch answerOf(result) {
+	case answerUnreached:
+		s.Log.Warn("a webhook host cannot be reached, its webhooks are held back", "receiver", receiver, "delivery", t.ID, "error", result.Reason())
+	case answerBad:
+		s.Log.Warn("a webhook receiver keeps failing, its webhooks are held back", "receiver", receiver, "delivery", t.ID, "error", result.Reason())
+	case answerGood, answerNeutral:
+		s.Log.Info("a webhook receiver works again", "receiver", receiver, "delivery", t.ID)
 	}
-	s.Log.Warn("a webhook receiver keeps failing, its webhooks are held back", "receiver", placeOf(t), "error", result.Reason())
+}
+
+// logReached logs that the breaker of a host closed.
+func (s *Sender) logReached(t db.DeliveryTarget) {
+	s.Log.Info("a webhook host can be reached again", "receiver", placeOf(t).host, "delivery", t.ID)
 }
 
 // logDisabled logs that an endpoint was disabled.

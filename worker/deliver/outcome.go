@@ -2,7 +2,8 @@ package deliver
 
 import (
 	"fmt"
-	"net/http"
+	"hash/maphash"
+	"net/url"
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
@@ -14,7 +15,7 @@ import (
 // until a person enables it; a callback has nobody to enable it.
 func afterAttempt(t db.DeliveryTarget, result webhook.Result, random float64) db.DeliveryOutcome {
 	o := db.DeliveryOutcome{Delivery: t.ID, Created: t.Created, Seen: t.Attempts, Since: t.Since, State: db.DeliveryPending, Error: nonEmpty(result.Reason())}
-	if result.Error != webhook.ErrorInvalidURL { // else nothing was sent
+	if result.Sent() {
 		describe(&o, result)
 	}
 	unwanted := result.Gone() || result.Disable
@@ -83,30 +84,34 @@ func parked(t db.DeliveryTarget) db.DeliveryOutcome {
 	return db.DeliveryOutcome{Delivery: t.ID, Created: t.Created, Seen: t.Attempts, Since: t.Since, State: db.DeliveryPending, Error: &reason}
 }
 
-// receiverAnswer returns what a request showed of its receiver as a whole. The
-// host of a callback may serve many apps: that it refuses one path (3xx, 4xx)
-// says nothing about the others.
-func receiverAnswer(t db.DeliveryTarget, result webhook.Result) answer {
-	refusal := result.StatusCode >= 300 && result.StatusCode < 500 && result.StatusCode != http.StatusTooManyRequests
+// answerOf returns what a request showed of its receiver: until a connection is made
+// it is about the host.
+func answerOf(result webhook.Result) answer {
 	switch {
 	case result.Delivered():
 		return answerGood
-	case t.Endpoint == nil && refusal:
+	case !result.BlamesReceiver():
 		return answerNeutral
-	case result.BlamesReceiver():
-		return answerBad
+	case !result.Connected:
+		return answerUnreached
 	}
-	return answerNeutral
+	return answerBad
 }
 
-// placeOf names the receiver of a delivery: an endpoint, or the host of a
-// callback.
-func placeOf(t db.DeliveryTarget) string {
+var placeSeed = maphash.MakeSeed()
+
+// placeOf names the receiver of a delivery: an endpoint, or the URL of a callback,
+// query included: what tells customers apart may stand there.
+func placeOf(t db.DeliveryTarget) place {
 	if t.Endpoint != nil {
 		// one that was edited or enabled begins anew
-		return fmt.Sprintf("endpoint %d.%d", *t.Endpoint, t.Revision)
+		return place{host: fmt.Sprintf("endpoint %d.%d", *t.Endpoint, t.Revision)}
 	}
-	return webhook.HostOf(t.URL)
+	p := place{host: webhook.HostOf(t.URL)}
+	if u, err := url.Parse(t.URL); err == nil {
+		p.key = maphash.String(placeSeed, u.RequestURI())
+	}
+	return p
 }
 
 func secondsOf(d time.Duration) *float64 {

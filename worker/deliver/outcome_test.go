@@ -52,18 +52,52 @@ func TestRetryAfterIsHonouredOnEveryAttempt(t *testing.T) {
 	}
 }
 
-// A host has one circuit breaker and one window, however its callbacks spell it.
-func TestAHostIsOneReceiverInAllSpellings(t *testing.T) {
+// A URL is one receiver of one host, however its callbacks spell the host.
+func TestAHostIsOneInAllSpellings(t *testing.T) {
 	t.Parallel()
-	for _, url := range []string{"https://api.example/x", "https://API.example/y?token=1", "https://api.example.:443/"} {
-		if place := placeOf(db.DeliveryTarget{URL: url}); place != "https://api.example" {
-			t.Errorf("%q is the receiver %q", url, place)
+	want := placeOf(db.DeliveryTarget{URL: "https://api.example/x?token=1"})
+	if want.host != "https://api.example" {
+		t.Errorf("the host is %q", want.host)
+	}
+	for _, url := range []string{"https://API.example/x?token=1", "https://api.example.:443/x?token=1"} {
+		if got := placeOf(db.DeliveryTarget{URL: url}); got != want {
+			t.Errorf("%q is the receiver %v, want %v", url, got, want)
+		}
+	}
+	for _, url := range []string{"https://api.example/x?token=2", "https://api.example/x", "https://api.example/y?token=1"} {
+		if got := placeOf(db.DeliveryTarget{URL: url}); got.host != want.host || got.key == want.key {
+			t.Errorf("%q is the receiver %v beside %v", url, got, want)
 		}
 	}
 	endpoint := int64(7)
-	for _, target := range []db.DeliveryTarget{{URL: "http://api.example/"}, {URL: "https://api.example:8443/"}, {URL: "https://api.example/", Endpoint: &endpoint}} {
-		if placeOf(target) == "https://api.example" {
-			t.Errorf("%+v is the same receiver", target)
+	for _, target := range []db.DeliveryTarget{{URL: "http://api.example/x"}, {URL: "https://api.example:8443/x"}, {URL: "https://api.example/x", Endpoint: &endpoint}} {
+		if placeOf(target).host == want.host {
+			t.Errorf("%+v is on the same host", target)
+		}
+	}
+}
+
+// Until there is a connection a failure is the host's, from then on the URL's.
+func TestWhoseTroubleItIs(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		result webhook.Result
+		want   answer
+	}{
+		{webhook.Result{StatusCode: 204, Connected: true}, answerGood},
+		{webhook.Result{StatusCode: 500, Error: webhook.ErrorHTTPStatus, Connected: true}, answerBad},
+		{webhook.Result{StatusCode: 404, Error: webhook.ErrorHTTPStatus, Connected: true}, answerBad},
+		{webhook.Result{StatusCode: 302, Error: webhook.ErrorRedirectRefused, Connected: true}, answerBad},
+		{webhook.Result{Error: webhook.ErrorTimeout, Connected: true}, answerBad},
+		{webhook.Result{Error: webhook.ErrorNetwork, Connected: true}, answerBad},
+		{webhook.Result{StatusCode: 422, Error: webhook.ErrorHTTPStatus, Connected: true}, answerNeutral},
+		{webhook.Result{Error: webhook.ErrorTimeout}, answerUnreached},
+		{webhook.Result{Error: webhook.ErrorDNS}, answerUnreached},
+		{webhook.Result{Error: webhook.ErrorTLS}, answerUnreached},
+		{webhook.Result{Error: webhook.ErrorConnectionRefused}, answerUnreached},
+	} {
+		if got := answerOf(c.result); got != c.want {
+			t.Errorf("%s, status %d, connected %v: %d, want %d", c.result.Error, c.result.StatusCode, c.result.Connected, got, c.want)
 		}
 	}
 }

@@ -9,36 +9,31 @@ import (
 )
 
 const (
-	// A receiver gets few requests at once, more with every 2xx, half as many
-	// with every failure.
+	// A receiver gets one request until it has answered, a few at once after the first
+	// 2xx, more with every other, half as many with every failure.
 	firstWindow = 4
 	maxWindow   = webhook.MaxConcurrent
-	// breakAfter failures in a row open a receiver's breaker: first for openFor,
-	// then twice as long each time, at most for maxOpen.
-	breakAfter = 5
-	openFor    = 10 * time.Second
-	maxOpen    = 5 * time.Minute
 	// minHold and maxHold bound how long a delivery without a turn is held back.
 	minHold = time.Second
 	maxHold = maxOpen
+	// silentHold is the shortest hold where a receiver has not answered for a while.
+	silentHold = 5 * time.Second
 	// guessedLatency of a receiver that has not answered yet.
 	guessedLatency = 100 * time.Millisecond
 )
 
-// receiver is one place. All of it is guarded by receivers.mu.
+// receiver is an endpoint, or the URL of callbacks. All of it is guarded by
+// receivers.mu.
 type receiver struct {
-	place     string
-	sending   int
+	breaker
+	host      *host
+	sending   sending
 	window    int           // bound of sending
 	proven    bool          // its last answer was a 2xx
 	known     bool          // it has answered, or failed to
 	latency   time.Duration // moving average of requests
 	waiting   []*turn
-	queued    bool // is in receivers.queued
-	failures  int  // in a row
-	opened    int  // times that the breaker opened in a row
-	openUntil time.Time
-	probing   bool
+	lined     bool      // is in a line of its host
 	busyUntil time.Time // until then others have taken the turns
 	used      time.Time
 }
@@ -52,84 +47,114 @@ type heldError struct {
 
 func (e heldError) Error() string { return e.reason }
 
-// answer is what a request showed of its receiver.
+// answer is what a request showed.
 type answer int
 
 const (
-	answerGood    answer = iota // a 2xx
-	answerBad                   // speaks against the receiver
-	answerNeutral               // about this delivery alone, or cut off by us
+	answerGood      answer = iota // a 2xx
+	answerBad                     // speaks against the receiver
+	answerNeutral                 // about this delivery alone
+	answerUnreached               // no connection was made: speaks against the host
 )
 
-// note takes in an answer.
-func (r *receiver) note(a answer, took time.Duration) {
-	if a != answerNeutral {
-		r.known = true
-		r.latency += (took - r.latency) / 5
+// reply is what came of a request.
+type reply struct {
+	answer    answer
+	took      time.Duration
+	firstByte time.Duration // from the connection to the first byte of the answer
+	slowDown  time.Duration // how long the receiver wants to be left alone; 0: it did not ask
+}
+
+// note takes in what came of a request.
+func (r *receiver) note(seen reply, now time.Time) {
+	if seen.answer == answerUnreached {
+		r.proven = false
+		return
 	}
-	switch a {
+	first := !r.known
+	r.known = true
+	r.latency += (seen.took - r.latency) / 5
+	switch seen.answer {
 	case answerGood:
 		if r.failures > 0 {
 			r.busyUntil = time.Time{} // the line of those that were held back is no measure any more
 		}
-		r.proven, r.failures, r.opened, r.openUntil = true, 0, 0, time.Time{}
+		r.mend()
+		r.proven = true
 		r.window = min(r.window+1, maxWindow)
+		if first {
+			r.window = firstWindow
+		}
 	case answerBad:
-		r.proven = false
-		r.failures++
-		r.window = max(r.window/2, 1)
-	case answerNeutral:
+		r.doubt()
+		r.fail(now, seen.slowDown)
+	case answerNeutral, answerUnreached:
 	}
 }
 
-// trip opens the breaker when there are too many failures, and closes the door
-// for as long as the receiver asked for.
-func (r *receiver) trip(now time.Time, slowDown time.Duration) {
-	var shut time.Duration
-	if r.broken() && !now.Before(r.openUntil) { // not for what was under way when it opened
-		shut = min(openFor<<min(r.opened, 10), maxOpen)
-		shut = time.Duration(float64(shut) * (0.9 + 0.2*rand.Float64()))
-		r.opened++
-	}
-	if shut = max(shut, min(slowDown, maxOpen)); shut > 0 {
-		r.openUntil = later(r.openUntil, now.Add(shut))
-		r.busyUntil = later(r.busyUntil, r.openUntil)
-	}
+// doubt makes a receiver prove itself again.
+func (r *receiver) doubt() {
+	r.proven = false
+	r.window = max(r.window/2, 1)
 }
 
-// broken reports whether the breaker is open: one request at a time probes.
-func (r *receiver) broken() bool { return r.failures >= breakAfter }
+func (r *receiver) standing() standing {
+	switch {
+	case r.proven:
+		return standingProven
+	case r.known:
+		return standingFailing
+	}
+	return standingUntried
+}
+
+// takes reports whether the receiver itself may get a request now.
+func (r *receiver) takes(now time.Time) bool {
+	return !r.shut(now) && (r.broken() || r.sending.all() < r.window)
+}
+
+func (r *receiver) idle() bool { return r.sending.all() == 0 && len(r.waiting) == 0 }
+
+// settle notes that nobody is before those that come now, if so.
+func (r *receiver) settle() {
+	if len(r.waiting) == 0 && !r.broken() {
+		r.busyUntil = r.openUntil
+	}
+}
 
 // holdBack says how long the next delivery without a turn stays away: as long as
 // those before it need.
 func (r *receiver) holdBack(now time.Time) heldError {
 	reason := "held_back: the receiver is busy with earlier webhooks"
 	switch {
+	case r.host.shut(now), !r.shut(now) && !r.proven && r.sending.all() == 0:
+		return r.host.holdBack(r.standing(), now)
 	case r.broken():
 		reason = fmt.Sprintf("held_back: the receiver failed %d times in a row and is asked again carefully", r.failures)
-	case now.Before(r.openUntil):
+	case r.shut(now):
 		reason = "held_back: the receiver asked to slow down"
-	}
-	if !r.known { // soon it will be
-		return heldError{wait: time.Duration(float64(minHold) * (1 + rand.Float64())), reason: reason}
+	case !r.known: // soon it will be
+		wait := minHold
+		if r.sending.late > 0 {
+			wait = silentHold
+		}
+		return heldError{wait: time.Duration(float64(wait) * (1 + rand.Float64())), reason: reason}
 	}
 	// at the speed that it may reach: who comes back too early waits again
-	r.busyUntil = later(later(r.busyUntil, r.openUntil), now).Add(r.latency / maxWindow)
-	wait := max(r.busyUntil.Sub(now), minHold)
+	return heldError{comeBack(&r.busyUntil, r.openUntil, now, r.latency/maxWindow), reason, r.shut(now) || r.broken()}
+}
+
+// comeBack gives the next turn of a line that is busy until then.
+func comeBack(busyUntil *time.Time, notBefore, now time.Time, step time.Duration) time.Duration {
+	*busyUntil = later(later(*busyUntil, notBefore), now).Add(step)
+	wait := max(busyUntil.Sub(now), minHold)
 	if wait > maxHold {
 		wait = time.Duration(float64(maxHold) * (0.5 + 0.5*rand.Float64()))
 	}
-	return heldError{wait, reason, r.broken() || now.Before(r.openUntil)}
+	return wait
 }
 
 // turnIn estimates how long n requests take.
 func (r *receiver) turnIn(n int) time.Duration {
 	return time.Duration(n) * r.latency / time.Duration(max(r.window, 1))
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }

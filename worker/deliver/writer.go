@@ -177,7 +177,7 @@ func healthOf(records []*record) (health []db.EndpointHealth, leaving []ledger.D
 		case r.result.Disable:
 			leaving = append(leaving, ledger.Disabling{Endpoint: id, URL: r.target.URL, Reason: "the receiver asked for it (webhook-delivery: disable)"})
 		}
-		if receiverAnswer(r.target, *r.result) != answerNeutral {
+		if answerOf(*r.result) != answerNeutral {
 			last[id] = r
 		}
 	}

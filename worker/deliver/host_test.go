@@ -1,0 +1,183 @@
+package deliver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// manner is how a path answers: a connection after connect, then its reply.
+type manner struct {
+	connect time.Duration // 0: none is made
+	reply   reply
+}
+
+const (
+	near    = time.Millisecond
+	timeout = 20 * time.Second
+)
+
+// The manners of paths on a host that is near.
+var (
+	healthy    = manner{near, reply{answer: answerGood, took: 5 * near, firstByte: 5 * near}}
+	failing    = manner{near, reply{answer: answerBad, took: near}}
+	silent     = manner{near, reply{answer: answerBad, took: timeout}}
+	breaking   = manner{near, reply{answer: answerBad, took: 10 * near}}
+	throttling = manner{near, reply{answer: answerBad, took: near, slowDown: time.Minute}}
+	refusing   = manner{near, reply{answer: answerNeutral, took: near}}
+	dripping   = manner{near, reply{answer: answerGood, took: 2 * time.Second, firstByte: near}}
+	unreached  = manner{0, reply{answer: answerUnreached, took: near}}
+)
+
+// from makes a manner that of a host so far away: TCP and TLS take three ways there
+// and back, the answer one.
+func (m manner) from(there time.Duration) manner {
+	return manner{m.connect + 3*there, reply{m.reply.answer, m.reply.took + there, m.reply.firstByte + there, m.reply.slowDown}}
+}
+
+// town is a host with many paths, and what it sees.
+type town struct {
+	t     *testing.T
+	ctx   context.Context
+	rs    *receivers
+	paths uint64
+	under int             // requests on their way
+	peak  int             // most of them at once
+	asked []time.Duration // when requests began, since the town did
+	begun time.Time
+}
+
+// visit lets something happen in a new town, within a bubble of synctest.
+func visit(t *testing.T, happen func(t *testing.T, w *town)) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		happen(t, &town{t: t, ctx: ctx, rs: newReceivers(), begun: time.Now()})
+		cancel()
+		time.Sleep(time.Hour) // until all have gone home
+	})
+}
+
+// build adds a path, and n deliveries to it that come after those to the paths before.
+func (w *town) build(m manner, n int, arrived chan<- time.Duration) {
+	w.paths++
+	at := place{"https://automation.example", w.paths}
+	for range n {
+		go func() {
+			time.Sleep(time.Duration(at.key) * time.Microsecond)
+			w.deliver(at, m, arrived)
+		}()
+	}
+}
+
+// deliver does with a delivery as its job does, with up to three attempts. It tells
+// how long one took that has arrived.
+func (w *town) deliver(at place, m manner, arrived chan<- time.Duration) {
+	begun := time.Now()
+	for failures := 0; failures < 3; {
+		p, err := w.rs.acquire(w.ctx, at)
+		if held, ok := errors.AsType[heldError](err); ok {
+			time.Sleep(held.wait)
+			continue
+		}
+		if err != nil {
+			return
+		}
+		w.request(p, m)
+		if m.reply.answer == answerGood {
+			arrived <- time.Since(begun)
+			return
+		}
+		failures++
+		time.Sleep(5 * time.Second)
+	}
+}
+
+// request is one request, from its pass to its reply.
+func (w *town) request(p *pass, m manner) {
+	w.see(1)
+	defer w.rs.release(p, m.reply)
+	defer w.see(-1)
+	time.Sleep(m.connect)
+	if m.connect > 0 {
+		w.rs.connected(p)
+	}
+	time.Sleep(m.reply.took)
+}
+
+func (w *town) see(n int) {
+	w.rs.mu.Lock()
+	defer w.rs.mu.Unlock()
+	if w.under += n; n > 0 {
+		w.asked = append(w.asked, time.Since(w.begun))
+	}
+	w.peak = max(w.peak, w.under)
+}
+
+// between counts the requests of a time.
+func (w *town) between(from, to time.Duration) int {
+	w.rs.mu.Lock()
+	defer w.rs.mu.Unlock()
+	first, _ := slices.BinarySearch(w.asked, from)
+	end, _ := slices.BinarySearch(w.asked, to)
+	return end - first
+}
+
+// inTurns spreads some among more.
+func inTurns(more, some []manner) (all []manner) {
+	part := (len(more) + len(some) - 1) / len(some)
+	for i, few := range slices.Collect(slices.Chunk(more, part)) {
+		all = append(append(all, few...), some[i])
+	}
+	return append(all, some[len(all)-len(more):]...)
+}
+
+// Healthy paths get through whatever the others of their host do, and whoever comes
+// first: nobody can know who is healthy before it has answered.
+func TestHealthyPathsGetThroughBesideBadOnesOfTheirHost(t *testing.T) {
+	t.Parallel()
+	const wanted = 5 * time.Second
+	good := slices.Repeat([]manner{healthy}, 40)
+	of := func(n int, mix ...manner) []manner { return slices.Repeat(mix, n/len(mix)) }
+	for name, bad := range map[string][]manner{
+		"24 in trouble":   of(24, failing, silent, breaking),
+		"1,000 failing":   of(1000, failing),
+		"1,000 silent":    of(1000, silent),
+		"1,000 throttled": of(1000, throttling),
+		"1,000 refusing":  of(1000, refusing),
+		"1,000 dripping":  of(1000, dripping),
+		"1,000 mixed":     of(1000, failing, silent, breaking, throttling, refusing, dripping),
+	} {
+		for order, all := range map[string][]manner{
+			"bad ones first":  slices.Concat(bad, good),
+			"good ones first": slices.Concat(good, bad),
+			"in turns":        inTurns(bad, good),
+		} {
+			for _, distance := range []time.Duration{0, 100 * time.Millisecond} {
+				t.Run(fmt.Sprintf("%s, %s, %s away", name, order, distance), func(t *testing.T) {
+					t.Parallel()
+					visit(t, func(t *testing.T, w *town) {
+						arrived, others := make(chan time.Duration, len(good)), make(chan time.Duration, 3*len(bad))
+						for _, m := range all {
+							if m == healthy {
+								w.build(m.from(distance), 1, arrived)
+							} else {
+								w.build(m.from(distance), 3, others)
+							}
+						}
+						var slowest time.Duration
+						for range good {
+							slowest = max(slowest, <-arrived)
+						}
+						if t.Logf("the slowest took %s", slowest); slowest > wanted {
+							t.Error("that is too long")
+						}
+					})
+				})
+			}
+		}
+	}
+}
