@@ -31,7 +31,7 @@ const (
 	MaxLate    = 1250
 	// MaxResident is how many deliveries are here at once at most, but for the first
 	// one of each host: they are on their way, or wait for a slot.
-	MaxResident = MaxSending + MaxLate + maxWaitingInAll
+	MaxResident = MaxSending + MaxLate + maxWaitingInAll + maxLine
 )
 
 // Config sets up a Sender. Pool, Webhooks, Metrics and Log are required.

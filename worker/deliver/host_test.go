@@ -77,7 +77,7 @@ func (w *town) build(m manner, n int, arrived chan<- time.Duration) {
 // how long one took that has arrived.
 func (w *town) deliver(at place, m manner, arrived chan<- time.Duration) {
 	begun := time.Now()
-	for failures := 0; failures < 3; {
+	for failures := 0; failures < 3 && w.ctx.Err() == nil; {
 		p, err := w.rs.acquire(w.ctx, at)
 		if held, ok := errors.AsType[heldError](err); ok {
 			time.Sleep(held.wait)
@@ -179,5 +179,201 @@ func TestHealthyPathsGetThroughBesideBadOnesOfTheirHost(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// That each of its URLs has a breaker of its own does not let us hammer a host where
+// all fail; and who comes to it and is healthy is found all the same.
+func TestAHostWhereEveryPathFailsIsAskedGently(t *testing.T) {
+	t.Parallel()
+	const paths = 3000
+	for name, c := range map[string]struct {
+		bad         manner
+		first, rest int // requests at once
+	}{
+		"failing":   {failing, maxShare, gentleShare + 1},
+		"throttled": {throttling, maxShare, gentleShare + 1},
+		"silent":    {silent, maxLateHost + maxShare, int(timeout/gentleCost) + gentleShare},
+		"unreached": {unreached, firstShare, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			visit(t, func(t *testing.T, w *town) {
+				for range paths {
+					w.build(c.bad, 1, nil)
+				}
+				time.Sleep(2 * time.Minute)
+				if n := w.between(0, time.Minute); n > 2*patience+int(time.Minute/gentleCost) || w.peak > c.first {
+					t.Errorf("%d requests in the first minute, %d at once", n, w.peak)
+				}
+				w.peak = 0
+				time.Sleep(time.Minute)
+				n := w.between(2*time.Minute, 3*time.Minute)
+				if n > int(time.Minute/gentleCost)+gentleShare || w.peak > c.rest {
+					t.Errorf("%d requests in the third minute, %d at once", n, w.peak)
+				}
+				t.Logf("%d requests in the first minute, %d in the third, %d at once", w.between(0, time.Minute), n, w.peak)
+				if c.bad == unreached {
+					return
+				}
+				time.Sleep(time.Minute) // all have been tried
+				arrived := make(chan time.Duration, 40)
+				for range cap(arrived) {
+					w.build(healthy, 1, arrived)
+				}
+				for range cap(arrived) {
+					if took := <-arrived; took > 5*time.Second {
+						t.Errorf("it took %s beside them", took)
+					}
+				}
+			})
+		})
+	}
+}
+
+// The host is to blame for what happens before a connection, over all its paths.
+func TestAHostThatCannotBeReachedIsProbedByOneRequest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		rs := newReceivers()
+		path := func(key uint64) place { return place{"a", key} }
+		enter := func(key uint64) (*pass, bool) {
+			p, err := rs.acquire(t.Context(), path(key))
+			return p, err == nil
+		}
+		var changed bool
+		for key := range uint64(breakAfter) {
+			p, _ := enter(key)
+			changed = rs.release(p, unreached.reply)
+		}
+		if _, ok := enter(99); ok || !changed {
+			t.Errorf("another path may be asked: %v; the breaker opened: %v", ok, changed)
+		}
+		if open, _ := rs.survey(); open != 1 {
+			t.Errorf("%d breakers are open", open)
+		}
+		time.Sleep(openFor * 12 / 10)
+		probe, ok := enter(99)
+		if _, second := enter(98); !ok || second {
+			t.Errorf("it is probed: %v, twice at once: %v", ok, second)
+		}
+		if !rs.connected(probe) {
+			t.Error("a connection does not close the breaker")
+		}
+		if _, ok := enter(98); !ok {
+			t.Error("a host that can be reached again is held back while the probe waits for its answer")
+		}
+	})
+}
+
+func TestTheTroubleOfAURLIsNotThatOfItsHost(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		rs := newReceivers()
+		for range breakAfter {
+			time.Sleep(maxDebt)
+			p, err := rs.acquire(t.Context(), place{"a", 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			rs.release(p, failing.reply)
+		}
+		p, err := rs.acquire(t.Context(), place{"a", 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rs.release(p, throttling.reply)
+		for key, held := range []bool{false, true, true, false} {
+			p, err := rs.acquire(t.Context(), place{"a", uint64(key)})
+			if (err != nil) != held {
+				t.Errorf("path %d: %v", key, err)
+			}
+			if err == nil {
+				rs.cancel(p)
+			}
+		}
+	})
+}
+
+// Paths that worked, have many requests under way and fall silent, must not take
+// the share of the others with them.
+func TestPathsThatFallSilentDelayNoOther(t *testing.T) {
+	t.Parallel()
+	visit(t, func(t *testing.T, w *town) {
+		arrived := make(chan time.Duration, 100_000)
+		for range 24 {
+			w.build(healthy, 100, arrived)
+		}
+		time.Sleep(time.Minute)
+		w.paths = 0 // the same ones
+		for range 24 {
+			w.build(silent, 200, arrived)
+		}
+		time.Sleep(time.Second)
+		begun := w.under
+		for len(arrived) > 0 {
+			<-arrived
+		}
+		for range 40 {
+			w.build(healthy, 10, arrived)
+		}
+		var slowest time.Duration
+		for range 400 {
+			slowest = max(slowest, <-arrived)
+		}
+		if slowest > time.Second || begun > 200 {
+			t.Errorf("the slowest took %s beside %d silent requests", slowest, begun)
+		}
+	})
+}
+
+// A URL that answers slowly, but well, with a backlog.
+func TestASlowPathDelaysNoOther(t *testing.T) {
+	t.Parallel()
+	visit(t, func(t *testing.T, w *town) {
+		slow := manner{near, reply{answer: answerGood, took: 10 * time.Second, firstByte: 10 * time.Second}}
+		w.build(slow, 1000, make(chan time.Duration, 1000))
+		time.Sleep(time.Minute)
+		arrived := make(chan time.Duration, 400)
+		for range 40 {
+			w.build(healthy, 10, arrived)
+		}
+		for range cap(arrived) {
+			if took := <-arrived; took > time.Second {
+				t.Errorf("it took %s", took)
+			}
+		}
+	})
+}
+
+// A host whose answers all take long is not asked for more and more.
+func TestASlowHostGetsNoMoreThanItsShare(t *testing.T) {
+	t.Parallel()
+	visit(t, func(t *testing.T, w *town) {
+		slow := manner{near, reply{answer: answerGood, took: time.Second, firstByte: time.Second}}
+		for range 5000 {
+			w.build(slow, 1, make(chan time.Duration, 1))
+		}
+		time.Sleep(5 * time.Second)
+		w.peak = 0
+		if time.Sleep(5 * time.Second); w.peak > maxShare {
+			t.Errorf("%d requests at once", w.peak)
+		}
+	})
+}
+
+// A URL that holds the number of a task is never seen again.
+func TestOnlySoManyURLsOfAHostAreRemembered(t *testing.T) {
+	t.Parallel()
+	rs := newReceivers()
+	for key := range uint64(maxReceivers + 1000) {
+		p, err := rs.acquire(t.Context(), place{"a", key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rs.release(p, healthy.reply)
+	}
+	if n := len(rs.hosts["a"].receivers); n > maxReceivers {
+		t.Errorf("%d are", n)
 	}
 }

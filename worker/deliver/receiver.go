@@ -110,8 +110,11 @@ func (r *receiver) standing() standing {
 
 // takes reports whether the receiver itself may get a request now.
 func (r *receiver) takes(now time.Time) bool {
-	return !r.shut(now) && (r.broken() || r.sending.all() < r.window)
+	return !r.shut(now) && (r.broken() || r.sending.all() < r.window && !r.silent())
 }
+
+// silent reports whether it lets requests wait for longer than it used to.
+func (r *receiver) silent() bool { return !r.proven && r.sending.late > 0 }
 
 func (r *receiver) idle() bool { return r.sending.all() == 0 && len(r.waiting) == 0 }
 
@@ -133,15 +136,18 @@ func (r *receiver) holdBack(now time.Time) heldError {
 		reason = fmt.Sprintf("held_back: the receiver failed %d times in a row and is asked again carefully", r.failures)
 	case r.shut(now):
 		reason = "held_back: the receiver asked to slow down"
+	case r.silent():
+		return heldError{wait: about(silentHold), reason: "held_back: the receiver has not answered an earlier webhook yet"}
 	case !r.known: // soon it will be
-		wait := minHold
-		if r.sending.late > 0 {
-			wait = silentHold
-		}
-		return heldError{wait: time.Duration(float64(wait) * (1 + rand.Float64())), reason: reason}
+		return heldError{wait: about(minHold), reason: reason}
 	}
 	// at the speed that it may reach: who comes back too early waits again
 	return heldError{comeBack(&r.busyUntil, r.openUntil, now, r.latency/maxWindow), reason, r.shut(now) || r.broken()}
+}
+
+// about spreads a wait, so that not all come back together.
+func about(wait time.Duration) time.Duration {
+	return time.Duration(float64(wait) * (1 + rand.Float64()))
 }
 
 // comeBack gives the next turn of a line that is busy until then.

@@ -182,6 +182,7 @@ func (rs *receivers) lookAt(p *pass) {
 	rs.count(p, 1)
 	if waited > lateFactor*r.latency { // else it always takes its time
 		r.doubt()
+		rs.sendAway(r)
 	}
 	if !p.proven {
 		h.charge(p.begun, now)
@@ -232,13 +233,17 @@ func (rs *receivers) sendAway(r *receiver) {
 }
 
 // room reports whether one more delivery may wait here. The first one of a host
-// always may, so that it gets its turn however many others wait.
+// always may, so that it gets its turn however many others wait, and there is some
+// room for the first ones of receivers alone.
 func (rs *receivers) room(r *receiver) bool {
 	if r.host.waiting == 0 {
 		return true
 	}
+	if r.silent() {
+		return false
+	}
 	if len(r.waiting) == 0 {
-		return rs.waiting < maxWaitingInAll && r.host.room(r.standing())
+		return rs.waiting < maxWaitingInAll+maxLine && r.host.room(r.standing())
 	}
 	inAll := maxWaitingInAll
 	if !r.proven {
