@@ -25,13 +25,6 @@ const (
 	sealedWait = time.Minute
 	// recordHold is the shortest wait of a held delivery that is written down.
 	recordHold = 5 * time.Second
-	// MaxSending bounds the requests of a process on their way at once, MaxLate those
-	// beside them whose answer is late, and both its memory (docs/benchmarks.md).
-	MaxSending = 1000
-	MaxLate    = 1250
-	// MaxResident is how many deliveries are here at once at most, but for the first
-	// one of each host: they are on their way, or wait for a slot.
-	MaxResident = MaxSending + MaxLate + maxWaitingInAll + maxLine
 )
 
 // Config sets up a Sender. Pool, Webhooks, Metrics and Log are required.

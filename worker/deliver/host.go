@@ -30,16 +30,6 @@ const (
 	maxLine = patience
 )
 
-// standing is what is known of a receiver, the best first.
-type standing int
-
-const (
-	standingProven  standing = iota // its last answer was a 2xx
-	standingUntried                 // it has not answered yet
-	standingFailing
-	standings
-)
-
 // host is what its receivers share; an endpoint has one of its own. All of it is
 // guarded by receivers.mu.
 type host struct {
@@ -64,7 +54,7 @@ func (h *host) admits(s standing, now time.Time) bool {
 		return false
 	case h.broken():
 		return true // it is probed
-	case s == standingProven:
+	case s == proven:
 		return h.sending.proven < maxWindow
 	}
 	return h.sending.unproven < h.share() && !now.Before(h.owes)
@@ -134,7 +124,7 @@ func (h *host) lateIn() time.Duration { return max(lateAfter, lateFactor*h.answe
 // host: those that stand before it may fail.
 func (h *host) turnIn(s standing) time.Duration {
 	before := 0
-	for better := standingUntried; better <= s; better++ {
+	for better := untried; better <= s; better++ {
 		before += len(h.lines[better])
 	}
 	return time.Duration(before) * h.cost()
@@ -142,7 +132,7 @@ func (h *host) turnIn(s standing) time.Duration {
 
 // room reports whether one more receiver of this standing may wait for it.
 func (h *host) room(s standing) bool {
-	return s == standingProven || len(h.lines[s]) < maxLine && h.turnIn(s) <= maxWait
+	return s == proven || len(h.lines[s]) < maxLine && h.turnIn(s) <= maxWait
 }
 
 // holdBack says how long a delivery stays away that this host keeps from being sent.
@@ -165,7 +155,7 @@ func (h *host) at(key uint64, now time.Time) *receiver {
 		if len(h.receivers) >= maxReceivers {
 			h.forgetOne()
 		}
-		r = &receiver{host: h, window: 1, latency: guessedLatency}
+		r = &receiver{host: h, standing: untried, window: 1, latency: guessedLatency}
 		h.receivers[key] = r
 	}
 	r.used = now
@@ -195,7 +185,7 @@ func (h *host) forgetOne() {
 func (h *host) line(r *receiver, now time.Time) {
 	if !r.lined && len(r.waiting) > 0 && r.takes(now) {
 		r.lined = true
-		h.lines[r.standing()] = append(h.lines[r.standing()], r)
+		h.lines[r.standing] = append(h.lines[r.standing], r)
 	}
 }
 
@@ -205,7 +195,7 @@ func (h *host) next(s standing, now time.Time) *receiver {
 	r := h.lines[s][0]
 	h.lines[s] = h.lines[s][1:]
 	r.lined = false
-	if r.standing() == s && len(r.waiting) > 0 && r.takes(now) {
+	if r.standing == s && len(r.waiting) > 0 && r.takes(now) {
 		return r
 	}
 	h.line(r, now)

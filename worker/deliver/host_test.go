@@ -24,7 +24,7 @@ const (
 // The manners of paths on a host that is near.
 var (
 	healthy    = manner{near, reply{answer: answerGood, took: 5 * near, firstByte: 5 * near}}
-	failing    = manner{near, reply{answer: answerBad, took: near}}
+	erring     = manner{near, reply{answer: answerBad, took: near}}
 	silent     = manner{near, reply{answer: answerBad, took: timeout}}
 	breaking   = manner{near, reply{answer: answerBad, took: 10 * near}}
 	throttling = manner{near, reply{answer: answerBad, took: near, slowDown: time.Minute}}
@@ -38,6 +38,8 @@ var (
 func (m manner) from(there time.Duration) manner {
 	return manner{m.connect + 3*there, reply{m.reply.answer, m.reply.took + there, m.reply.firstByte + there, m.reply.slowDown}}
 }
+
+const townHost = "https://automation.example"
 
 // town is a host with many paths, and what it sees.
 type town struct {
@@ -64,7 +66,7 @@ func visit(t *testing.T, happen func(t *testing.T, w *town)) {
 // build adds a path, and n deliveries to it that come after those to the paths before.
 func (w *town) build(m manner, n int, arrived chan<- time.Duration) {
 	w.paths++
-	at := place{"https://automation.example", w.paths}
+	at := place{townHost, w.paths}
 	for range n {
 		go func() {
 			time.Sleep(time.Duration(at.key) * time.Microsecond)
@@ -108,6 +110,15 @@ func (w *town) request(p *pass, m manner) {
 	time.Sleep(m.reply.took)
 }
 
+// once makes one request to the newest path, as soon as its host lets it.
+func (w *town) once(m manner) {
+	p, err := w.rs.acquire(w.ctx, place{townHost, w.paths})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.request(p, m)
+}
+
 func (w *town) see(n int) {
 	w.rs.mu.Lock()
 	defer w.rs.mu.Unlock()
@@ -143,13 +154,13 @@ func TestHealthyPathsGetThroughBesideBadOnesOfTheirHost(t *testing.T) {
 	good := slices.Repeat([]manner{healthy}, 40)
 	of := func(n int, mix ...manner) []manner { return slices.Repeat(mix, n/len(mix)) }
 	for name, bad := range map[string][]manner{
-		"24 in trouble":   of(24, failing, silent, breaking),
-		"1,000 failing":   of(1000, failing),
+		"24 in trouble":   of(24, erring, silent, breaking),
+		"1,000 failing":   of(1000, erring),
 		"1,000 silent":    of(1000, silent),
 		"1,000 throttled": of(1000, throttling),
 		"1,000 refusing":  of(1000, refusing),
 		"1,000 dripping":  of(1000, dripping),
-		"1,000 mixed":     of(1000, failing, silent, breaking, throttling, refusing, dripping),
+		"1,000 mixed":     of(1000, erring, silent, breaking, throttling, refusing, dripping),
 	} {
 		for order, all := range map[string][]manner{
 			"bad ones first":  slices.Concat(bad, good),
@@ -182,6 +193,48 @@ func TestHealthyPathsGetThroughBesideBadOnesOfTheirHost(t *testing.T) {
 	}
 }
 
+// Nor do those that come later wait for the second and third attempts of the bad
+// ones, even where they have failed once themselves.
+func TestHealthyPathsThatComeLateGetThrough(t *testing.T) {
+	t.Parallel()
+	const wanted, each = 5 * time.Second, 40
+	all := []manner{erring, silent, breaking, throttling, refusing, dripping}
+	for _, after := range []time.Duration{time.Second, 6 * time.Second, 12 * time.Second, 30 * time.Second, 2 * time.Minute} {
+		for name, mix := range map[string][]manner{"failing": {erring}, "silent": {silent}, "of all kinds": all} {
+			t.Run(fmt.Sprintf("%s after 1,000 %s", after, name), func(t *testing.T) {
+				t.Parallel()
+				visit(t, func(t *testing.T, w *town) {
+					known := w.paths
+					for range each {
+						w.paths++
+						w.once(healthy)
+						w.once(erring)
+					}
+					others := make(chan time.Duration, 3000)
+					for i := range 1000 {
+						w.build(mix[i%len(mix)], 3, others)
+					}
+					time.Sleep(after)
+					arrived := make(chan time.Duration, 2*each)
+					for range each {
+						w.build(healthy, 1, arrived)
+					}
+					for w.paths = known; w.paths < known+each; { // those that have failed
+						w.build(healthy, 1, arrived)
+					}
+					var slowest time.Duration
+					for range cap(arrived) {
+						slowest = max(slowest, <-arrived)
+					}
+					if t.Logf("the slowest took %s", slowest); slowest > wanted {
+						t.Error("that is too long")
+					}
+				})
+			})
+		}
+	}
+}
+
 // That each of its URLs has a breaker of its own does not let us hammer a host where
 // all fail; and who comes to it and is healthy is found all the same.
 func TestAHostWhereEveryPathFailsIsAskedGently(t *testing.T) {
@@ -191,7 +244,7 @@ func TestAHostWhereEveryPathFailsIsAskedGently(t *testing.T) {
 		bad         manner
 		first, rest int // requests at once
 	}{
-		"failing":   {failing, maxShare, gentleShare + 1},
+		"failing":   {erring, maxShare, gentleShare + 1},
 		"throttled": {throttling, maxShare, gentleShare + 1},
 		"silent":    {silent, maxLateHost + maxShare, int(timeout/gentleCost) + gentleShare},
 		"unreached": {unreached, firstShare, 1},
@@ -276,7 +329,7 @@ func TestTheTroubleOfAURLIsNotThatOfItsHost(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			rs.release(p, failing.reply)
+			rs.release(p, erring.reply)
 		}
 		p, err := rs.acquire(t.Context(), place{"a", 2})
 		if err != nil {

@@ -22,15 +22,24 @@ const (
 	guessedLatency = 100 * time.Millisecond
 )
 
+// standing is what a receiver's answers say of it, the best first.
+type standing int
+
+const (
+	proven  standing = iota // the last one was a 2xx
+	untried                 // there is none yet, or the one before the last was a 2xx
+	failing
+	standings
+)
+
 // receiver is an endpoint, or the URL of callbacks. All of it is guarded by
 // receivers.mu.
 type receiver struct {
 	breaker
 	host      *host
 	sending   sending
-	window    int           // bound of sending
-	proven    bool          // its last answer was a 2xx
-	known     bool          // it has answered, or failed to
+	window    int // bound of sending
+	standing  standing
 	latency   time.Duration // moving average of requests
 	waiting   []*turn
 	lined     bool      // is in a line of its host
@@ -68,44 +77,30 @@ type reply struct {
 // note takes in what came of a request.
 func (r *receiver) note(seen reply, now time.Time) {
 	if seen.answer == answerUnreached {
-		r.proven = false
+		r.standing = max(r.standing, untried) // what it would have said nobody knows
 		return
 	}
-	first := !r.known
-	r.known = true
 	r.latency += (seen.took - r.latency) / 5
-	switch seen.answer {
-	case answerGood:
+	switch {
+	case seen.answer == answerGood:
 		if r.failures > 0 {
 			r.busyUntil = time.Time{} // the line of those that were held back is no measure any more
 		}
 		r.mend()
-		r.proven = true
-		r.window = min(r.window+1, maxWindow)
-		if first {
-			r.window = firstWindow
-		}
-	case answerBad:
+		r.standing = proven
+		r.window = min(max(r.window+1, firstWindow), maxWindow)
+	case seen.answer == answerBad:
 		r.doubt()
 		r.fail(now, seen.slowDown)
-	case answerNeutral, answerUnreached:
+	case r.standing == untried:
+		r.standing = failing
 	}
 }
 
 // doubt makes a receiver prove itself again.
 func (r *receiver) doubt() {
-	r.proven = false
+	r.standing = min(r.standing+1, failing)
 	r.window = max(r.window/2, 1)
-}
-
-func (r *receiver) standing() standing {
-	switch {
-	case r.proven:
-		return standingProven
-	case r.known:
-		return standingFailing
-	}
-	return standingUntried
 }
 
 // takes reports whether the receiver itself may get a request now.
@@ -114,7 +109,7 @@ func (r *receiver) takes(now time.Time) bool {
 }
 
 // silent reports whether it lets requests wait for longer than it used to.
-func (r *receiver) silent() bool { return !r.proven && r.sending.late > 0 }
+func (r *receiver) silent() bool { return r.standing != proven && r.sending.late > 0 }
 
 func (r *receiver) idle() bool { return r.sending.all() == 0 && len(r.waiting) == 0 }
 
@@ -130,15 +125,15 @@ func (r *receiver) settle() {
 func (r *receiver) holdBack(now time.Time) heldError {
 	reason := "held_back: the receiver is busy with earlier webhooks"
 	switch {
-	case r.host.shut(now), !r.shut(now) && !r.proven && r.sending.all() == 0:
-		return r.host.holdBack(r.standing(), now)
+	case r.host.shut(now), !r.shut(now) && r.standing != proven && r.sending.all() == 0:
+		return r.host.holdBack(r.standing, now)
 	case r.broken():
 		reason = fmt.Sprintf("held_back: the receiver failed %d times in a row and is asked again carefully", r.failures)
 	case r.shut(now):
 		reason = "held_back: the receiver asked to slow down"
 	case r.silent():
 		return heldError{wait: about(silentHold), reason: "held_back: the receiver has not answered an earlier webhook yet"}
-	case !r.known: // soon it will be
+	case r.standing == untried && r.failures == 0: // soon it is known better
 		return heldError{wait: about(minHold), reason: reason}
 	}
 	// at the speed that it may reach: who comes back too early waits again
