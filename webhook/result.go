@@ -74,6 +74,15 @@ func (r Result) Reason() string {
 	return r.Error + ": " + r.Detail
 }
 
+// LogReason is Reason for logs and traces: without where a redirect leads, which is
+// often the receiver's own path under another scheme and may be a secret.
+func (r Result) LogReason() string {
+	if r.Error == ErrorRedirectRefused {
+		return fmt.Sprintf("%s: HTTP %d; redirects are not followed: the delivery tells where it leads", r.Error, r.StatusCode)
+	}
+	return r.Reason()
+}
+
 // resultOf judges an answer by its status and headers.
 func resultOf(res *http.Response, excerpt []byte, now time.Time) Result {
 	r := Result{

@@ -47,9 +47,9 @@ func (s *Sender) logBreaker(t db.DeliveryTarget, result webhook.Result) {
 	receiver := placeOf(t).host
 	switch answerOf(result) {
 	case answerUnreached:
-		s.Log.Warn("a webhook host cannot be reached, its webhooks are held back", "receiver", receiver, "delivery", t.ID, "error", result.Reason())
+		s.Log.Warn("a webhook host cannot be reached, its webhooks are held back", "receiver", receiver, "delivery", t.ID, "error", result.LogReason())
 	case answerBad:
-		s.Log.Warn("a webhook receiver keeps failing, its webhooks are held back", "receiver", receiver, "delivery", t.ID, "error", result.Reason())
+		s.Log.Warn("a webhook receiver keeps failing, its webhooks are held back", "receiver", receiver, "delivery", t.ID, "error", result.LogReason())
 	case answerGood, answerNeutral:
 		s.Log.Info("a webhook receiver works again", "receiver", receiver, "delivery", t.ID)
 	}
@@ -94,7 +94,7 @@ func (s *Sender) logAttempt(r *record) {
 		attrs = append(attrs, "task", *t.Task)
 	}
 	if r.result.Error != "" {
-		attrs = append(attrs, "error", r.result.Reason())
+		attrs = append(attrs, "error", r.result.LogReason())
 	}
 	if o.Wait != nil {
 		attrs = append(attrs, "next_attempt_in", (time.Duration(*o.Wait) * time.Second).String())
@@ -118,7 +118,7 @@ func (s *Sender) traceAttempt(t db.DeliveryTarget, m *webhook.Message) (done fun
 		}
 		if !result.Delivered() {
 			span.SetAttributes(attribute.String("error.type", result.Error))
-			span.SetStatus(codes.Error, outbound.LogLine(result.Reason()))
+			span.SetStatus(codes.Error, outbound.LogLine(result.LogReason()))
 		}
 		span.End()
 	}
