@@ -33,6 +33,7 @@ var webhookFigures = []string{
 	"completions_per_second", "webhook_latency_p50", "webhook_latency_p99", "isolation_p99", "isolation", "isolation_trouble",
 	"bare_deliveries_per_second", "deliveries_per_second", "part_of_bare", "attempts_per_delivery", "wal_per_delivery",
 	"bare_cpu_per_delivery", "klingwatch_cpu_per_delivery", "klingwatch_postgres_cpu_per_delivery",
+	"crowd_p50", "crowd_max",
 	"drip_idle", "drip_memory", "drip_memory_per_receiver", "drip_in_flight",
 }
 

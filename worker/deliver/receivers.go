@@ -112,7 +112,7 @@ func (rs *receivers) lookAt(p *pass) {
 	case waited < h.lateIn():
 		p.patience.Reset(min(lateAfter, h.lateIn()-waited)) // an answer may show meanwhile how quick they can be
 		return
-	case h.sending.late >= maxLateHost || rs.sending.late >= MaxLate:
+	case h.sending.late >= maxLateHost || rs.sending.late >= maxLate:
 		p.patience.Reset(lateAfter)
 		return
 	}

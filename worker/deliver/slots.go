@@ -6,21 +6,18 @@ import (
 )
 
 const (
-	// MaxSending bounds the requests of a process on their way at once, MaxLate those
-	// beside them whose answer is late, and both its memory (docs/benchmarks.md).
-	MaxSending = 1000
-	MaxLate    = 1250
+	// MaxSending bounds the requests of a process on their way at once, and with them its
+	// memory (docs/benchmarks.md). Those that may be answered any moment and those whose
+	// answer is late leave some slots to each other.
+	MaxSending = 1600
+	maxTimely  = 1000
+	maxLate    = 1200
 	// MaxResident is how many deliveries are here at once at most, but for the first
 	// one of each host: they are on their way, or wait for a slot.
-	MaxResident = MaxSending + MaxLate + maxWaitingInAll + maxLine
+	MaxResident = MaxSending + maxWaitingInAll + maxLine
 
-	// Receivers whose last answer was a 2xx, and the others, leave some of them to
-	// each other: neither those that never answer can take every slot, however many
-	// they are, nor those that are slow.
-	maxProven   = MaxSending * 9 / 10
-	maxUnproven = MaxSending * 3 / 4
 	// One host leaves some of the slots of late requests to others.
-	maxLateHost = MaxLate * 4 / 5
+	maxLateHost = maxLate * 5 / 6
 	// maxWaiting deliveries wait in memory for a slot of their receiver, for
 	// maxWait; the others are brought back when their turn has come. More of them
 	// where that is sooner than they would be brought back.
@@ -29,8 +26,8 @@ const (
 	maxWait        = 15 * time.Second
 	// Those that wait keep jobs resident, whose number is bounded, too: receivers
 	// without a 2xx must leave some to the others.
-	maxWaitingInAll    = 5 * MaxSending / 2
-	maxWaitingUnproven = MaxSending
+	maxWaitingInAll    = 5 * maxTimely / 2
+	maxWaitingUnproven = maxTimely
 )
 
 // sending counts requests on their way by what their receivers were then; late are
@@ -101,16 +98,22 @@ func (rs *receivers) free(r *receiver, now time.Time) bool {
 	return r.takes(now) && r.host.admits(r.standing, now) && rs.slot(r.standing)
 }
 
-// slot reports whether the process has one for a receiver of this standing.
+// slot reports whether the process has one for a receiver of this standing. Those
+// whose last answer was a 2xx, and the others, leave some to each other: neither those
+// that never answer can take every slot, however many they are, nor those that are slow.
 func (rs *receivers) slot(s standing) bool {
+	slots := rs.timely()
 	switch {
-	case rs.sending.timely() >= MaxSending:
+	case rs.sending.timely() >= slots:
 		return false
 	case s == proven:
-		return rs.sending.proven < maxProven
+		return rs.sending.proven < slots*9/10
 	}
-	return rs.sending.unproven < maxUnproven
+	return rs.sending.unproven < slots*3/4
 }
+
+// timely is the number of slots for requests that are not late.
+func (rs *receivers) timely() int { return min(maxTimely, MaxSending-rs.sending.late) }
 
 func (rs *receivers) take(r *receiver, now time.Time) *pass {
 	p := &pass{receiver: r, begun: now, standing: r.standing, probe: r.broken(), hostProbe: r.host.broken()}
@@ -153,7 +156,7 @@ func (rs *receivers) giveBack(p *pass) {
 func (rs *receivers) advance(h *host) {
 	rs.queue(h)
 	for range len(rs.queued) {
-		if rs.sending.timely() >= MaxSending {
+		if rs.sending.timely() >= rs.timely() {
 			return
 		}
 		next := rs.queued[0]

@@ -12,6 +12,8 @@ const (
 	Failing  = "failing"  // answers 500 at once
 	Silent   = "silent"   // takes the request and never answers
 	Dripping = "dripping" // answers a byte per second
+	Breaking = "breaking" // takes the request and ends the connection
+	Limiting = "limiting" // answers 429 at once, and wants a minute of peace
 )
 
 // ReceiverPlan is a group of receivers that behave alike, each with an address of
@@ -42,6 +44,13 @@ type Receivers struct{ *process.Child }
 // Open adds receivers and returns their URLs.
 func (r *Receivers) Open(ctx context.Context, plan ReceiverPlan) (urls []string, err error) {
 	err = r.Call(ctx, "Open", plan, &urls)
+	return urls, err
+}
+
+// OpenPaths adds one receiver with a path for each manner and returns their URLs. It
+// keeps the time of requests to prompt ones.
+func (r *Receivers) OpenPaths(ctx context.Context, manners []string) (urls []string, err error) {
+	err = r.Call(ctx, "OpenPaths", manners, &urls)
 	return urls, err
 }
 

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,20 +31,42 @@ type receiversServer struct {
 
 // Open begins to listen and returns the URLs.
 func (s *receiversServer) Open(plan ReceiverPlan, urls *[]string) error {
-	server := &http.Server{
-		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(plan, w, r) }),
-		ReadHeaderTimeout: time.Minute,
-	}
-	var config net.ListenConfig
 	for range plan.Places {
-		listener, err := config.Listen(s.ctx, "tcp", "127.0.0.1:0")
+		url, err := s.listen(func(w http.ResponseWriter, r *http.Request) { s.serve(plan, w, r) })
 		if err != nil {
 			return err
 		}
-		go func() { _ = server.Serve(listener) }()
-		*urls = append(*urls, "http://"+listener.Addr().String()+hookPath)
+		*urls = append(*urls, url)
 	}
 	return nil
+}
+
+// OpenPaths begins to listen and returns the URL of each path.
+func (s *receiversServer) OpenPaths(manners []string, urls *[]string) error {
+	url, err := s.listen(func(w http.ResponseWriter, r *http.Request) {
+		path, err := strconv.Atoi(strings.TrimPrefix(r.URL.Path, hookPath))
+		if err != nil || path < 0 || path >= len(manners) {
+			http.NotFound(w, r)
+			return
+		}
+		s.serve(ReceiverPlan{Manner: manners[path], Log: manners[path] == Prompt}, w, r)
+	})
+	for i := range manners {
+		*urls = append(*urls, url+strconv.Itoa(i))
+	}
+	return err
+}
+
+// listen begins to listen on a free port.
+func (s *receiversServer) listen(serve http.HandlerFunc) (url string, err error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(s.ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	server := &http.Server{Handler: serve, ReadHeaderTimeout: time.Minute}
+	go func() { _ = server.Serve(listener) }()
+	return "http://" + listener.Addr().String() + hookPath, nil
 }
 
 // Counts returns what was seen so far.
@@ -74,6 +98,11 @@ func (s *receiversServer) serve(plan ReceiverPlan, w http.ResponseWriter, r *htt
 		<-r.Context().Done() // the sender has gone
 	case Dripping:
 		drip(w)
+	case Breaking:
+		panic(http.ErrAbortHandler)
+	case Limiting:
+		w.Header().Set("Retry-After", "60")
+		w.WriteHeader(http.StatusTooManyRequests)
 	}
 }
 

@@ -33,6 +33,7 @@ type webhookPlan struct {
 	goroutines int
 	limitTime  time.Duration // of the webhook client alone
 	silent     int           // silent receivers beside the healthy ones of the stream
+	crowd      crowd
 	trickle    trickle
 }
 
@@ -41,11 +42,13 @@ func (cmd WebhookCommand) plan() webhookPlan {
 		runs: 3, goroutines: cmd.Goroutines, silent: cmd.Silent, limitTime: 4 * time.Second,
 		stream:  stream{places: 10, rate: 200, window: 20 * time.Second},
 		flood:   flood{places: 20, deliveries: 20_000},
-		trickle: trickle{places: 1_000, each: 10, window: 25 * time.Second},
+		crowd:   crowd{trouble: 1_000, healthy: 40},
+		trickle: trickle{places: 2_000, each: 5, window: 25 * time.Second},
 	}
 	if cmd.Quick {
 		p.runs, p.limitTime, p.flood.deliveries = 1, bench.Settle, 1_000
 		p.stream.window = bench.Settle
+		p.crowd = crowd{trouble: 50, healthy: 10}
 		p.trickle = trickle{places: 50, each: 2, window: bench.Settle}
 	}
 	if cmd.Runs > 0 {
@@ -66,6 +69,7 @@ func (p webhookPlan) measure(ctx context.Context, b *bench.Bench) ([]figures.Fig
 		}{
 			{"from commit to receiver", p.measureStreams},
 			{"as many as possible", p.measureFlood},
+			{"paths of one host", p.measureCrowd},
 			{"receivers that drip", p.measureTrickle},
 		} {
 			b.Progress.Sayf("run %d of %d: %s", run+1, p.runs, part.name)
@@ -128,6 +132,19 @@ func (p webhookPlan) measureFlood(ctx context.Context, b *bench.Bench, s *figure
 		s.Add(c.name+"_receiver_cpu_per_delivery", "CPU per delivery, "+c.label+": receivers", "us", c.PerRequest(c.Server), nil)
 		s.Add(c.name+"_delivery_others", "CPU of other work meanwhile, "+c.label, "%", c.Others(), nil)
 	}
+	return nil
+}
+
+// measureCrowd measures how soon healthy paths of a host get what is theirs beside others
+// in trouble.
+func (p webhookPlan) measureCrowd(ctx context.Context, b *bench.Bench, s *figures.Series) error {
+	latencies, err := p.crowd.measure(ctx, b)
+	if err != nil {
+		return err
+	}
+	what := fmt.Sprintf("%d healthy paths behind %d in trouble on one host", p.crowd.healthy, p.crowd.trouble)
+	s.Add("crowd_p50", what+", p50", "ms", figures.Percentile(latencies, 0.5), nil)
+	s.Add("crowd_max", what+", the latest", "ms", figures.Percentile(latencies, 1), figures.AtMost(5000))
 	return nil
 }
 
