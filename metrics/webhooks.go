@@ -34,7 +34,7 @@ func newWebhooks(auto promauto.Factory) Webhooks {
 		Exhausted: counter(auto, "klingwatch_webhook_exhausted_total",
 			"Deliveries given up after the last attempt."),
 		BreakersOpen: gauge(auto, "klingwatch_webhook_breakers_open",
-			"Receivers that keep failing, so that this process holds their webhooks back. That is the receiver's fault, not klingwatch's."),
+			"Receivers that keep failing, so that this process holds their webhooks back; a host that cannot be reached counts as one. That is the receiver's fault, not klingwatch's."),
 		WebhooksSending: gauge(auto, "klingwatch_webhook_requests_in_flight",
 			"Webhook requests in progress."),
 		EndpointsDisabled: counter(auto, "klingwatch_webhook_endpoints_disabled_total",

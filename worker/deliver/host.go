@@ -21,9 +21,10 @@ const (
 	gentleCost  = 50 * time.Millisecond // 20 failures a second
 	gentleShare = 4
 	maxDebt     = maxShare * failureCost
-	// maxReceivers of one host are remembered: a URL that holds the number of a task
-	// is never seen again.
-	maxReceivers = 10_000
+	// maxReceivers of one host are remembered, and maxRemembered of all: a URL that holds
+	// the number of a task is never seen again.
+	maxReceivers  = 10_000
+	maxRemembered = 100_000 // 20 MB
 	// forgetSample of them are looked at to find one to forget.
 	forgetSample = 16
 	// maxLine receivers without a 2xx wait in memory for the leave of their host.
@@ -148,22 +149,15 @@ func (h *host) holdBack(s standing, now time.Time) heldError {
 	return heldError{comeBack(&h.busyUntil[s], notBefore, now, h.cost()), reason, h.broken() || h.gentle()}
 }
 
-// at returns the receiver of a key; a new one is given the benefit of the doubt.
-func (h *host) at(key uint64, now time.Time) *receiver {
-	r := h.receivers[key]
-	if r == nil {
-		if len(h.receivers) >= maxReceivers {
-			h.forgetOne()
-		}
-		r = &receiver{host: h, standing: untried, window: 1, latency: guessedLatency}
-		h.receivers[key] = r
-	}
-	r.used = now
+// add makes a receiver, which is given the benefit of the doubt.
+func (h *host) add(key uint64) *receiver {
+	r := &receiver{host: h, standing: untried, window: 1, latency: guessedLatency}
+	h.receivers[key] = r
 	return r
 }
 
-// forgetOne forgets the one that was idle for longest among a few.
-func (h *host) forgetOne() {
+// forgetOne forgets the receiver that was idle for longest among a few; false: none is idle.
+func (h *host) forgetOne() bool {
 	var oldest *receiver
 	var which uint64
 	seen := 0
@@ -178,6 +172,7 @@ func (h *host) forgetOne() {
 	if oldest != nil {
 		delete(h.receivers, which)
 	}
+	return oldest != nil
 }
 
 // line puts a receiver into the line where it belongs, at the end, if it lacks only

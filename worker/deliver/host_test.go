@@ -416,17 +416,26 @@ func TestASlowHostGetsNoMoreThanItsShare(t *testing.T) {
 }
 
 // A URL that holds the number of a task is never seen again.
-func TestOnlySoManyURLsOfAHostAreRemembered(t *testing.T) {
+func TestOnlySoManyURLsAreRemembered(t *testing.T) {
 	t.Parallel()
 	rs := newReceivers()
-	for key := range uint64(maxReceivers + 1000) {
-		p, err := rs.acquire(t.Context(), place{"a", key})
-		if err != nil {
-			t.Fatal(err)
+	for i := range maxReceivers + 100 {
+		for h := range maxRemembered/maxReceivers + 1 {
+			p, err := rs.acquire(t.Context(), place{fmt.Sprint(h), uint64(i)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			rs.release(p, healthy.reply)
 		}
-		rs.release(p, healthy.reply)
 	}
-	if n := len(rs.hosts["a"].receivers); n > maxReceivers {
-		t.Errorf("%d are", n)
+	all := 0
+	for _, h := range rs.hosts {
+		all += len(h.receivers)
+	}
+	if n := len(rs.hosts["0"].receivers); n > maxReceivers || all > maxRemembered || all != rs.remembered {
+		t.Errorf("%d are, %d of one host; counted %d", all, n, rs.remembered)
+	}
+	if rs.survey(); all != rs.remembered {
+		t.Errorf("%d are, counted %d", all, rs.remembered)
 	}
 }

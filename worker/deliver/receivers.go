@@ -19,11 +19,12 @@ type place struct {
 // receivers are the places that webhooks go to, with a bound of requests at once
 // and a breaker for each and for its host: one that is slow or dead delays no other.
 type receivers struct {
-	mu      sync.Mutex
-	hosts   map[string]*host
-	sending sending
-	waiting int
-	queued  []*host // have a delivery to send, but no slot of the process is free
+	mu         sync.Mutex
+	hosts      map[string]*host
+	sending    sending
+	waiting    int
+	remembered int     // receivers
+	queued     []*host // have a delivery to send, but no slot of the process is free
 }
 
 func newReceivers() *receivers { return &receivers{hosts: map[string]*host{}} }
@@ -178,7 +179,16 @@ func (rs *receivers) at(p place, now time.Time) *receiver {
 		h = &host{receivers: map[uint64]*receiver{}, window: firstShare}
 		rs.hosts[p.host] = h
 	}
-	return h.at(p.key, now)
+	r := h.receivers[p.key]
+	if r == nil {
+		if (len(h.receivers) >= maxReceivers || rs.remembered >= maxRemembered) && h.forgetOne() {
+			rs.remembered--
+		}
+		r = h.add(p.key)
+		rs.remembered++
+	}
+	r.used = now
+	return r
 }
 
 // survey forgets receivers that were idle for long, and counts those whose breaker
@@ -187,8 +197,10 @@ func (rs *receivers) survey() (open, sending int) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	now := time.Now()
+	rs.remembered = 0
 	for name, h := range rs.hosts {
 		open += h.survey(now)
+		rs.remembered += len(h.receivers)
 		if len(h.receivers) == 0 {
 			delete(rs.hosts, name)
 		}
