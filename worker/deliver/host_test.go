@@ -306,6 +306,8 @@ func TestAHostThatCannotBeReachedIsProbedByOneRequest(t *testing.T) {
 			t.Errorf("%d breakers are open", open)
 		}
 		time.Sleep(openFor * 12 / 10)
+		cut, _ := enter(97)
+		rs.cancel(cut) // a stop cut it off: another one probes
 		probe, ok := enter(99)
 		if _, second := enter(98); !ok || second {
 			t.Errorf("it is probed: %v, twice at once: %v", ok, second)
@@ -378,6 +380,35 @@ func TestPathsThatFallSilentDelayNoOther(t *testing.T) {
 			t.Errorf("the slowest took %s beside %d silent requests", slowest, begun)
 		}
 	})
+}
+
+// A receiver that hangs for a moment, as when it collects garbage, costs what is on its
+// way little more than that moment.
+func TestAMomentOfSilenceCostsLittleMore(t *testing.T) {
+	t.Parallel()
+	for hang, wanted := range map[time.Duration]time.Duration{600 * time.Millisecond: time.Second, 2 * time.Second: 6 * time.Second} {
+		visit(t, func(t *testing.T, w *town) {
+			before := make(chan time.Duration, 1000+maxWindow)
+			w.build(healthy, 1000, before)
+			time.Sleep(time.Minute)
+			hanging := manner{near, reply{answer: answerGood, took: hang, firstByte: hang}}
+			for range maxWindow {
+				go w.deliver(place{townHost, w.paths}, hanging, before)
+			}
+			arrived := make(chan time.Duration, 150)
+			for range cap(arrived) {
+				time.Sleep(3 * time.Millisecond)
+				go w.deliver(place{townHost, w.paths}, healthy, arrived)
+			}
+			var slowest time.Duration
+			for range cap(arrived) {
+				slowest = max(slowest, <-arrived)
+			}
+			if slowest > wanted {
+				t.Errorf("after it has hung for %s, the slowest takes %s", hang, slowest)
+			}
+		})
+	}
 }
 
 // A URL that answers slowly, but well, with a backlog.

@@ -16,7 +16,10 @@ const (
 	// minHold and maxHold bound how long a delivery without a turn is held back.
 	minHold = time.Second
 	maxHold = maxOpen
-	// silentHold is the shortest hold where a receiver has not answered for a while.
+	// After stuckAfter, nobody waits in memory any more for a receiver that is silent, but
+	// stays away for as long as it has been silent, at most silentHold: it may have hung
+	// for a moment only.
+	stuckAfter = 500 * time.Millisecond
 	silentHold = 5 * time.Second
 	// guessedLatency of a receiver that has not answered yet.
 	guessedLatency = 100 * time.Millisecond
@@ -43,6 +46,7 @@ type receiver struct {
 	latency   time.Duration // moving average of requests
 	waiting   []*turn
 	lined     bool      // is in a line of its host
+	lateSince time.Time // when late requests began to be on their way
 	busyUntil time.Time // until then others have taken the turns
 	used      time.Time
 }
@@ -111,6 +115,11 @@ func (r *receiver) takes(now time.Time) bool {
 // silent reports whether it lets requests wait for longer than it used to.
 func (r *receiver) silent() bool { return r.standing != proven && r.sending.late > 0 }
 
+// stuck reports whether it has been silent for a while.
+func (r *receiver) stuck(now time.Time) bool {
+	return r.silent() && now.Sub(r.lateSince) >= stuckAfter
+}
+
 func (r *receiver) idle() bool { return r.sending.all() == 0 && len(r.waiting) == 0 }
 
 // settle notes that nobody is before those that come now, if so.
@@ -132,7 +141,8 @@ func (r *receiver) holdBack(now time.Time) heldError {
 	case r.shut(now):
 		reason = "held_back: the receiver asked to slow down"
 	case r.silent():
-		return heldError{wait: about(silentHold), reason: "held_back: the receiver has not answered an earlier webhook yet"}
+		silence := now.Sub(r.lateSince)
+		return heldError{wait: about(min(max(silence, minHold), silentHold)), reason: "held_back: the receiver has not answered an earlier webhook yet"}
 	case r.standing == untried && r.failures == 0: // soon it is known better
 		return heldError{wait: about(minHold), reason: reason}
 	}

@@ -101,7 +101,8 @@ func (rs *receivers) connected(p *pass) (mended bool) {
 	return mended
 }
 
-// lookAt sets a request apart whose answer is late, as soon as there is a slot for it.
+// lookAt sets a request apart whose answer is late, as soon as there is a slot for it,
+// and later sends those away that wait for its receiver.
 func (rs *receivers) lookAt(p *pass) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
@@ -109,6 +110,11 @@ func (rs *receivers) lookAt(p *pass) {
 	h, waited := r.host, now.Sub(p.connected)
 	switch {
 	case p.released:
+		return
+	case p.late:
+		if r.stuck(now) {
+			rs.sendAway(r)
+		}
 		return
 	case waited < h.lateIn():
 		p.patience.Reset(min(lateAfter, h.lateIn()-waited)) // an answer may show meanwhile how quick they can be
@@ -118,11 +124,13 @@ func (rs *receivers) lookAt(p *pass) {
 		return
 	}
 	rs.count(p, -1)
-	p.late = true
+	if p.late = true; r.sending.late == 0 {
+		r.lateSince = now
+	}
 	rs.count(p, 1)
 	if waited > lateFactor*r.latency { // else it always takes its time
 		r.doubt()
-		rs.sendAway(r)
+		p.patience.Reset(stuckAfter)
 	}
 	if p.standing != proven {
 		h.charge(p.begun, now)

@@ -76,7 +76,7 @@ func (rs *receivers) room(r *receiver) bool {
 	if r.host.waiting == 0 {
 		return true
 	}
-	if r.silent() {
+	if r.stuck(time.Now()) {
 		return false
 	}
 	if len(r.waiting) == 0 {
