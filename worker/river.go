@@ -23,9 +23,9 @@ const (
 // River's settings, with the reasons for each.
 const (
 	schema = "klingwatch"
-	// Deliveries here at once, sending or waiting for a slot of their receiver
-	// (deliver bounds both).
-	deliverSlots = deliver.MaxResident + deliver.MaxSending
+	// Deliveries here at once, sending or waiting for a slot of their receiver (deliver
+	// bounds both), and some that are about to be put off.
+	deliverSlots = deliver.MaxResident + 500
 	// Bulk redeliveries at once; each sets its own pace.
 	redeliverSlots = 4
 	// A snoozed job that comes due sends no notification, it is found by polling;

@@ -12,9 +12,11 @@ const (
 	MaxSending = 1600
 	maxTimely  = 1000
 	maxLate    = 1200
-	// MaxResident is how many deliveries are here at once at most, but for the first
-	// one of each host: they are on their way, or wait for a slot.
-	MaxResident = MaxSending + maxWaitingInAll + maxLine
+	// MaxResident bounds the deliveries that are here, on their way or waiting, but for the
+	// first one of each host. Each needs a job that runs; a job too many would only be put
+	// off. Some are left to the first ones of receivers.
+	MaxResident = 4500
+	maxOrdinary = MaxResident - 500
 
 	// One host leaves some of the slots of late requests to others.
 	maxLateHost = maxLate * 5 / 6
@@ -24,10 +26,8 @@ const (
 	maxWaiting     = 200
 	maxWaitingFast = 1000
 	maxWait        = 15 * time.Second
-	// Those that wait keep jobs resident, whose number is bounded, too: receivers
-	// without a 2xx must leave some to the others.
-	maxWaitingInAll    = 5 * maxTimely / 2
-	maxWaitingUnproven = maxTimely
+	// Receivers without a 2xx must leave some of the room to wait to the others.
+	maxWaitingUnproven = 1000
 )
 
 // sending counts requests on their way by what their receivers were then; late are
@@ -79,18 +79,18 @@ func (rs *receivers) room(r *receiver) bool {
 	if r.stuck(time.Now()) {
 		return false
 	}
+	resident := rs.waiting + rs.sending.all()
 	if len(r.waiting) == 0 {
-		return rs.waiting < maxWaitingInAll+maxLine && r.host.room(r.standing)
+		return resident < MaxResident && r.host.room(r.standing)
 	}
-	inAll := maxWaitingInAll
-	if r.standing != proven {
-		inAll = maxWaitingUnproven
+	if r.standing != proven && rs.waiting >= maxWaitingUnproven {
+		return false
 	}
 	here, turn := maxWaiting, r.turnIn(len(r.waiting))
 	if r.standing == proven && turn < minHold {
 		here = maxWaitingFast
 	}
-	return rs.waiting < inAll && len(r.waiting) < here && turn <= maxWait
+	return resident < maxOrdinary && len(r.waiting) < here && turn <= maxWait
 }
 
 // free reports whether a request may be sent now.
