@@ -11,16 +11,24 @@ import (
 // in ASCII); the second half is the slot.
 const instanceLock = 0x6b6c6e67
 
-// maxInstances bounds the search for a free slot.
-const maxInstances = 1000
+// claimTries bounds the search for a free slot: one that is free when we look may be taken
+// when we ask for it.
+const claimTries = 1000
+
+// mayWrite is a condition on the session a of pg_stat_activity: its role may change our
+// tasks. Any role that may connect can take an advisory lock, or send a note: what such
+// a session does means nothing.
+const mayWrite = ` coalesce(has_table_privilege(a.usesysid, to_regclass('klingwatch.tasks'), 'update'), false)`
 
 // liveInstances is a query of a with clause: the locks of the processes that work on
 // this database now. It takes the parameter @class, instanceLock.
 const liveInstances = ` instances as materialized (
-			select objid as slot, 'kw' || objid as name, pid
-			from pg_locks
-			where locktype = 'advisory' and classid = @class and objsubid = 2 and granted
-			  and database = (select oid from pg_database where datname = current_database())
+			select l.objid as slot, 'kw' || l.objid as name, a.application_name
+			from pg_locks l
+			join pg_stat_activity a using (pid)
+			where l.locktype = 'advisory' and l.classid = @class and l.objsubid = 2 and l.granted and l.mode = 'ExclusiveLock'
+			  and l.database = (select oid from pg_database where datname = current_database())
+			  and` + mayWrite + `
 		)`
 
 // InstanceID names the instance in a slot. It is short because the queue keeps up to
@@ -28,7 +36,8 @@ const liveInstances = ` instances as materialized (
 func InstanceID(slot int) string { return fmt.Sprintf("kw%d", slot) }
 
 // ClaimInstance takes the first free slot, from 1, for as long as conn lives: a
-// session's advisory lock shows the others that it is alive.
+// session's advisory lock shows the others that it is alive. Slots that others hold are
+// left alone, whoever they are.
 //
 // The server ends the session where the process sends nothing for 10 s: then others
 // take over the tasks of one that was stopped, or whose host has vanished.
@@ -41,16 +50,36 @@ func ClaimInstance(ctx context.Context, conn *pgx.Conn) (slot int, err error) {
 			return 0, fmt.Errorf("preparing the instance's connection: %w", err)
 		}
 	}
-	for slot = 1; slot <= maxInstances; slot++ {
+	for range claimTries {
 		var got bool
-		if err := conn.QueryRow(ctx, `select pg_try_advisory_lock($1, $2)`, instanceLock, slot).Scan(&got); err != nil {
-			return 0, fmt.Errorf("claiming an instance slot: %w", err)
-		}
-		if got {
-			return slot, nil
+		if slot, got, err = claimFreeSlot(ctx, conn); err != nil || got {
+			return slot, err
 		}
 	}
-	return 0, fmt.Errorf("claiming an instance slot: all %d are taken", maxInstances)
+	return 0, fmt.Errorf("claiming an instance slot: others were faster %d times: see klingwatch doctor", claimTries)
+}
+
+// claimFreeSlot tries to take the first slot that nobody holds: 1, or the next one of a
+// slot that is held.
+func claimFreeSlot(ctx context.Context, conn *pgx.Conn) (slot int, got bool, err error) {
+	err = conn.QueryRow(ctx, `
+		with held as materialized (
+			select objid::bigint as slot
+			from pg_locks
+			where locktype = 'advisory' and classid = @class and objsubid = 2
+			  and database = (select oid from pg_database where datname = current_database())
+		), free as materialized (
+			select min(slot)::int as slot
+			from (select 1 as slot union all select slot + 1 from held) candidate
+			where slot between 1 and 2147483647 and slot not in (select slot from held)
+		)
+		select slot, pg_try_advisory_lock(@class::int, slot)
+		from free`,
+		pgx.StrictNamedArgs{"class": instanceLock}).Scan(&slot, &got)
+	if err != nil {
+		return 0, false, fmt.Errorf("claiming an instance slot: %w", err)
+	}
+	return slot, got, nil
 }
 
 // LiveInstances counts the processes that work on this database now.
@@ -74,11 +103,10 @@ func ShareWork(ctx context.Context, conn *pgx.Conn, slot, tasks int, asks string
 		with shown as materialized (
 			select set_config('application_name', 'klingwatch kw' || @slot::int || ' tasks=' || @tasks::int || ' asks=' || @asks::text, false)
 		),`+liveInstances+`, alive as (
-			select i.slot = @slot as mine,
+			select slot = @slot as mine,
 			       -- the name of a session of another role is hidden: it counts as having as many as this one
-			       greatest(coalesce(substring(a.application_name from 'tasks=([0-9]+)')::float8, @tasks), 1) as tasks
-			from instances i
-			join pg_stat_activity a using (pid)
+			       greatest(coalesce(substring(application_name from 'tasks=([0-9]+)')::float8, @tasks), 1) as tasks
+			from instances
 		)
 		select current_setting('transaction_read_only')::boolean,
 		       count(*),
@@ -101,9 +129,8 @@ func ShareWork(ctx context.Context, conn *pgx.Conn, slot, tasks int, asks string
 func AskedByAnybody(ctx context.Context, q Querier, asks string) (asked bool, err error) {
 	err = q.QueryRow(ctx, `
 		with`+liveInstances+`
-		select coalesce(bool_or(a.application_name is null or coalesce(substring(a.application_name from ' asks=(.*)$'), @asks) = @asks), false)
-		from instances i
-		join pg_stat_activity a using (pid)`,
+		select coalesce(bool_or(application_name is null or coalesce(substring(application_name from ' asks=(.*)$'), @asks) = @asks), false)
+		from instances`,
 		pgx.StrictNamedArgs{"class": instanceLock, "asks": asks}).Scan(&asked)
 	return asked, err
 }
@@ -113,9 +140,41 @@ func AskedByAnybody(ctx context.Context, q Querier, asks string) (asked bool, er
 func InstancesAskingElse(ctx context.Context, q Querier, asks string) (n int, err error) {
 	err = q.QueryRow(ctx, `
 		with`+liveInstances+`
-		select count(*) filter (where substring(a.application_name from ' asks=(.*)$') <> @asks)
-		from instances i
-		join pg_stat_activity a using (pid)`,
+		select count(*) filter (where substring(application_name from ' asks=(.*)$') <> @asks)
+		from instances`,
 		pgx.StrictNamedArgs{"class": instanceLock, "asks": asks}).Scan(&n)
 	return n, err
+}
+
+// Stranger is a session that holds locks of ours although its role may not change our
+// tasks.
+type Stranger struct {
+	PID   int
+	Role  string
+	Locks int  // of ours that it holds, or waits for
+	Halts bool // it holds the lock of migrations
+}
+
+// Strangers returns the sessions that hold locks of ours without rights. migrationLock
+// is the key of the lock that is held while migrating.
+func Strangers(ctx context.Context, q Querier, migrationLock int64) ([]Stranger, error) {
+	return all[Stranger](ctx, q, `
+		with held as materialized (
+			select pid,
+			       objsubid = 1 and granted as halts
+			from pg_locks
+			where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())
+			  and (classid = @class and objsubid = 2
+			       or objsubid = 1 and classid = (@migration::bigint >> 32)::oid and objid = (@migration::bigint & 4294967295)::oid)
+		)
+		select a.pid,
+		       a.usename::text as role,
+		       count(*)::int as locks,
+		       bool_or(h.halts) as halts
+		from held h
+		join pg_stat_activity a using (pid)
+		where not`+mayWrite+`
+		group by a.pid, a.usename
+		order by a.pid`,
+		pgx.StrictNamedArgs{"class": instanceLock, "migration": migrationLock})
 }

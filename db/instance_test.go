@@ -100,22 +100,6 @@ func TestTheServerEndsAnInstanceThatSaysNothing(t *testing.T) {
 	}
 }
 
-func TestThereAreSlotsForAThousandInstances(t *testing.T) {
-	t.Parallel()
-	pool := dbtest.New(t)
-	holder := connect(t, pool)
-	const klng = 0x6b6c6e67
-	run(t, holder, `select pg_advisory_lock($1, slot) from generate_series(1, 999) slot`, klng)
-	conn, slot := instance(t, pool)
-	if slot != 1000 {
-		t.Errorf("slot %d", slot)
-	}
-	if _, err := db.ClaimInstance(t.Context(), connect(t, pool)); err == nil || err.Error() != "claiming an instance slot: all 1000 are taken" {
-		t.Errorf("one more: %v", err)
-	}
-	check(t, conn.Close(t.Context()))
-}
-
 func TestInstancesShareTheWorkByTheirTasks(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)

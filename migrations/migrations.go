@@ -15,14 +15,16 @@ import (
 // Schema holds all tables, ours and River's.
 const Schema = "klingwatch"
 
-// lockKey is the advisory lock held while migrating: "klwmig" in ASCII.
-const lockKey int64 = 0x6b6c776d6967
+// LockKey is the advisory lock held while migrating: "klwmig" in ASCII.
+const LockKey int64 = 0x6b6c776d6967
 
 const (
 	// migrationWait is how long another process that migrates is waited for; lockLook is
 	// how often it is looked whether it has.
 	migrationWait = time.Minute
 	lockLook      = 100 * time.Millisecond
+	// tellAfter is when somebody is told who is waited for.
+	tellAfter = 3 * time.Second
 )
 
 // releaseTimeout bounds giving the lock back when the caller's context has ended.
@@ -62,12 +64,21 @@ func Names(list []Migration) string {
 // connection of the pool, and opens its own for River's tables; several processes
 // may call it at once.
 func Up(ctx context.Context, pool *pgxpool.Pool) (applied []Migration, err error) {
+	return UpTelling(ctx, pool, func(string) {})
+}
+
+// UpTelling is Up that tells a person when it waits for another session. Where nothing
+// is pending it waits for nobody.
+func UpTelling(ctx context.Context, pool *pgxpool.Pool, tell func(message string)) (applied []Migration, err error) {
 	conn, err := pool.Acquire(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the database: %w", err)
 	}
 	defer conn.Release()
-	if err := lock(ctx, conn); err != nil {
+	if pending, err := Pending(ctx, conn); err != nil || len(pending) == 0 {
+		return nil, err
+	}
+	if err := lock(ctx, conn, tell); err != nil {
 		return nil, fmt.Errorf("waiting for the migration lock: %w", err)
 	}
 	defer unlock(ctx, conn)
@@ -176,14 +187,19 @@ func createSchema(ctx context.Context, conn *pgx.Conn) error {
 
 // lock waits until nobody else migrates. It asks again and again: a session that waits
 // in one statement keeps a snapshot, and "create index concurrently" waits for that.
-func lock(ctx context.Context, conn *pgxpool.Conn) error {
+func lock(ctx context.Context, conn *pgxpool.Conn, tell func(message string)) error {
+	told := false
 	for begun := time.Now(); ; {
 		var got bool
-		if err := conn.QueryRow(ctx, `select pg_try_advisory_lock($1)`, lockKey).Scan(&got); err != nil || got {
+		if err := conn.QueryRow(ctx, `select pg_try_advisory_lock($1)`, LockKey).Scan(&got); err != nil || got {
 			return err
 		}
 		if time.Since(begun) > migrationWait {
-			return fmt.Errorf("%s has held it for %s: wait until it has migrated, or end it, and try again", lockHolder(ctx, conn), migrationWait)
+			return fmt.Errorf("%s has held it for %s: wait until it has migrated, or end it with pg_terminate_backend, and try again", lockHolder(ctx, conn), migrationWait)
+		}
+		if !told && time.Since(begun) > tellAfter {
+			told = true
+			tell(fmt.Sprintf("waiting for the migration lock: %s holds it", lockHolder(ctx, conn)))
 		}
 		select {
 		case <-ctx.Done():
@@ -203,7 +219,7 @@ func lockHolder(ctx context.Context, conn *pgxpool.Conn) string {
 		left join pg_stat_activity a using (pid)
 		where l.locktype = 'advisory' and l.granted and l.objsubid = 1
 		  and l.classid = ($1::bigint >> 32)::int::oid and l.objid = ($1::bigint & 4294967295)::oid
-		  and l.database = (select oid from pg_database where datname = current_database())`, lockKey).Scan(&pid, &role, &application)
+		  and l.database = (select oid from pg_database where datname = current_database())`, LockKey).Scan(&pid, &role, &application)
 	if err != nil {
 		return "another session"
 	}
@@ -215,7 +231,7 @@ func lockHolder(ctx context.Context, conn *pgxpool.Conn) string {
 func unlock(ctx context.Context, conn *pgxpool.Conn) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
-	if _, err := conn.Exec(ctx, `select pg_advisory_unlock($1)`, lockKey); err != nil {
+	if _, err := conn.Exec(ctx, `select pg_advisory_unlock($1)`, LockKey); err != nil {
 		_ = conn.Conn().Close(ctx)
 	}
 }

@@ -3,9 +3,11 @@ package migrations_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -80,6 +82,51 @@ func TestTwoProcessesThatMigrateAtOnceDoItOnce(t *testing.T) {
 	}
 	if workers != 1 {
 		t.Errorf("%d of %d migrated, want 1", workers, processes)
+	}
+}
+
+// Any role that may connect can hold the lock: it stops nobody who has nothing to
+// migrate, and who waits is told for whom.
+func TestAStrangerThatHoldsTheLockIsNamedAndStopsOnlyRealMigrations(t *testing.T) {
+	t.Parallel()
+	pool, empty := dbtest.New(t), emptyDatabase(t)
+	role := dbtest.NewRole(t)
+	hold := func(pool *pgxpool.Pool) *pgx.Conn {
+		cfg := pool.Config().ConnConfig
+		cfg.User, cfg.Password, cfg.RuntimeParams["application_name"] = role, dbtest.RolePassword, "psql"
+		conn, err := pgx.ConnectConfig(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close(context.Background()) })
+		if _, err := conn.Exec(t.Context(), `select pg_advisory_lock($1)`, migrations.LockKey); err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	hold(pool)
+	begun := time.Now()
+	if applied, err := migrations.Up(t.Context(), pool); err != nil || len(applied) > 0 || time.Since(begun) > 3*time.Second {
+		t.Errorf("with nothing to migrate: %v, %v after %s", applied, err, time.Since(begun))
+	}
+	holder := hold(empty)
+	told, done := make(chan string, 10), make(chan error, 1)
+	go func() {
+		_, err := migrations.UpTelling(t.Context(), empty, func(message string) { told <- message })
+		done <- err
+	}()
+	want := fmt.Sprintf(`waiting for the migration lock: the session with pid %d of role %q, application "psql", holds it`, holder.PgConn().PID(), role)
+	if message := <-told; message != want {
+		t.Errorf("told %q, want %q", message, want)
+	}
+	if err := holder.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("when the lock is free: %v", err)
+	}
+	if len(told) > 0 {
+		t.Errorf("told again: %s", <-told)
 	}
 }
 

@@ -160,7 +160,7 @@ func (m migrateCommand) Run(ctx context.Context, c *console) (err error) {
 		fmt.Fprintln(c.out, "up to date")
 		return nil
 	}
-	applied, err := migrations.Up(ctx, d.Pool)
+	applied, err := migrations.UpTelling(ctx, d.Pool, func(message string) { fmt.Fprintln(c.err, message) })
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func (cmd serveCommand) Run(ctx context.Context, c *console) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
 	if cmd.Migrate {
-		applied, err := migrations.Up(ctx, d.Pool)
+		applied, err := migrations.UpTelling(ctx, d.Pool, func(message string) { log.Info(message) })
 		if err != nil {
 			return err
 		}

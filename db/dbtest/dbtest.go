@@ -108,6 +108,26 @@ func CopyURL(t testing.TB, of string) string {
 	return create(t, strings.TrimPrefix(u.Path, "/"))
 }
 
+// RolePassword is that of every role of NewRole.
+const RolePassword = "let-me-in"
+
+// NewRole makes a role that may connect, and nothing else, and returns its name. It is
+// removed when the test ends; who grants it more takes that back before.
+func NewRole(t testing.TB) (name string) {
+	t.Helper()
+	name = fmt.Sprintf("stranger_%d", number.Add(1))
+	ctx := context.Background()
+	if _, err := admin.Exec(ctx, `create role `+name+` login password '`+RolePassword+`'`); err != nil {
+		t.Fatalf("creating a role: %v", err)
+	}
+	t.Cleanup(func() {
+		if _, err := admin.Exec(ctx, `drop role `+name); err != nil {
+			t.Errorf("dropping the role: %v", err)
+		}
+	})
+	return name
+}
+
 func create(t testing.TB, from string) string {
 	t.Helper()
 	start.Do(func() { startErr = startServer() })
