@@ -230,6 +230,20 @@ func ApplyChanges(ctx context.Context, q Querier, changes []Change) ([]Changed, 
 		pgx.StrictNamedArgs{"changes": input})
 }
 
+// VersionsOf returns the versions of tasks by their ids. Ids that do not exist are left
+// out.
+func VersionsOf(ctx context.Context, q Querier, ids []int64) (map[int64]int, error) {
+	rows, err := all[struct {
+		ID      int64
+		Version int
+	}](ctx, q, `select id, version from klingwatch.tasks where id = any (@ids)`, pgx.StrictNamedArgs{"ids": ids})
+	versions := make(map[int64]int, len(rows))
+	for _, row := range rows {
+		versions[row.ID] = row.Version
+	}
+	return versions, err
+}
+
 // changedTopic is the channel for the ids of tasks that a person changed.
 const changedTopic = "klingwatch.tasks"
 
@@ -239,7 +253,7 @@ func ListenForChanges(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// NotifyChange has the processes that watch a task read it again, once the
+// NotifyChange has the processes that watch a task look at its row, once the
 // transaction has committed.
 func NotifyChange(ctx context.Context, q Querier, id int64) error {
 	_, err := q.Exec(ctx, `select pg_notify(@topic, @id::bigint::text)`, pgx.StrictNamedArgs{"topic": changedTopic, "id": id})

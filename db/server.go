@@ -88,6 +88,19 @@ func BusyTables(ctx context.Context, q Querier) ([]TableHealth, error) {
 		pgx.StrictNamedArgs{"tables": []string{jobsTable, "tasks", "events", "deliveries"}})
 }
 
+// InvalidIndexes returns the names of our indexes, and River's, that a build which was
+// cut off has left, like those that end with _ccnew. One that is being built is left out.
+func InvalidIndexes(ctx context.Context, q Querier) (names []string, err error) {
+	err = q.QueryRow(ctx, `
+		select coalesce(array_agg(format('%I.%I', n.nspname, c.relname) order by c.relname), '{}')
+		from pg_index i
+		join pg_class c on c.oid = i.indexrelid
+		join pg_namespace n on n.oid = c.relnamespace
+		where n.nspname = 'klingwatch' and not i.indisvalid
+		  and not exists (select from pg_stat_progress_create_index p where p.relid = i.indrelid)`).Scan(&names)
+	return names, err
+}
+
 // Snapshot is something that keeps vacuum from removing dead rows.
 type Snapshot struct {
 	Holder       string         // what holds it, for people to read

@@ -17,6 +17,6 @@
 //	relay.go     the relay, its clock, the key
 //	reach.go     a request to the relay, without the key
 //	clock.go     how two clocks compare
-//	work.go      processes, polling, tasks, webhooks, endpoints, files, signing keys
-//	storage.go   dead rows, what keeps vacuum from removing them, the disk
+//	work.go      processes, locks, polling, tasks, webhooks, endpoints, files, signing keys
+//	storage.go   dead rows, invalid indexes, what keeps vacuum from removing them, the disk
 package doctor

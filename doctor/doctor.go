@@ -80,6 +80,7 @@ func (x *examination) checks() []check {
 		{"key", false, x.checkKey},
 		{"relays", true, x.checkRelays},
 		{"services", true, x.checkServices},
+		{"locks", true, x.checkLocks},
 		{"polling", true, x.checkPolling},
 		{"rate", true, x.checkRate},
 		{"tasks", true, x.checkTasks},
@@ -89,6 +90,7 @@ func (x *examination) checks() []check {
 		{"outputs", true, x.checkOutputs},
 		{"signing-keys", true, x.checkSigningKeys},
 		{"bloat", true, x.checkTables},
+		{"indexes", true, x.checkIndexes},
 		{"snapshots", true, x.checkSnapshots},
 		{"disk", true, x.checkDisk},
 	}

@@ -122,6 +122,8 @@ func TestADeploymentThatIsWellHasNoFindings(t *testing.T) {
 	wantFinding(t, found, "services", OK, "1 at work")
 	wantFinding(t, found, "tasks", OK, "1 open")
 	wantFinding(t, found, "bloat", OK, "river_job")
+	wantFinding(t, found, "locks", OK, "or by nobody")
+	wantFinding(t, found, "indexes", OK, "all are valid")
 	wantFinding(t, found, "signing-keys", OK, "all 2")
 }
 

@@ -57,6 +57,21 @@ func agoOrNever(d *time.Duration) string {
 	return readable.Duration(*d) + " ago"
 }
 
+func (x *examination) checkIndexes(ctx context.Context) (Finding, error) {
+	invalid, err := db.InvalidIndexes(ctx, x.pool)
+	return judgeIndexes(invalid), err
+}
+
+// judgeIndexes names the indexes that a build left which was cut off: every write keeps
+// them up, and no query uses them.
+func judgeIndexes(invalid []string) Finding {
+	if len(invalid) == 0 {
+		return fine("all are valid")
+	}
+	return warn("run: drop index concurrently "+strings.Join(invalid, "; drop index concurrently ")+": River rebuilds its indexes once a day, but not where such a rest is left",
+		"%d are invalid, left by a build that was cut off: %s", len(invalid), strings.Join(invalid, ", "))
+}
+
 func (x *examination) checkSnapshots(ctx context.Context) (Finding, error) {
 	server, err := db.DescribeServer(ctx, x.pool)
 	if err != nil {

@@ -43,6 +43,23 @@ func TestTheDiskOfAnEmbeddedDatabase(t *testing.T) {
 	wantFinding(t, findings(t, cfg), "disk", OK, "not known on this system")
 }
 
+// An index that is rebuilt concurrently and cut off stays behind, invalid.
+func TestIndexesThatWereLeftInvalidAreNamed(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	prepare(t, pool, `insert into klingwatch.river_job (kind, args, max_attempts) values ('same', '{}', 1), ('same', '{}', 1)`)
+	if _, err := pool.Exec(t.Context(), `create unique index concurrently "river_job_pkey_ccnew" on klingwatch.river_job (kind)`); err == nil {
+		t.Fatal("a unique index was built over equal values")
+	}
+	found := findings(t, deployment(t, pool, ""))
+	wantFinding(t, found, "indexes", Warn, "1 are invalid, left by a build that was cut off: klingwatch.river_job_pkey_ccnew")
+	if todo := found["indexes"].Todo; !strings.HasPrefix(todo, "run: drop index concurrently klingwatch.river_job_pkey_ccnew: ") {
+		t.Errorf("what to do: %s", todo)
+	}
+	prepare(t, pool, `drop index concurrently klingwatch.river_job_pkey_ccnew`)
+	wantFinding(t, findings(t, deployment(t, pool, "")), "indexes", OK, "all are valid")
+}
+
 func TestJudgementsOfTheStorage(t *testing.T) {
 	t.Parallel()
 	ago := func(d time.Duration) *time.Duration { return &d }

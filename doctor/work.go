@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/migrations"
 	"github.com/klingwatch/klingwatch/operate"
 	"github.com/klingwatch/klingwatch/outbound"
 	"github.com/klingwatch/klingwatch/readable"
@@ -22,6 +23,29 @@ func (x *examination) checkServices(ctx context.Context) (Finding, error) {
 		return warn("start klingwatch serve", "no process works on this database: tasks and webhooks wait"), err
 	}
 	return fine("%d at work", n), err
+}
+
+func (x *examination) checkLocks(ctx context.Context) (Finding, error) {
+	strangers, err := db.Strangers(ctx, x.pool, migrations.LockKey)
+	return judgeStrangers(strangers), err
+}
+
+// judgeStrangers names the sessions that hold locks of ours without rights. They count
+// for nothing, but only one session can hold the lock of migrations.
+func judgeStrangers(strangers []db.Stranger) Finding {
+	if len(strangers) == 0 {
+		return fine("klingwatch's locks are held by sessions that may change its tables, or by nobody")
+	}
+	var found, todo []string
+	for _, s := range strangers {
+		what := fmt.Sprintf("session %d of role %s holds %d of klingwatch's locks without rights in its schema", s.PID, s.Role, s.Locks)
+		if s.Halts {
+			what += ", that of migrations among them: klingwatch migrate waits for it"
+		}
+		found = append(found, what)
+		todo = append(todo, fmt.Sprintf("pg_terminate_backend(%d)", s.PID))
+	}
+	return warn("find out who that is; processes at work do not mind; to end it, run: select "+strings.Join(todo, ", "), "%s", strings.Join(found, "; "))
 }
 
 func (x *examination) checkPolling(ctx context.Context) (Finding, error) {

@@ -2,13 +2,17 @@ package doctor
 
 import (
 	"encoding/base64"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
 	"github.com/klingwatch/klingwatch/keyring"
+	"github.com/klingwatch/klingwatch/migrations"
 	"github.com/klingwatch/klingwatch/operate"
 )
 
@@ -104,6 +108,28 @@ func TestWhatElseStandsInTheDatabase(t *testing.T) {
 	found = findings(t, cfg)
 	wantFinding(t, found, "signing-keys", OK, "all 2 can be read")
 	wantFinding(t, found, "polling", Bad, "the relay refuses the credential "+cfg.Relay.Credential())
+}
+
+// Sessions of a role without rights count as no process, and are named.
+func TestStrangersThatHoldLocksAreNamed(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	cfg := pool.Config().ConnConfig
+	cfg.User, cfg.Password = dbtest.NewRole(t), dbtest.RolePassword
+	stranger, err := pgx.ConnectConfig(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close(t.Context())
+	if _, err := stranger.Exec(t.Context(), `select pg_advisory_lock(1802268263, slot), pg_advisory_lock($1) from generate_series(1, 99) slot`, migrations.LockKey); err != nil {
+		t.Fatal(err)
+	}
+	found := findings(t, deployment(t, pool, ""))
+	wantFinding(t, found, "services", Warn, "no process works on this database")
+	wantFinding(t, found, "locks", Warn, fmt.Sprintf("session %d of role %s holds 100 of klingwatch's locks without rights in its schema, that of migrations among them", stranger.PgConn().PID(), cfg.User))
+	if todo := found["locks"].Todo; !strings.Contains(todo, fmt.Sprintf("run: select pg_terminate_backend(%d)", stranger.PgConn().PID())) {
+		t.Errorf("what to do: %s", todo)
+	}
 }
 
 func TestJudgementsOfTheWork(t *testing.T) {

@@ -42,8 +42,9 @@ func lost(cause error) error { return fmt.Errorf("%w: %w", errLockLost, cause) }
 // instance is this process among those that work on the database: a numbered
 // slot, held by the advisory lock of a connection.
 type instance struct {
-	conn *pgx.Conn
-	slot int
+	conn    *pgx.Conn
+	slot    int
+	changes *changes
 }
 
 // claimInstance opens a connection of its own for the instance's lock: a pool
@@ -58,7 +59,7 @@ func claimInstance(ctx context.Context, pool *pgxpool.Pool) (*instance, error) {
 		closeConn(conn)
 		return nil, err
 	}
-	return &instance{conn, slot}, nil
+	return &instance{conn, slot, newChanges()}, nil
 }
 
 func (i *instance) id() string { return db.InstanceID(i.slot) }
@@ -106,8 +107,8 @@ func (i *instance) listen(ctx context.Context, asked *poll.Relays) {
 		if err != nil {
 			return
 		}
-		if id, err := strconv.ParseInt(note.Payload, 10, 64); err == nil {
-			asked.Reread(id)
+		if id, err := strconv.ParseInt(note.Payload, 10, 64); err == nil && asked.Resident(id) {
+			i.changes.say(id)
 		}
 	}
 }

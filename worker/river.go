@@ -8,7 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
 	"github.com/klingwatch/klingwatch/worker/deliver"
 )
@@ -59,7 +58,7 @@ func newClient(cfg Config, id string, left *atomic.Bool, polls *pollWorker, deli
 	river.AddWorker(workers, polls)
 	river.AddWorker(workers, deliveries)
 	river.AddWorker(workers, &redeliverWorker{pool: cfg.Pool, log: cfg.Log})
-	return river.NewClient(leavable{riverpgxv5.New(cfg.Pool), left}, &river.Config{
+	return river.NewClient(newDriver(leavable{riverpgxv5.New(cfg.Pool), left}), &river.Config{
 		ID:                          id,
 		Schema:                      schema,
 		Queues:                      map[string]river.QueueConfig{deliverQueue: {MaxWorkers: deliverSlots}, redeliverQueue: {MaxWorkers: redeliverSlots}},

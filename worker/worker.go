@@ -227,6 +227,7 @@ func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 	wg.Go(func() { s.sweepUntil(sweeping) })
 	wg.Go(func() { keepHouseUntil(sweeping, w.cfg) })
 	wg.Go(func() { asked.Learn(sweeping) })
+	wg.Go(func() { i.changes.follow(sweeping, w.cfg.Pool, asked) })
 	wg.Go(func() { w.followRelays(sweeping, asked, queues) })
 	err = i.hold(ctx, asked, w.book.asks)
 

@@ -83,7 +83,7 @@ func TestAProbeIsNotClaimedWithoutATask(t *testing.T) {
 	r, p := oneLane(t, pool)
 	refuse(t, r, p)
 	makeProbeDue(t, pool)
-	r.Reread(1)
+	r.Reread(1, 1)
 	p.dispatch(t.Context(), ticket{})
 	if in := probeIn(t, pool); in > 0 {
 		t.Errorf("nobody asked, and the next probe is in %s", in)

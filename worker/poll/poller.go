@@ -180,14 +180,20 @@ func (p *Poller) abandon(w *Watched) {
 	}
 }
 
-// reread sends a task back, so that its row is read again: at once when it
-// waits, else after its poll.
-func (p *Poller) reread(task int64) {
+// reread sends a task back whose row has another version by now.
+func (p *Poller) reread(task int64, version int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if w := p.resident[task]; w != nil {
+	if w := p.resident[task]; w != nil && w.task.Version != version {
 		p.sendBack(w)
 	}
+}
+
+// has reports whether a task is here.
+func (p *Poller) has(task int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.resident[task] != nil
 }
 
 // release sends the tasks of a relay back: it is asked about elsewhere from now on.

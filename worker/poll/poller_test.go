@@ -255,7 +255,8 @@ func TestATaskLeavesWhenItIsToBeReadAgainOrTheProcessStops(t *testing.T) {
 			t.Error("a second job of a task that is here stays")
 		}
 		time.Sleep(3 * time.Second) // both are being asked
-		b.Reread(1)
+		b.Reread(2, 0)              // its row is as it was
+		b.Reread(1, 1)
 		if snoozed(one) != 0 { // after its answer
 			t.Error("not sent back at once")
 		}
@@ -347,8 +348,9 @@ func TestTheHeapsHoldTheTasksThatAreHere(t *testing.T) {
 			},
 			"reread": func(rt *rapid.T) {
 				id := rapid.Int64Range(1, 20).Draw(rt, "id")
-				p.reread(id)
-				if inHand[id] == nil {
+				version := rapid.IntRange(0, 1).Draw(rt, "version")
+				p.reread(id, version)
+				if version > 0 && inHand[id] == nil {
 					delete(here, id)
 				}
 			},

@@ -270,12 +270,18 @@ func (r *Relays) Abandon(w *Watched) {
 	}
 }
 
-// Reread sends a task back, so that its row is read again: at once when it waits,
-// else after its poll.
-func (r *Relays) Reread(task int64) {
+// Reread sends a task back whose row has another version than the one that is known
+// here, so that it is read again: at once when it waits, else after its poll. Version 0
+// is that of a row that is gone.
+func (r *Relays) Reread(task int64, version int) {
 	for _, p := range r.pollers() {
-		p.reread(task)
+		p.reread(task, version)
 	}
+}
+
+// Resident reports whether a task is here.
+func (r *Relays) Resident(task int64) bool {
+	return slices.ContainsFunc(r.pollers(), func(p *Poller) bool { return p.has(task) })
 }
 
 // Drain sends all tasks back: what waits now, what is on its way when it is written.
