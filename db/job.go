@@ -97,6 +97,65 @@ func GetFailingJobs(ctx context.Context, q Querier) (FailingJobs, error) {
 		       coalesce((select error from newest), '') as error`)
 }
 
+// WaitKey is where the metadata of a job that was put to sleep holds for how long, in
+// seconds.
+const WaitKey = "wait_seconds"
+
+// clockSlack is how far a job may sleep beyond its length: clocks differ a little.
+const clockSlack = 2 * time.Second
+
+// ShortenWaits brings forward what waits for longer than it was meant to, which happens
+// where the database's clock goes back, or a process's clock is ahead of it: a job that
+// was put to sleep is due after its length at the latest, counted from now, a new one
+// now, one that failed after longestRetry; a delivery is due with its job. It changes at
+// most limit jobs and returns how many.
+func ShortenWaits(ctx context.Context, q Querier, longestRetry time.Duration, limit int) (shortened int, err error) {
+	err = q.QueryRow(ctx, `
+		with waiting as (
+			select id, state, attempted_at, scheduled_at,
+			       case when jsonb_typeof(metadata->@key) = 'number' then make_interval(secs => (metadata->>@key)::float8) end as told
+			from klingwatch.river_job
+			where state in ('available', 'scheduled', 'retryable') and scheduled_at > now() + @slack::interval
+		), judged as (
+			select id,
+			       case
+			           when state = 'retryable' then @longest_retry
+			           when attempted_at is null then interval '0'
+			           -- River makes a job available at once that sleeps for less than five seconds
+			           when state = 'available' then least(told, interval '5 s')
+			           when told is not null then told
+			           -- put to sleep by an older version
+			           when attempted_at > now() then scheduled_at - attempted_at
+			       end as wait
+			from waiting
+		), shortened as (
+			update klingwatch.river_job j
+			set scheduled_at = now() + w.wait,
+			    attempted_at = least(j.attempted_at, now())
+			from (select j.id, w.wait
+			      from judged w
+			      join klingwatch.river_job j using (id)
+			      where j.scheduled_at > now() + w.wait + @slack::interval
+			      limit @limit
+			      for update of j skip locked) w
+			where j.id = w.id and j.state in ('available', 'scheduled', 'retryable')
+			returning j.kind, (j.args->>'id')::bigint as row_id, j.scheduled_at
+		), due as (
+			update klingwatch.deliveries d
+			set next_attempt_at = s.scheduled_at,
+			    held_since = least(d.held_since, now())
+			from shortened s
+			where s.kind = 'deliver' and d.id = s.row_id and d.state = 'pending' and d.next_attempt_at > s.scheduled_at
+			returning d.id
+		)
+		select (select count(*) from shortened) from (select count(*) from due) d`,
+		pgx.StrictNamedArgs{"key": WaitKey, "slack": clockSlack, "longest_retry": longestRetry, "limit": limit}).Scan(&shortened)
+	if err != nil {
+		return 0, fmt.Errorf("shortening waits: %w", err)
+	}
+	return shortened, nil
+}
+
 // ReturnJobs makes the running jobs of instances that are gone available, so that
 // others work them at once instead of after River's rescue, and ends the leadership of
 // an instance that is gone. own is the caller's slot where it has just claimed it and

@@ -281,3 +281,62 @@ func TestJobsThatFailAgainAndAgainAreFound(t *testing.T) {
 		t.Errorf("%d jobs count as failing, want 2", f.FailingJobs)
 	}
 }
+
+// A clock that goes back by an hour leaves everything that waits an hour ahead: that is
+// what these rows show. Each is due after its own length.
+func TestWaitsAreBoundedByTheirLength(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	ids := track(t, pool, "new", "sleeps", "sleeps-long", "short", "failed", "older-version", "older-version-in-order", "in-order", "running")
+	for _, set := range []struct {
+		job int
+		sql string
+	}{
+		{0, `created_at = now() + interval '1 h', scheduled_at = now() + interval '1 h'`},
+		{1, `state = 'scheduled', attempted_at = now() + interval '59 min', scheduled_at = now() + interval '1 h 30 s', metadata = '{"wait_seconds": 30, "klingwatch": {"polls": 3}}'`},
+		{2, `state = 'scheduled', attempted_at = now() - interval '1 h', scheduled_at = now() + interval '26 h', metadata = '{"wait_seconds": 86400}'`},
+		{3, `attempted_at = now() + interval '1 h', scheduled_at = now() + interval '1 h 3 s', metadata = '{"wait_seconds": 3}'`},
+		{4, `state = 'retryable', attempted_at = now() + interval '1 h', scheduled_at = now() + interval '1 h 3 s', metadata = '{"wait_seconds": 3}'`},
+		{5, `state = 'scheduled', attempted_at = now() + interval '1 h', scheduled_at = now() + interval '1 h 20 s'`},
+		{6, `state = 'scheduled', attempted_at = now() - interval '1 s', scheduled_at = now() + interval '1 h'`},
+		{7, `state = 'scheduled', attempted_at = now(), scheduled_at = now() + interval '1 h', metadata = '{"wait_seconds": 3600}'`},
+		{8, `state = 'running', attempted_at = now() + interval '1 h', scheduled_at = now() + interval '1 h', metadata = '{"wait_seconds": 5}'`},
+	} {
+		run(t, pool, `update klingwatch.river_job set `+set.sql+` where unique_key = klingwatch.job_key('poll', $1)`, ids[set.job])
+	}
+	if n := must(db.ShortenWaits(t.Context(), pool, 45*time.Second, 3))(t); n != 3 {
+		t.Errorf("%d shortened, at most 3 were to be", n)
+	}
+	if n := must(db.ShortenWaits(t.Context(), pool, 45*time.Second, 100))(t); n != 3 {
+		t.Errorf("%d shortened, 3 were left", n)
+	}
+	if n := must(db.ShortenWaits(t.Context(), pool, 45*time.Second, 100))(t); n != 0 {
+		t.Errorf("%d shortened once more", n)
+	}
+	now := value[time.Time](t, pool, `select now()`)
+	for i, want := range []time.Duration{0, 30 * time.Second, 24 * time.Hour, 3 * time.Second, 45 * time.Second, 20 * time.Second, time.Hour, time.Hour, time.Hour} {
+		if left := jobsOf(t, pool, "poll", ids[i])[0].ScheduledAt.Sub(now); left > want || left < want-10*time.Second {
+			t.Errorf("job %d is due in %s, want %s", i, left, want)
+		}
+	}
+}
+
+// The row of a delivery says when it is due, too.
+func TestADeliveryIsDueWithItsShortenedJob(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	due := deliveries(t, pool, 3)
+	run(t, pool, `update klingwatch.river_job set state = 'scheduled', attempted_at = now() + interval '1 h', scheduled_at = now() + interval '1 h 5 s', metadata = '{"wait_seconds": 5}' where kind = 'deliver'`)
+	run(t, pool, `update klingwatch.deliveries set next_attempt_at = now() + interval '1 h 5 s', held_since = now() + interval '1 h'`)
+	run(t, pool, `update klingwatch.deliveries set next_attempt_at = null, held_since = null where id = $1`, due[1]) // waits for its endpoint
+	run(t, pool, `update klingwatch.deliveries set state = 'canceled', next_attempt_at = null where id = $1`, due[2])
+	if n := must(db.ShortenWaits(t.Context(), pool, time.Minute, 100))(t); n != 3 {
+		t.Errorf("%d shortened", n)
+	}
+	if n := value[int](t, pool, `select count(*) from klingwatch.deliveries where next_attempt_at between now() and now() + interval '5 s' and held_since <= now() and id = $1`, due[0]); n != 1 {
+		t.Error("the delivery is not due in 5 s")
+	}
+	if n := value[int](t, pool, `select count(*) from klingwatch.deliveries where next_attempt_at is not null`); n != 1 {
+		t.Errorf("%d deliveries are due, one was", n)
+	}
+}

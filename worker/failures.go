@@ -19,8 +19,9 @@ import (
 // refuses what the job writes, and is tried again less and less often. It is never given
 // up: the task and its deadline, or the delivery, are there.
 const (
-	outageRetry  = 30 * time.Second // the longest wait
-	refusalRetry = 5 * time.Minute  // the longest wait: each failure stays in the job's row
+	outageRetry  = 30 * time.Second     // the longest wait
+	refusalRetry = 5 * time.Minute      // the longest wait: each failure stays in the job's row
+	longestRetry = refusalRetry * 3 / 2 // with its jitter
 )
 
 // retryPolicy spaces the tries of a job.

@@ -78,11 +78,20 @@ func (p *pollWorker) Work(ctx context.Context, job *river.Job[pollArgs]) error {
 		if d.Err != nil {
 			return d.Err
 		}
-		return river.JobSnooze(d.Snooze)
+		return snooze(ctx, d.Snooze)
 	case <-ctx.Done():
 		p.asked.Abandon(w)
 		return ctx.Err()
 	}
+}
+
+// snooze has a job brought back after a while, and notes for how long: River keeps only
+// the time when it is due, and clocks move.
+func snooze(ctx context.Context, wait time.Duration) error {
+	if err := river.MetadataSet(ctx, db.WaitKey, wait.Seconds()); err != nil {
+		return fmt.Errorf("noting how long the job sleeps: %w", err)
+	}
+	return river.JobSnooze(wait)
 }
 
 // recall reads a job's memory; a job that has none starts anew.
@@ -116,7 +125,7 @@ func (d *deliverWorker) Timeout(*river.Job[deliverArgs]) time.Duration { return 
 func (d *deliverWorker) Work(ctx context.Context, job *river.Job[deliverArgs]) error {
 	wait, again, err := d.sender.Deliver(ctx, job.Args.ID)
 	if err == nil && again {
-		return river.JobSnooze(wait)
+		return snooze(ctx, wait)
 	}
 	return err
 }
@@ -155,7 +164,7 @@ func (r *redeliverWorker) Work(ctx context.Context, job *river.Job[redeliverArgs
 		return fmt.Errorf("redelivering in bulk, number %d: %w", job.Args.ID, err)
 	}
 	if !done {
-		return river.JobSnooze(time.Second)
+		return snooze(ctx, time.Second)
 	}
 	r.log.Info("bulk redelivery is done", "redelivery", job.Args.ID)
 	return nil

@@ -39,6 +39,7 @@ type sweeper struct {
 	cfg    Config
 	asked  *poll.Relays
 	sender *deliver.Sender
+	clocks clocks
 }
 
 // sweepUntil sweeps at once and then regularly, until ctx ends.
@@ -59,7 +60,8 @@ func (s *sweeper) sweepUntil(ctx context.Context) {
 	}
 }
 
-// sweep gives back the jobs of instances that are gone;
+// sweep gives back the jobs of instances that are gone, and shortens waits where a clock
+// has moved;
 // with look it gives jobs to rows that have none. Several instances may do it
 // at once: all of it is idempotent.
 func (s *sweeper) sweep(ctx context.Context, look bool) error {
@@ -67,6 +69,9 @@ func (s *sweeper) sweep(ctx context.Context, look bool) error {
 		return err
 	}
 	if _, err := db.WakeDueJobs(ctx, s.cfg.Pool, maxWake); err != nil {
+		return err
+	}
+	if err := s.shortenWaits(ctx); err != nil {
 		return err
 	}
 	if !look {
@@ -92,6 +97,29 @@ func (s *sweeper) sweep(ctx context.Context, look bool) error {
 	}
 	s.cfg.Metrics.LastSweep.SetToCurrentTime()
 	return nil
+}
+
+// shortenWaits brings forward what a clock that moved has put off.
+func (s *sweeper) shortenWaits(ctx context.Context) error {
+	read, err := db.Clock(ctx, s.cfg.Pool)
+	if err != nil {
+		return fmt.Errorf("reading the database's clock: %w", err)
+	}
+	if !s.clocks.moved(read, time.Now()) {
+		return nil
+	}
+	for {
+		shortened, err := db.ShortenWaits(ctx, s.cfg.Pool, longestRetry, maxWake)
+		if err != nil {
+			return err
+		}
+		if shortened > 0 {
+			s.cfg.Log.Warn("a clock has moved: what would have waited too long is due in time; see the clocks in klingwatch doctor", "jobs", shortened)
+		}
+		if shortened < maxWake {
+			return nil
+		}
+	}
 }
 
 // returnJobs gives back the jobs of instances that are gone; own is the slot
