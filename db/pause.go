@@ -41,13 +41,15 @@ func PausePolling(ctx context.Context, q Querier, credential, reason string, pro
 }
 
 // ClaimProbe returns true to one caller of all processes when the probe of a paused
-// credential is due, and plans the next one after distance.
+// credential is due, and plans the next one after distance. One that is further away
+// than that is due as well: the clock has gone back.
 func ClaimProbe(ctx context.Context, q Querier, credential string, distance time.Duration) (claimed bool, err error) {
 	tag, err := q.Exec(ctx, `
 		update klingwatch.polling_pauses
 		set probe_at = now() + @distance::interval
-		where credential = @credential and confirmed and probe_at <= now()`,
-		pgx.StrictNamedArgs{"credential": credential, "distance": distance})
+		where credential = @credential and confirmed
+		  and (probe_at <= now() or probe_at > now() + @distance::interval + @slack::interval)`,
+		pgx.StrictNamedArgs{"credential": credential, "distance": distance, "slack": clockSlack})
 	return tag.RowsAffected() > 0, err
 }
 

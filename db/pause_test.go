@@ -55,6 +55,23 @@ func TestAPauseBeginsOnceAndIsForgottenWhenNobodyProbes(t *testing.T) {
 	}
 }
 
+// The database's clock goes back: the probe that was a minute away is an hour away then.
+func TestAProbeIsClaimedThatIsFurtherAwayThanItsDistance(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	check(t, ignored(db.PausePolling(t.Context(), pool, "a", "HTTP 401", time.Minute, db.PauseStale, true)))
+	claim := func() bool { return must(db.ClaimProbe(t.Context(), pool, "a", time.Minute))(t) }
+	if claim() {
+		t.Error("claimed a minute before its time")
+	}
+	run(t, pool, `update klingwatch.polling_pauses set probe_at = probe_at + interval '1 h'`)
+	if first, second := claim(), claim(); !first || second {
+		t.Errorf("claimed: %v, then %v", first, second)
+	}
+}
+
+func ignored[T any](_ T, err error) error { return err }
+
 func TestTwoReportARefusedCredentialAtOnce(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)

@@ -143,20 +143,23 @@ func (s *Sender) Deliver(ctx context.Context, id int64) (wait time.Duration, aga
 			return s.send(ctx, t, p)
 		}
 		// Keys may have been rotated, the delivery canceled, its endpoint disabled meanwhile.
-		if t, found, err = s.loader.Load(ctx, id); err != nil || !found || !sendable(t) {
+		fresh, found, err := s.loader.Load(ctx, id)
+		if err != nil || !found || !sendable(fresh, t) {
 			s.receivers.cancel(p)
 			if err != nil {
 				return 0, false, err
 			}
 			continue
 		}
-		return s.send(ctx, t, p)
+		return s.send(ctx, fresh, p)
 	}
 }
 
-// sendable reports whether a delivery is to be sent now.
-func sendable(t db.DeliveryTarget) bool {
-	return t.State == db.DeliveryPending && !t.Disabled && t.Wait != nil && *t.Wait <= 0
+// sendable reports whether a delivery is to be sent now that was due before: it still is,
+// unless another attempt was planned, whatever the database's clock says.
+func sendable(t, before db.DeliveryTarget) bool {
+	planned := t.Attempts == before.Attempts && t.Tries == before.Tries && t.Since.Equal(before.Since)
+	return t.State == db.DeliveryPending && !t.Disabled && t.Wait != nil && (planned || *t.Wait <= 0)
 }
 
 // holdBack puts a delivery off until its receiver may be asked.

@@ -74,3 +74,27 @@ func TestAWrongKeyIsLoggedOnceForManyWebhooks(t *testing.T) {
 		t.Errorf("%d lines:\n%s", n, out.String())
 	}
 }
+
+// What was due when it began to wait for its turn is due when that comes, also where the
+// database's clock has gone back meanwhile.
+func TestWhatWasDueStaysDue(t *testing.T) {
+	t.Parallel()
+	due, ahead := -time.Second, time.Hour
+	before := db.DeliveryTarget{State: db.DeliveryPending, Attempts: 3, Tries: 3, Wait: &due}
+	changed := func(change func(*db.DeliveryTarget)) db.DeliveryTarget { t := before; change(&t); return t }
+	for name, c := range map[string]struct {
+		now  db.DeliveryTarget
+		want bool
+	}{
+		"unchanged":                {before, true},
+		"the clock went back":      {changed(func(t *db.DeliveryTarget) { t.Wait = &ahead }), true},
+		"another attempt was made": {changed(func(t *db.DeliveryTarget) { t.Wait, t.Attempts, t.Tries = &ahead, 4, 4 }), false},
+		"sent again by a person":   {changed(func(t *db.DeliveryTarget) { t.Since = time.Now() }), true},
+		"canceled":                 {changed(func(t *db.DeliveryTarget) { t.State, t.Wait = db.DeliveryCanceled, nil }), false},
+		"its endpoint is disabled": {changed(func(t *db.DeliveryTarget) { t.Disabled = true }), false},
+	} {
+		if got := sendable(c.now, before); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

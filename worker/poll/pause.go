@@ -39,6 +39,7 @@ type pause struct {
 	mu       sync.Mutex
 	on       bool
 	asking   bool           // the others are being asked whether the relay accepts it from them
+	askedAt  time.Time      // since when
 	lookAt   time.Time      // when to look again whether a probe is due
 	refused  map[int64]bool // tasks that speak for a pause, since the last good answer
 	since    time.Time      // the pause
@@ -247,7 +248,7 @@ func (l *lane) beginPause(ctx context.Context, why error, untried bool) error {
 		return fmt.Errorf("pausing the credential: %w", err)
 	}
 	if !alone {
-		l.pause.asking = true
+		l.pause.asking, l.pause.askedAt = true, time.Now()
 		return nil
 	}
 	l.joinPause()
@@ -321,7 +322,7 @@ func (l *lane) follow(ctx context.Context, row db.Pause, there bool) error {
 		if l.pause.on {
 			l.endPause("the relay accepts the key")
 		}
-	case !row.Confirmed && l.pause.asking && row.Age > objectionTime:
+	case !row.Confirmed && l.pause.asking && max(row.Age, time.Since(l.pause.askedAt)) > objectionTime:
 		first, err := db.ConfirmPause(ctx, l.Pool, l.credential)
 		if err != nil {
 			return err

@@ -399,3 +399,29 @@ func TestProbesThatAreNotMadeDoNotCount(t *testing.T) {
 		t.Errorf("counted %v", p.probed)
 	}
 }
+
+// The database's clock goes back while the other processes are asked whether they object:
+// they have three seconds all the same.
+func TestAPauseIsConfirmedWhateverTheDatabasesClockSays(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	r, p := oneLane(t, pool)
+	r.SetShare(0.5, 2)
+	answer(t, p, refusal, r.Watch(fresh(1), Memory{}))
+	if p.paused() {
+		t.Fatal("paused before the other process could object")
+	}
+	if _, err := pool.Exec(t.Context(), `update klingwatch.polling_pauses set paused_at = paused_at + interval '1 h', probe_at = probe_at + interval '1 h'`); err != nil {
+		t.Fatal(err)
+	}
+	p.pause.askedAt = p.pause.askedAt.Add(-objectionTime) // as if they had passed
+	if err := r.FollowPauses(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !p.paused() {
+		t.Error("not paused although nobody objected")
+	}
+	if probe, _, err := p.claimProbe(t.Context()); err != nil || !probe {
+		t.Errorf("no probe, an hour must pass: %v", err)
+	}
+}

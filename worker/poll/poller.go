@@ -68,6 +68,7 @@ func newPoller(asking context.Context, l *lane) *Poller {
 // watch takes a task of a relay in.
 func (p *Poller) watch(at *relay, task db.PollTarget, m Memory) *Watched {
 	now := time.Now()
+	m = m.until(now, task.Age)
 	w := &Watched{
 		relay: at, task: task, read: now, memory: m, due: firstDue(task, m, p.Interval, now, rand.Float64()),
 		inWaiting: -1, inDeadlines: -1, done: make(chan Departure, 1),

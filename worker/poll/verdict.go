@@ -58,6 +58,19 @@ type Memory struct {
 	Next        time.Time     `json:"next,omitzero"`           // when the next poll is due, while the job sleeps
 }
 
+// until returns the memory as of now and of an age of the task. What it remembers from
+// later was written before a clock went back.
+func (m Memory) until(now time.Time, age time.Duration) Memory {
+	if m.RefusedAt.After(now) {
+		m.RefusedAt = now
+	}
+	if most := now.Add(shortFor); m.AloneUntil.After(most) {
+		m.AloneUntil = most
+	}
+	m.NotFoundAge, m.DoubtAge = min(m.NotFoundAge, age), min(m.DoubtAge, age)
+	return m
+}
+
 // verdict is a poll's outcome and what it changes.
 type verdict struct {
 	outcome    pollOutcome

@@ -365,3 +365,17 @@ func TestALateCheckTakesTheProvidersWordOnly(t *testing.T) {
 		}
 	}
 }
+
+// A memory from before a clock went back holds nothing up.
+func TestAMemoryIsOfThePast(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	past := Memory{NotFoundAge: time.Minute, DoubtAge: 2 * time.Minute, RefusedAt: now.Add(-time.Hour), AloneUntil: now.Add(shortFor)}
+	if got := past.until(now, time.Hour); got != past {
+		t.Errorf("%+v became %+v", past, got)
+	}
+	ahead := Memory{NotFoundAge: time.Hour, DoubtAge: 2 * time.Hour, RefusedAt: now.Add(time.Hour), AloneUntil: now.Add(time.Hour)}
+	if got, want := ahead.until(now, time.Minute), (Memory{NotFoundAge: time.Minute, DoubtAge: time.Minute, RefusedAt: now, AloneUntil: now.Add(shortFor)}); got != want {
+		t.Errorf("%+v became %+v, want %+v", ahead, got, want)
+	}
+}
