@@ -15,19 +15,40 @@ const instanceLock = 0x6b6c6e67
 // when we ask for it.
 const claimTries = 1000
 
-// mayWrite is a condition on the session a of pg_stat_activity: its role may change our
-// tasks. Any role that may connect can take an advisory lock, or send a note: what such
-// a session does means nothing.
-const mayWrite = ` coalesce(has_table_privilege(a.usesysid, to_regclass('klingwatch.tasks'), 'update'), false)`
+// mayWrite is a condition on a session of sessions: its role may change our tasks, or may
+// take on a role that may. Any role that may connect can take an advisory lock, or send a
+// note: what such a session does means nothing.
+const mayWrite = ` usesysid in (select usesysid from writers)`
 
-// liveInstances is a query of a with clause: the locks of the processes that work on
-// this database now. It takes the parameter @class, instanceLock.
-const liveInstances = ` instances as materialized (
-			select l.objid as slot, 'kw' || l.objid as name, a.application_name
-			from pg_locks l
-			join pg_stat_activity a using (pid)
-			where l.locktype = 'advisory' and l.classid = @class and l.objsubid = 2 and l.granted and l.mode = 'ExclusiveLock'
-			  and l.database = (select oid from pg_database where datname = current_database())
+// sessions are queries of a with clause: those that hold or wait for locks of ours, and
+// the roles among theirs that may change our tasks. They take the parameter @class,
+// instanceLock. Rights are looked up once for a role, not for a lock: a stranger can hold
+// thousands.
+const sessions = ` locks as materialized (
+			select pid, classid, objid, objsubid, granted, mode
+			from pg_locks
+			where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())
+		), sessions as materialized (
+			select pid, usesysid, usename, application_name
+			from pg_stat_activity
+			where pid in (select pid from locks)
+		), writers as materialized (
+			select usesysid
+			from (select distinct usesysid from sessions) s
+			where coalesce(has_table_privilege(usesysid, to_regclass('klingwatch.tasks'), 'update'), false)
+			   or exists (select
+			              from pg_class c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) acl
+			              where c.oid = to_regclass('klingwatch.tasks') and acl.privilege_type = 'UPDATE'
+			                and acl.grantee <> 0 and pg_has_role(usesysid, acl.grantee, 'member'))
+		)`
+
+// liveInstances are queries of a with clause: the locks of the processes that work on
+// this database now. They take the parameter @class, instanceLock.
+const liveInstances = sessions + `, instances as materialized (
+			select objid as slot, 'kw' || objid as name, application_name
+			from locks
+			join sessions using (pid)
+			where classid = @class and objsubid = 2 and granted and mode = 'ExclusiveLock'
 			  and` + mayWrite + `
 		)`
 
@@ -159,22 +180,20 @@ type Stranger struct {
 // is the key of the lock that is held while migrating.
 func Strangers(ctx context.Context, q Querier, migrationLock int64) ([]Stranger, error) {
 	return all[Stranger](ctx, q, `
-		with held as materialized (
-			select pid,
-			       objsubid = 1 and granted as halts
-			from pg_locks
-			where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())
-			  and (classid = @class and objsubid = 2
-			       or objsubid = 1 and classid = (@migration::bigint >> 32)::oid and objid = (@migration::bigint & 4294967295)::oid)
+		with`+sessions+`, held as (
+			select pid, objsubid = 1 and granted as halts
+			from locks
+			where classid = @class and objsubid = 2
+			   or objsubid = 1 and classid = (@migration::bigint >> 32)::oid and objid = (@migration::bigint & 4294967295)::oid
 		)
-		select a.pid,
-		       a.usename::text as role,
+		select s.pid,
+		       s.usename::text as role,
 		       count(*)::int as locks,
 		       bool_or(h.halts) as halts
 		from held h
-		join pg_stat_activity a using (pid)
+		join sessions s using (pid)
 		where not`+mayWrite+`
-		group by a.pid, a.usename
-		order by a.pid`,
+		group by s.pid, s.usename
+		order by s.pid`,
 		pgx.StrictNamedArgs{"class": instanceLock, "migration": migrationLock})
 }

@@ -109,6 +109,27 @@ func TestAnInstanceIsASessionThatMayChangeTasks(t *testing.T) {
 	}
 }
 
+// A role that works under another one, without its rights by itself, is one of us.
+func TestAnInstanceMayTakeOnTheRoleThatMayChangeTasks(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	login, owner := dbtest.NewRole(t), dbtest.NewRole(t)
+	t.Cleanup(func() { _, _ = pool.Exec(context.Background(), `drop owned by `+owner) })
+	for _, sql := range []string{
+		`grant usage on schema klingwatch to ` + owner, `grant select, update on klingwatch.tasks to ` + owner,
+		`alter role ` + login + ` noinherit`, `grant ` + owner + ` to ` + login, `alter role ` + login + ` set role = ` + owner,
+	} {
+		run(t, pool, sql)
+	}
+	run(t, connectAs(t, pool, login), `select pg_advisory_lock($1, 1)`, klng)
+	if n := must(db.LiveInstances(t.Context(), pool))(t); n != 1 {
+		t.Errorf("%d instances", n)
+	}
+	if found := must(db.Strangers(t.Context(), pool, migrations.LockKey))(t); len(found) != 0 {
+		t.Errorf("a stranger: %+v", found)
+	}
+}
+
 func TestStrangersAreNamed(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
