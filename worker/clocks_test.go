@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/riverqueue/river/rivertype"
+
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
 )
@@ -15,22 +17,25 @@ func TestClocksThatMoveAreNoticed(t *testing.T) {
 	start := time.Now()
 	type reading struct {
 		database, process time.Duration // since the start
-		moved             bool
+		unrest            bool
+		lag               time.Duration
 	}
+	settled := 2 * clockUnrest
 	for name, readings := range map[string][]reading{
-		"in step":                   {{0, 0, true}, {5 * time.Second, 5 * time.Second, false}, {10 * time.Second, 10 * time.Second, false}},
-		"the database's goes back":  {{0, 0, true}, {-time.Hour, 5 * time.Second, true}},
-		"goes back by little":       {{0, 0, true}, {3 * time.Second, 5 * time.Second, true}},
-		"goes forward, then back":   {{0, 0, true}, {time.Hour, 5 * time.Second, false}, {10 * time.Second, 10 * time.Second, true}, {15 * time.Second, 15 * time.Second, false}},
-		"the process's is ahead":    {{-time.Minute, 0, true}, {-55 * time.Second, 5 * time.Second, true}},
-		"the process's is behind":   {{time.Minute, 0, true}, {65 * time.Second, 5 * time.Second, false}},
-		"a sweep comes very late":   {{0, 0, true}, {time.Hour, time.Hour, false}},
-		"the answer comes too late": {{0, 0, true}, {5 * time.Second, 5500 * time.Millisecond, false}},
+		"not compared yet":          {{0, 0, true, 0}, {5 * time.Second, 5 * time.Second, true, 0}, {settled, settled, false, 0}},
+		"in step":                   {{0, 0, true, 0}, {settled, settled, false, 0}, {settled + 5*time.Second, settled + 5*time.Second, false, 0}},
+		"the database's goes back":  {{0, 0, true, 0}, {settled, settled, false, 0}, {-time.Hour, settled + 5*time.Second, true, 0}},
+		"goes back by little":       {{0, 0, true, 0}, {settled, settled, false, 0}, {settled + 3*time.Second, settled + 5*time.Second, true, 0}},
+		"goes forward, then back":   {{0, 0, true, 0}, {time.Hour, settled, false, time.Hour - settled}, {settled + time.Second, settled + time.Second, true, 0}},
+		"the process's is ahead":    {{-time.Minute, 0, true, 0}, {settled - time.Minute, settled, true, 0}},
+		"the process's is behind":   {{time.Minute, 0, true, time.Minute}, {settled + time.Minute, settled, false, time.Minute}},
+		"a sweep comes very late":   {{0, 0, true, 0}, {time.Hour, time.Hour, false, 0}},
+		"the answer comes too late": {{0, 0, true, 0}, {settled, settled + 500*time.Millisecond, false, 0}},
 	} {
 		var c clocks
 		for i, r := range readings {
-			if moved := c.moved(start.Add(r.database).Round(0), start.Add(r.process)); moved != r.moved {
-				t.Errorf("%s, reading %d: %v", name, i, moved)
+			if unrest := c.compare(start.Add(r.database).Round(0), start.Add(r.process)); unrest != r.unrest || c.lag() != r.lag {
+				t.Errorf("%s, reading %d: %v, behind by %s", name, i, unrest, c.lag())
 			}
 		}
 	}
@@ -77,5 +82,55 @@ func TestAClockThatGoesBackParksNothing(t *testing.T) {
 	}
 	if relay.Queries("never-1") != asked {
 		t.Error("the task that sleeps was asked about at once")
+	}
+}
+
+// The database's clock goes back in the moment in which a job is fetched: only the row
+// says that the webhook is an hour ahead.
+func TestAClockThatGoesBackParksNoJobThatIsBeingWorked(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	_, relayURL := simulator(t)
+	var posts atomic.Int32
+	receiver := newDeliveryLog(t, func(w http.ResponseWriter, _ *http.Request) {
+		if posts.Add(1) == 1 {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	})
+	cfg := config(t, pool, relayURL)
+	stop := startWorker(t, cfg)
+	track(t, pool, "videos/text2video", receiver.URL, "quick-1")
+	await(t, "the webhook has failed once, and sleeps", func() bool {
+		return number(t, pool, `select count(*) from klingwatch.river_job where kind = 'deliver' and state in ('scheduled', 'available') and metadata ? 'sleep'`) == 1
+	})
+	stop()
+	for _, sql := range []string{
+		`update klingwatch.river_job set scheduled_at = now() where kind = 'deliver'`,
+		`update klingwatch.deliveries set next_attempt_at = next_attempt_at + interval '1 h'`,
+	} {
+		if _, err := pool.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	startWorker(t, cfg)
+	await(t, "the webhook is sent again", func() bool {
+		return number(t, pool, `select count(*) from klingwatch.deliveries where state = 'delivered' and attempts = 2`) == 1
+	})
+}
+
+// A process whose clock is behind the database's puts its jobs to sleep for longer: else
+// they would be back at once, again and again.
+func TestAClockThatIsBehindWakesNothingEarly(t *testing.T) {
+	t.Parallel()
+	c := &clocks{}
+	c.compare(time.Now().Add(time.Hour), time.Now())
+	for wait, want := range map[time.Duration]time.Duration{0: 0, 5 * time.Second: time.Hour + 5*time.Second} {
+		if got := c.forRiver(wait).Round(time.Second); got != want {
+			t.Errorf("%s becomes %s, want %s", wait, got, want)
+		}
+	}
+	next := retryPolicy{c}.NextRetry(&rivertype.JobRow{})
+	if wait := time.Until(next) - time.Hour; wait < 0 || wait > longestRetry {
+		t.Errorf("a job that failed is tried again in %s by the database's clock", wait)
 	}
 }

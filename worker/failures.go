@@ -25,13 +25,13 @@ const (
 )
 
 // retryPolicy spaces the tries of a job.
-type retryPolicy struct{}
+type retryPolicy struct{ clocks *clocks }
 
 // NextRetry judges by the failures before this one, which River does not tell.
-func (retryPolicy) NextRetry(job *rivertype.JobRow) time.Time {
+func (p retryPolicy) NextRetry(job *rivertype.JobRow) time.Time {
 	now := time.Now()
 	wait := retryWait(job.Errors, now)
-	return now.Add(time.Duration(float64(wait) * (0.5 + rand.Float64())))
+	return now.Add(p.clocks.lag() + time.Duration(float64(wait)*(0.5+rand.Float64())))
 }
 
 // retryWait is the wait after a failure that followed others, oldest first.

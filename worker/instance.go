@@ -98,11 +98,11 @@ func (i *instance) shareWork(ctx context.Context, tasks int, asks string) (insta
 	return db.ShareWork(check, i.conn, i.slot, tasks, asks)
 }
 
-// listen passes changes by people on for about a second.
+// listen passes changes by people on for about a second, however many are told.
 func (i *instance) listen(ctx context.Context, asked *poll.Relays) {
 	ctx, cancel := context.WithTimeout(ctx, lockCheck)
 	defer cancel()
-	for {
+	for ctx.Err() == nil {
 		note, err := i.conn.WaitForNotification(ctx)
 		if err != nil {
 			return

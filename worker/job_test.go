@@ -33,7 +33,7 @@ func workOnce(t *testing.T, cfg Config, task int64) *rivertest.WorkResult {
 	defer func() { cancel(); wg.Wait(); p.Close() }()
 
 	worker := rivertest.NewWorker(t, riverpgxv5.New(cfg.Pool), &river.Config{Schema: schema},
-		newPollWorker(cfg, p))
+		newPollWorker(cfg, p, &clocks{}))
 	var result *rivertest.WorkResult
 	err := pgx.BeginFunc(t.Context(), cfg.Pool, func(tx pgx.Tx) (err error) {
 		result, err = worker.Work(t.Context(), t, tx, pollArgs{ID: task}, nil)

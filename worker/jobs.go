@@ -35,10 +35,11 @@ type pollWorker struct {
 	river.WorkerDefaults[pollArgs]
 	loader *batch.Loader[db.PollTarget]
 	asked  *poll.Relays
+	clocks *clocks
 }
 
-func newPollWorker(cfg Config, asked *poll.Relays) *pollWorker {
-	return &pollWorker{asked: asked, loader: batch.NewLoader(func(ctx context.Context, ids []int64) (map[int64]db.PollTarget, error) {
+func newPollWorker(cfg Config, asked *poll.Relays, c *clocks) *pollWorker {
+	return &pollWorker{asked: asked, clocks: c, loader: batch.NewLoader(func(ctx context.Context, ids []int64) (map[int64]db.PollTarget, error) {
 		tasks, err := db.PollTargets(ctx, cfg.Pool, ids, cfg.TaskDeadline)
 		if err != nil {
 			return nil, fmt.Errorf("reading %d tasks: %w", len(ids), err)
@@ -78,20 +79,11 @@ func (p *pollWorker) Work(ctx context.Context, job *river.Job[pollArgs]) error {
 		if d.Err != nil {
 			return d.Err
 		}
-		return snooze(ctx, d.Snooze)
+		return p.clocks.snooze(ctx, d.Snooze)
 	case <-ctx.Done():
 		p.asked.Abandon(w)
 		return ctx.Err()
 	}
-}
-
-// snooze has a job brought back after a while, and notes for how long: River keeps only
-// the time when it is due, and clocks move.
-func snooze(ctx context.Context, wait time.Duration) error {
-	if err := river.MetadataSet(ctx, db.WaitKey, wait.Seconds()); err != nil {
-		return fmt.Errorf("noting how long the job sleeps: %w", err)
-	}
-	return river.JobSnooze(wait)
 }
 
 // recall reads a job's memory; a job that has none starts anew.
@@ -116,6 +108,7 @@ func (deliverArgs) Kind() string { return "deliver" }
 type deliverWorker struct {
 	river.WorkerDefaults[deliverArgs]
 	sender *deliver.Sender
+	clocks *clocks
 }
 
 // Timeout bounds a job's stay: the wait for its turn, one request and its record.
@@ -123,11 +116,28 @@ func (d *deliverWorker) Timeout(*river.Job[deliverArgs]) time.Duration { return 
 
 // Work makes one attempt when it is due.
 func (d *deliverWorker) Work(ctx context.Context, job *river.Job[deliverArgs]) error {
-	wait, again, err := d.sender.Deliver(ctx, job.Args.ID)
-	if err == nil && again {
-		return snooze(ctx, wait)
+	next, again, err := d.sender.Deliver(ctx, job.Args.ID, sleepIn(job.Metadata))
+	if err != nil || !again {
+		return err
 	}
-	return err
+	if err := river.MetadataSet(ctx, sleepKey, next); err != nil {
+		return fmt.Errorf("noting what the delivery waits for: %w", err)
+	}
+	return d.clocks.snooze(ctx, next.Length)
+}
+
+// sleepKey is where the metadata of a delivery's job holds what it waits for.
+const sleepKey = "sleep"
+
+// sleepIn reads what a job waited for; one that has not waited yet makes the first attempt.
+func sleepIn(metadata []byte) deliver.Sleep {
+	var m struct {
+		Sleep deliver.Sleep `json:"sleep"`
+	}
+	if err := json.Unmarshal(metadata, &m); err != nil {
+		return deliver.Sleep{}
+	}
+	return m.Sleep
 }
 
 // redeliverArgs is the job of one bulk redelivery; the trigger on redeliveries
@@ -142,8 +152,9 @@ func (redeliverArgs) Kind() string { return "redeliver" }
 // is in the row: it goes on after a crash.
 type redeliverWorker struct {
 	river.WorkerDefaults[redeliverArgs]
-	pool *pgxpool.Pool
-	log  *slog.Logger
+	pool   *pgxpool.Pool
+	log    *slog.Logger
+	clocks *clocks
 }
 
 // Work does one second's worth.
@@ -164,7 +175,7 @@ func (r *redeliverWorker) Work(ctx context.Context, job *river.Job[redeliverArgs
 		return fmt.Errorf("redelivering in bulk, number %d: %w", job.Args.ID, err)
 	}
 	if !done {
-		return snooze(ctx, time.Second)
+		return r.clocks.snooze(ctx, time.Second)
 	}
 	r.log.Info("bulk redelivery is done", "redelivery", job.Args.ID)
 	return nil

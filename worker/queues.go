@@ -48,6 +48,7 @@ func slotsOf(row db.Relay) int { return len(queuesOf(row)) * pollSlots }
 // ask. The jobs of others are left to other processes.
 type pollQueues struct {
 	client *river.Client[pgx.Tx]
+	heard  *wakeUps
 	worked []string
 }
 
@@ -55,6 +56,7 @@ type pollQueues struct {
 // here, it is left at the next call.
 func (q *pollQueues) follow(ctx context.Context, wanted []string) error {
 	var failed error
+	q.heard.hear(wanted)
 	for _, name := range wanted {
 		if slices.Contains(q.worked, name) {
 			continue

@@ -3,11 +3,11 @@ package worker
 import (
 	"context"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
 
 	"github.com/klingwatch/klingwatch/worker/deliver"
 )
@@ -53,12 +53,12 @@ const (
 	lostStop = 8 * time.Second
 )
 
-func newClient(cfg Config, id string, left *atomic.Bool, polls *pollWorker, deliveries *deliverWorker) (*river.Client[pgx.Tx], error) {
+func newClient(cfg Config, id string, driver riverdriver.Driver[pgx.Tx], c *clocks, polls *pollWorker, deliveries *deliverWorker) (*river.Client[pgx.Tx], error) {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, polls)
 	river.AddWorker(workers, deliveries)
-	river.AddWorker(workers, &redeliverWorker{pool: cfg.Pool, log: cfg.Log})
-	return river.NewClient(newDriver(leavable{riverpgxv5.New(cfg.Pool), left}), &river.Config{
+	river.AddWorker(workers, &redeliverWorker{pool: cfg.Pool, log: cfg.Log, clocks: c})
+	return river.NewClient(driver, &river.Config{
 		ID:                          id,
 		Schema:                      schema,
 		Queues:                      map[string]river.QueueConfig{deliverQueue: {MaxWorkers: deliverSlots}, redeliverQueue: {MaxWorkers: redeliverSlots}},
@@ -74,7 +74,7 @@ func newClient(cfg Config, id string, left *atomic.Bool, polls *pollWorker, deli
 		ReindexerIndexNames: []string{
 			"river_job_pkey", "river_job_prioritized_fetching_index", "river_job_state_and_finalized_at_index", "river_job_unique_idx",
 		},
-		RetryPolicy:     retryPolicy{},
+		RetryPolicy:     retryPolicy{c},
 		ErrorHandler:    newErrorHandler(cfg.Log),
 		SoftStopTimeout: softStop,
 		Logger:          slog.New(cfg.log.forRiver()),

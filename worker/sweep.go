@@ -21,6 +21,8 @@ const (
 	unaskedGrace = 15 * time.Second
 	// maxWake bounds how many jobs that are due are woken at once.
 	maxWake = 10_000
+	// clockTold is how often a clock that has moved is told; it may go on for long.
+	clockTold = 10 * time.Minute
 	// longSleep is from when a sleeping job is woken whose row is due: a shorter
 	// sleep ends by itself.
 	longSleep = 15 * time.Second
@@ -39,7 +41,8 @@ type sweeper struct {
 	cfg    Config
 	asked  *poll.Relays
 	sender *deliver.Sender
-	clocks clocks
+	clocks *clocks
+	told   time.Time // that a clock has moved
 }
 
 // sweepUntil sweeps at once and then regularly, until ctx ends.
@@ -105,7 +108,7 @@ func (s *sweeper) shortenWaits(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the database's clock: %w", err)
 	}
-	if !s.clocks.moved(read, time.Now()) {
+	if !s.clocks.compare(read, time.Now()) {
 		return nil
 	}
 	for {
@@ -113,7 +116,8 @@ func (s *sweeper) shortenWaits(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if shortened > 0 {
+		if shortened > 0 && time.Since(s.told) > clockTold {
+			s.told = time.Now()
 			s.cfg.Log.Warn("a clock has moved: what would have waited too long is due in time; see the clocks in klingwatch doctor", "jobs", shortened)
 		}
 		if shortened < maxWake {

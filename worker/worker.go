@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/klingwatch/klingwatch/db"
@@ -142,7 +143,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	wg.Go(func() { w.observe(observing) })
 
 	err := w.runOnce(ctx)
-	if err != nil && !errors.Is(err, errLockLost) {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, errLockLost) {
 		return err
 	}
 	for told := ""; ctx.Err() == nil; err = w.runOnce(ctx) {
@@ -170,7 +171,10 @@ func (w *Worker) runOnce(ctx context.Context) error {
 	if err := ledger.PrepareKeys(ctx, w.cfg.Pool, w.cfg.Keyring); err != nil {
 		return err
 	}
-	s := &sweeper{cfg: w.cfg, sender: w.sender}
+	s := &sweeper{cfg: w.cfg, sender: w.sender, clocks: &clocks{}}
+	if err := s.shortenWaits(ctx); err != nil {
+		return err
+	}
 	w.sender.Resume()
 	if err := s.returnJobs(ctx, i.slot); err != nil {
 		return err
@@ -186,7 +190,9 @@ func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 	asked := newRelays(asking, w.cfg)
 	s.asked = asked
 	left := &atomic.Bool{}
-	client, err := newClient(w.cfg, i.id(), left, newPollWorker(w.cfg, asked), &deliverWorker{sender: w.sender})
+	heard := newWakeUps()
+	driver := wakeDriver{leavable{riverpgxv5.New(w.cfg.Pool), left}, heard}
+	client, err := newClient(w.cfg, i.id(), driver, s.clocks, newPollWorker(w.cfg, asked, s.clocks), &deliverWorker{sender: w.sender, clocks: s.clocks})
 	if err != nil {
 		return fmt.Errorf("preparing River: %w", err)
 	}
@@ -195,7 +201,7 @@ func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 		return err
 	}
 	asked.SetShare(share, instances)
-	queues := &pollQueues{client: client}
+	queues := &pollQueues{client: client, heard: heard}
 	if err := w.book.refresh(ctx, asked); err != nil {
 		return err
 	}

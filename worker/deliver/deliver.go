@@ -25,6 +25,8 @@ const (
 	sealedWait = time.Minute
 	// recordHold is the shortest wait of a held delivery that is written down.
 	recordHold = 5 * time.Second
+	// clockSlack is how much longer than planned a wait may seem: clocks differ a little.
+	clockSlack = 2 * time.Second
 )
 
 // Config sets up a Sender. Pool, Webhooks, Metrics and Log are required.
@@ -112,32 +114,43 @@ func (s *Sender) targets(ctx context.Context, ids []int64) (map[int64]db.Deliver
 	return found, nil
 }
 
-// Deliver makes one attempt when it is due and its receiver has a free slot. It
-// returns whether, and after which wait, to call it again; an error is one of
-// the database, or ctx's.
-func (s *Sender) Deliver(ctx context.Context, id int64) (wait time.Duration, again bool, err error) {
+// Sleep is a wait of a delivery, and what it waits for: the zero Sleep is before its first
+// attempt.
+type Sleep struct {
+	Length time.Duration `json:"length"`
+	Tries  int           `json:"tries"` // the place in the schedule
+	Since  time.Time     `json:"since"` // when the schedule began
+}
+
+// sleepOf is a wait of a delivery whose row does not change.
+func sleepOf(t db.DeliveryTarget, length time.Duration) Sleep { return Sleep{length, t.Tries, t.Since} }
+
+// Deliver makes one attempt when it is due and its receiver has a free slot. slept is the
+// wait that it returned last for the delivery. It returns whether, and after which wait,
+// to call it again; an error is one of the database, or ctx's.
+func (s *Sender) Deliver(ctx context.Context, id int64, slept Sleep) (next Sleep, again bool, err error) {
 	if r, now := s.writer.again(id); r != nil {
 		return s.await(r, now) // it was sent, but the database did not take what came of it
 	}
 	for {
 		t, found, err := s.loader.Load(ctx, id)
 		if err != nil {
-			return 0, false, err
+			return Sleep{}, false, err
 		}
 		switch {
 		case !found || t.State != db.DeliveryPending || t.Wait == nil:
-			return 0, false, nil
+			return Sleep{}, false, nil
 		case t.Disabled:
 			return s.record(parked(t), nil, t, time.Time{})
-		case *t.Wait > 0:
-			return *t.Wait, true, nil
+		case !isDue(t, slept):
+			return sleepOf(t, *t.Wait), true, nil
 		}
 		p, err := s.receivers.acquire(ctx, placeOf(t))
 		if held, ok := errors.AsType[heldError](err); ok {
 			return s.holdBack(t, held)
 		}
 		if err != nil {
-			return 0, false, err
+			return Sleep{}, false, err
 		}
 		if !p.waited {
 			return s.send(ctx, t, p)
@@ -147,12 +160,26 @@ func (s *Sender) Deliver(ctx context.Context, id int64) (wait time.Duration, aga
 		if err != nil || !found || !sendable(fresh, t) {
 			s.receivers.cancel(p)
 			if err != nil {
-				return 0, false, err
+				return Sleep{}, false, err
 			}
 			continue
 		}
 		return s.send(ctx, fresh, p)
 	}
+}
+
+// isDue reports whether a delivery is to be sent now. What has waited for as long as was
+// planned is due, whatever the database's clock says: one that goes back by an hour puts
+// nothing off by an hour.
+func isDue(t db.DeliveryTarget, slept Sleep) bool {
+	length := *t.Wait // was planned while the job slept, or by an older version
+	switch {
+	case t.Tries == slept.Tries && t.Since.Equal(slept.Since):
+		length = slept.Length
+	case t.Tries == 0:
+		length = 0 // a schedule begins at once
+	}
+	return *t.Wait <= 0 || *t.Wait > length+clockSlack
 }
 
 // sendable reports whether a delivery is to be sent now that was due before: it still is,
@@ -163,16 +190,16 @@ func sendable(t, before db.DeliveryTarget) bool {
 }
 
 // holdBack puts a delivery off until its receiver may be asked.
-func (s *Sender) holdBack(t db.DeliveryTarget, held heldError) (wait time.Duration, again bool, err error) {
+func (s *Sender) holdBack(t db.DeliveryTarget, held heldError) (next Sleep, again bool, err error) {
 	outcome := afterHold(t, held, rand.Float64())
 	if held.wait < recordHold && !outcome.Skipped {
-		return held.wait, true, nil
+		return sleepOf(t, held.wait), true, nil
 	}
 	return s.record(outcome, nil, t, time.Time{})
 }
 
 // send makes the request of a delivery.
-func (s *Sender) send(ctx context.Context, t db.DeliveryTarget, p *pass) (wait time.Duration, again bool, err error) {
+func (s *Sender) send(ctx context.Context, t db.DeliveryTarget, p *pass) (next Sleep, again bool, err error) {
 	defer s.receivers.cancel(p) // where it was not released: nothing was sent, or sending panicked
 	message, err := s.message(t)
 	if err != nil {
@@ -195,7 +222,7 @@ func (s *Sender) send(ctx context.Context, t db.DeliveryTarget, p *pass) (wait t
 	took := time.Since(begun)
 	if !result.Delivered() && ctx.Err() != nil {
 		// A stop cut it off: whether the receiver got it nobody knows. It is sent again.
-		return 0, false, ctx.Err()
+		return Sleep{}, false, ctx.Err()
 	}
 	if result.Sent() && s.receivers.release(p, reply{answerOf(result), took, result.Timings.FirstByte, result.RetryAfter}) {
 		s.logBreaker(t, result)
@@ -229,23 +256,27 @@ func (s *Sender) message(t db.DeliveryTarget) (webhook.Message, error) {
 
 // record has an outcome written and returns when the next attempt is due.
 // result is nil where nothing was sent.
-func (s *Sender) record(o db.DeliveryOutcome, result *webhook.Result, t db.DeliveryTarget, begun time.Time) (wait time.Duration, again bool, err error) {
+func (s *Sender) record(o db.DeliveryOutcome, result *webhook.Result, t db.DeliveryTarget, begun time.Time) (next Sleep, again bool, err error) {
 	r := &record{target: t, outcome: o, result: result, begun: begun, ended: time.Now()}
 	return s.await(r, s.writer.add(r))
 }
 
 // await returns when the next attempt is due, once an outcome is written.
-func (s *Sender) await(r *record, now *writing) (wait time.Duration, again bool, err error) {
+func (s *Sender) await(r *record, now *writing) (next Sleep, again bool, err error) {
 	select {
 	case <-now.done:
 		if now.err != nil {
-			return 0, false, now.err
+			return Sleep{}, false, now.err
 		}
 	case <-s.suspended():
-		return 0, false, ErrSuspended
+		return Sleep{}, false, ErrSuspended
 	}
 	if o := r.outcome; o.State == db.DeliveryPending && o.Wait != nil {
-		return time.Duration(*o.Wait * float64(time.Second)), true, nil
+		after := sleepOf(r.target, time.Duration(*o.Wait*float64(time.Second)))
+		if o.Sent || o.Skipped {
+			after.Tries++
+		}
+		return after, true, nil
 	}
-	return 0, false, nil
+	return Sleep{}, false, nil
 }

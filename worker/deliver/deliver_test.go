@@ -98,3 +98,34 @@ func TestWhatWasDueStaysDue(t *testing.T) {
 		}
 	}
 }
+
+// A delivery whose job has slept for as long as was planned is due, also where its row
+// says otherwise because the database's clock has gone back meanwhile.
+func TestWhatHasWaitedIsDue(t *testing.T) {
+	t.Parallel()
+	begun := time.Now()
+	slept := Sleep{Length: 5 * time.Minute, Tries: 3, Since: begun}
+	for name, c := range map[string]struct {
+		wait  time.Duration
+		tries int
+		since time.Time
+		slept Sleep
+		want  bool
+	}{
+		"in time":                             {-time.Second, 3, begun, slept, true},
+		"woken early":                         {4 * time.Minute, 3, begun, slept, false},
+		"woken at once":                       {5*time.Minute + time.Second, 3, begun, slept, false},
+		"the clock went back":                 {time.Hour, 3, begun, slept, true},
+		"went back before the first attempt":  {time.Hour, 0, begun, Sleep{}, true},
+		"went back after it was sent again":   {time.Hour, 0, begun.Add(time.Second), slept, true},
+		"another attempt was made":            {time.Hour, 4, begun, slept, false},
+		"put to sleep by an older version":    {time.Hour, 3, begun, Sleep{}, false},
+		"held back before its first attempt":  {time.Minute, 0, begun, Sleep{Length: time.Minute, Since: begun}, false},
+		"sent again, and failed by another":   {time.Hour, 1, begun.Add(time.Second), slept, false},
+		"a first attempt that is in a moment": {time.Second, 0, begun, Sleep{}, false},
+	} {
+		if got := isDue(db.DeliveryTarget{Wait: &c.wait, Tries: c.tries, Since: c.since}, c.slept); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

@@ -4,7 +4,7 @@
 //
 //	s := deliver.New(cfg)
 //	s.Start()       // writers
-//	wait, again, err := s.Deliver(ctx, id)
+//	next, again, err := s.Deliver(ctx, id, slept)
 //	s.Close()       // writes what is left
 //
 // The way of a delivery:
