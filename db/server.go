@@ -101,6 +101,13 @@ func InvalidIndexes(ctx context.Context, q Querier) (names []string, err error) 
 	return names, err
 }
 
+// NotesQueue returns which part of the server's queue of notes is used. When it is full, no
+// transaction can commit that sends one, and inserts of tasks do.
+func NotesQueue(ctx context.Context, q Querier) (used float64, err error) {
+	err = q.QueryRow(ctx, `select pg_notification_queue_usage()`).Scan(&used)
+	return used, err
+}
+
 // Snapshot is something that keeps vacuum from removing dead rows.
 type Snapshot struct {
 	Holder       string         // what holds it, for people to read

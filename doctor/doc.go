@@ -18,5 +18,5 @@
 //	reach.go     a request to the relay, without the key
 //	clock.go     how two clocks compare
 //	work.go      processes, locks, polling, tasks, webhooks, endpoints, files, signing keys
-//	storage.go   dead rows, invalid indexes, what keeps vacuum from removing them, the disk
+//	storage.go   dead rows, invalid indexes, what keeps vacuum from removing them, notes, the disk
 package doctor

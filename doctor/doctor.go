@@ -92,6 +92,7 @@ func (x *examination) checks() []check {
 		{"bloat", true, x.checkTables},
 		{"indexes", true, x.checkIndexes},
 		{"snapshots", true, x.checkSnapshots},
+		{"notes", true, x.checkNotes},
 		{"disk", true, x.checkDisk},
 	}
 }

@@ -124,6 +124,7 @@ func TestADeploymentThatIsWellHasNoFindings(t *testing.T) {
 	wantFinding(t, found, "bloat", OK, "river_job")
 	wantFinding(t, found, "locks", OK, "or by nobody")
 	wantFinding(t, found, "indexes", OK, "all are valid")
+	wantFinding(t, found, "notes", OK, "0 %")
 	wantFinding(t, found, "signing-keys", OK, "all 2")
 }
 

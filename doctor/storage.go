@@ -24,6 +24,10 @@ const (
 	// Postgres stops when its disk is full; its log alone may take 1 GB at once.
 	diskWarn = 2 << 30
 	diskBad  = 256 << 20
+	// The queue of notes is empty but for moments, unless a session that listens does not
+	// read. It is 8 GB large.
+	notesWarn = 0.05
+	notesBad  = 0.5
 )
 
 func (x *examination) checkTables(ctx context.Context) (Finding, error) {
@@ -103,6 +107,24 @@ func judgeSnapshot(s *db.Snapshot, seesAll bool) Finding {
 		return warn(todo, "%s holds vacuum back for %s%s", s.Holder, readable.Duration(*s.Held), blind)
 	}
 	return fine("none holds vacuum back for long%s", blind)
+}
+
+func (x *examination) checkNotes(ctx context.Context) (Finding, error) {
+	used, err := db.NotesQueue(ctx, x.pool)
+	return judgeNotes(used), err
+}
+
+// judgeNotes judges how full Postgres' queue of notes is.
+func judgeNotes(used float64) Finding {
+	const todo = "end the session that listens and keeps a transaction open, or does not read: Postgres' log names it; when the queue is full, no task can be inserted"
+	switch found := fmt.Sprintf("%.0f %% of Postgres' queue of notes are used", used*100); {
+	case used >= notesBad:
+		return bad(todo, "%s", found)
+	case used >= notesWarn:
+		return warn(todo, "%s", found)
+	default:
+		return fine("%s", found)
+	}
 }
 
 func (x *examination) checkDisk(ctx context.Context) (Finding, error) {
