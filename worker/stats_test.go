@@ -48,7 +48,7 @@ func newSweeper(cfg Config) *sweeper {
 	cfg.Metrics.WatchPool(cfg.Pool)
 	asked := newRelays(context.Background(), cfg)
 	asked.Set([]poll.Spec{{Name: db.DefaultRelay, Client: cfg.Relay, Rate: cfg.PollRate}})
-	return &sweeper{cfg: cfg, asked: asked, sender: deliver.New(deliver.Config{Pool: cfg.Pool, Metrics: &cfg.Metrics.Webhooks, Log: cfg.Log})}
+	return &sweeper{cfg: cfg, asked: asked, clocks: &clocks{}, sender: deliver.New(deliver.Config{Pool: cfg.Pool, Metrics: &cfg.Metrics.Webhooks, Log: cfg.Log})}
 }
 
 func execute(t *testing.T, pool *pgxpool.Pool, statements ...string) {
