@@ -107,19 +107,19 @@ const clockSlack = 2 * time.Second
 // ShortenWaits brings forward what waits for longer than it was meant to, which happens
 // where the database's clock goes back, or a process's clock is ahead of it: a job that
 // was put to sleep is due after its length at the latest, counted from now, a new one
-// now, one that failed after longestRetry; a delivery is due with its job. It changes at
+// now, one that failed after its own wait, or longestRetry; a delivery is due with its job. It changes at
 // most limit jobs and returns how many.
 func ShortenWaits(ctx context.Context, q Querier, longestRetry time.Duration, limit int) (shortened int, err error) {
 	err = q.QueryRow(ctx, `
 		with waiting as (
-			select id, state, attempted_at, scheduled_at,
+			select id, state, attempted_at, scheduled_at, (errors[cardinality(errors)]->>'at')::timestamptz as failed_at,
 			       case when jsonb_typeof(metadata->@key) = 'number' then make_interval(secs => (metadata->>@key)::float8) end as told
 			from klingwatch.river_job
 			where state in ('available', 'scheduled', 'retryable') and scheduled_at > now() + @slack::interval
 		), judged as (
 			select id,
 			       case
-			           when state = 'retryable' then @longest_retry
+			           when state = 'retryable' then case when scheduled_at > failed_at then least(scheduled_at - failed_at, @longest_retry) else @longest_retry end
 			           when attempted_at is null then interval '0'
 			           -- River makes a job available at once that sleeps for less than five seconds
 			           when state = 'available' then least(told, interval '5 s')

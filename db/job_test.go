@@ -287,7 +287,7 @@ func TestJobsThatFailAgainAndAgainAreFound(t *testing.T) {
 func TestWaitsAreBoundedByTheirLength(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
-	ids := track(t, pool, "new", "sleeps", "sleeps-long", "short", "failed", "older-version", "older-version-in-order", "in-order", "running")
+	ids := track(t, pool, "new", "sleeps", "sleeps-long", "short", "failed", "older-version", "older-version-in-order", "in-order", "running", "failed-again")
 	for _, set := range []struct {
 		job int
 		sql string
@@ -300,6 +300,7 @@ func TestWaitsAreBoundedByTheirLength(t *testing.T) {
 		{5, `state = 'scheduled', attempted_at = now() + interval '1 h', scheduled_at = now() + interval '1 h 20 s'`},
 		{6, `state = 'scheduled', attempted_at = now() - interval '1 s', scheduled_at = now() + interval '1 h'`},
 		{7, `state = 'scheduled', attempted_at = now(), scheduled_at = now() + interval '1 h', metadata = '{"wait_seconds": 3600}'`},
+		{9, `state = 'retryable', scheduled_at = now() + interval '1 h 8 s', errors = array[jsonb_build_object('at', now() + interval '1 h')]`},
 		{8, `state = 'running', attempted_at = now() + interval '1 h', scheduled_at = now() + interval '1 h', metadata = '{"wait_seconds": 5}'`},
 	} {
 		run(t, pool, `update klingwatch.river_job set `+set.sql+` where unique_key = klingwatch.job_key('poll', $1)`, ids[set.job])
@@ -307,14 +308,14 @@ func TestWaitsAreBoundedByTheirLength(t *testing.T) {
 	if n := must(db.ShortenWaits(t.Context(), pool, 45*time.Second, 3))(t); n != 3 {
 		t.Errorf("%d shortened, at most 3 were to be", n)
 	}
-	if n := must(db.ShortenWaits(t.Context(), pool, 45*time.Second, 100))(t); n != 3 {
-		t.Errorf("%d shortened, 3 were left", n)
+	if n := must(db.ShortenWaits(t.Context(), pool, 45*time.Second, 100))(t); n != 4 {
+		t.Errorf("%d shortened, 4 were left", n)
 	}
 	if n := must(db.ShortenWaits(t.Context(), pool, 45*time.Second, 100))(t); n != 0 {
 		t.Errorf("%d shortened once more", n)
 	}
 	now := value[time.Time](t, pool, `select now()`)
-	for i, want := range []time.Duration{0, 30 * time.Second, 24 * time.Hour, 3 * time.Second, 45 * time.Second, 20 * time.Second, time.Hour, time.Hour, time.Hour} {
+	for i, want := range []time.Duration{0, 30 * time.Second, 24 * time.Hour, 3 * time.Second, 45 * time.Second, 20 * time.Second, time.Hour, time.Hour, time.Hour, 8 * time.Second} {
 		if left := jobsOf(t, pool, "poll", ids[i])[0].ScheduledAt.Sub(now); left > want || left < want-10*time.Second {
 			t.Errorf("job %d is due in %s, want %s", i, left, want)
 		}
