@@ -40,9 +40,11 @@ func newAutomation(t *testing.T) (url string, end func()) {
 		}
 	}
 	answers := map[string]http.HandlerFunc{
-		"healthy":   status(204),
-		"failing":   status(500),
-		"moved":     func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://"+r.Host+r.URL.Path, http.StatusFound) },
+		"healthy": status(204),
+		"failing": status(500),
+		"moved": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://"+r.Host+r.URL.Path, http.StatusFound)
+		},
 		"gone":      status(410),
 		"throttled": status(429, "Retry-After", "60"),
 		"missing":   status(404),
