@@ -138,7 +138,7 @@ func TestWhateverReceiversDoEveryDeliveryEnds(t *testing.T) {
 		addEndpoint(t, pool, endpoint)
 	}
 	cfg := config(t, pool, relayURL)
-	cfg.Webhooks = webhook.NewClient(webhook.Config{Timeout: 100 * time.Millisecond, AllowNetworks: loopback})
+	cfg.Webhooks = webhook.NewClient(webhook.Config{Timeout: 400 * time.Millisecond, AllowNetworks: loopback})
 	startWorker(t, cfg)
 	for name, l := range logs {
 		track(t, pool, "images/generations", l.URL+"/callback", "quick-"+name, "fail-"+name)

@@ -12,8 +12,8 @@ import (
 )
 
 // insertProcessing inserts tasks 1 to n, all in processing; callbacks take turns:
-// that of task i is urls[i % len(urls)]. Their polls are a day away: without
-// jobs the worker would give them some.
+// that of task i is urls[i % len(urls)]. Their polls are a day away, as if an
+// attempt had put them off: without jobs the worker would give them some.
 func insertProcessing(ctx context.Context, d *bench.Database, n int, urls []string) error {
 	_, err := d.Exec(ctx, `
 		insert into klingwatch.tasks (task_id, action, action2, callback_url, status, upstream_status, polls,
@@ -23,7 +23,7 @@ func insertProcessing(ctx context.Context, d *bench.Database, n int, urls []stri
 		from generate_series(1, @n::int) i`,
 		pgx.StrictNamedArgs{"prefix": standin.TaskPrefix, "action": standin.Action, "action2": standin.Action2, "urls": urls, "n": n})
 	if err == nil {
-		_, err = d.Exec(ctx, `update klingwatch.river_job set state = 'scheduled', scheduled_at = now() + interval '1 day'`)
+		_, err = d.Exec(ctx, `update klingwatch.river_job set state = 'scheduled', attempted_at = now(), scheduled_at = now() + interval '1 day'`)
 	}
 	if err != nil {
 		return fmt.Errorf("preparing %d tasks: %w", n, err)
