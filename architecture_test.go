@@ -36,7 +36,7 @@ var arrows = map[string][]string{
 	"worker/deliver":    {"worker/batch", "ledger", "db", "webhook", "keyring", "metrics", "outbound", "tracing"},
 	"worker/batch":      {},
 	"web":               {"db", "metrics", "webhook"},
-	"demo":              {"operate", "db", "webhook"},
+	"demo":              {"operate", "db", "webhook", "klingapi/klingsim"},
 	"doctor":            {"operate", "relays", "db", "migrations", "klingapi", "keyring", "outbound", "readable"},
 	"operate":           {"ledger", "relays", "db", "schedule", "klingapi", "webhook", "keyring"},
 	"ledger":            {"db", "webhook", "keyring"},

@@ -241,9 +241,14 @@ func CancelDelivery(ctx context.Context, q Querier, id int64) (canceled bool, er
 	return tag.RowsAffected() > 0, err
 }
 
-// PendingDeliveries counts the deliveries that have not ended.
-func PendingDeliveries(ctx context.Context, q Querier) (n int, err error) {
-	err = q.QueryRow(ctx, `select count(*) from klingwatch.deliveries where state = 'pending'`).Scan(&n)
+// PendingDeliveries counts the deliveries that have not ended: those of tasks, or nil: all.
+func PendingDeliveries(ctx context.Context, q Querier, tasks []int64) (n int, err error) {
+	err = q.QueryRow(ctx, `
+		select count(*)
+		from klingwatch.events e
+		join klingwatch.deliveries d on d.event = e.id
+		where d.state = 'pending' and (@tasks::bigint[] is null or e.task = any (@tasks))`,
+		pgx.StrictNamedArgs{"tasks": tasks}).Scan(&n)
 	return n, err
 }
 

@@ -104,7 +104,7 @@ func TestDeliveriesAreListedAndFound(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, got, list.want)
 		}
 	}
-	if n := must(db.PendingDeliveries(t.Context(), pool))(t); n != 4 {
+	if n := must(db.PendingDeliveries(t.Context(), pool, nil))(t); n != 4 {
 		t.Errorf("%d are pending", n)
 	}
 	if _, err := db.GetDelivery(t.Context(), pool, 12345); !errors.Is(err, db.ErrNotFound) {

@@ -37,7 +37,7 @@ func subscribed(t *testing.T, pool *pgxpool.Pool) *Receiver {
 // them: they end, with webhooks that wait to be sent.
 func canceledSamples(t *testing.T, pool *pgxpool.Pool, receiver *Receiver, n int) *Run {
 	t.Helper()
-	run, err := Start(t.Context(), pool, receiver, n)
+	run, err := Start(t.Context(), pool, receiver, n, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +212,7 @@ func TestFollowingEndsWithItsContext(t *testing.T) {
 
 func TestSamplesAreDifferentTasks(t *testing.T) {
 	t.Parallel()
-	list := samples(3 * len(kinds))
+	list := append(samples(3*len(kinds), 1), samples(3*len(kinds), 2)...)
 	var ids []string
 	for _, s := range list {
 		ids = append(ids, s.Path+" "+s.TaskID)

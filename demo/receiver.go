@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
@@ -35,15 +37,18 @@ type Receiver struct {
 	arrived  map[string][]webhook.Event           // by path and webhook-id
 	verified int
 	refused  int
+	latest   []string // lines about what arrived, the newest last
 }
 
-// Subscribe adds the receiver, which serves at a base URL, as an endpoint for all
-// events, and takes the secrets: the deployment's for callbacks, the endpoint's
-// own for the rest. The stored secrets must not be encrypted.
+// description is how the receiver is known among the endpoints of a database.
+const description = "demo receiver"
+
+// Subscribe makes the receiver, which serves at a base URL, an endpoint for all events,
+// the one that an earlier run on the database left if there is one. It takes the secrets:
+// the deployment's for callbacks, the endpoint's own for the rest. The stored secrets must
+// not be encrypted.
 func (r *Receiver) Subscribe(ctx context.Context, pool *pgxpool.Pool, url string) error {
-	endpoint, err := operate.AddEndpoint(ctx, pool, nil, operate.NewEndpoint{
-		URL: url + endpointPath, Events: []string{"all"}, Description: "demo receiver",
-	})
+	endpoint, err := subscription(ctx, pool, url+endpointPath)
 	if err != nil {
 		return err
 	}
@@ -59,7 +64,7 @@ func (r *Receiver) Subscribe(ctx context.Context, pool *pgxpool.Pool, url string
 		path := callbackPath
 		switch {
 		case key.Endpoint == nil:
-		case *key.Endpoint == endpoint.ID:
+		case *key.Endpoint == endpoint:
 			path = endpointPath
 		default:
 			continue // another receiver's
@@ -74,8 +79,31 @@ func (r *Receiver) Subscribe(ctx context.Context, pool *pgxpool.Pool, url string
 	return nil
 }
 
-// ServeHTTP accepts a webhook whose signature is right.
+// subscription returns the id of the receiver's endpoint.
+func subscription(ctx context.Context, pool *pgxpool.Pool, url string) (id int64, err error) {
+	endpoints, err := db.ListEndpoints(ctx, pool)
+	if err != nil {
+		return 0, fmt.Errorf("looking for the endpoint of the demo receiver: %w", err)
+	}
+	for _, e := range endpoints {
+		if e.Description != description {
+			continue
+		}
+		if e.URL != url {
+			err = operate.EditEndpoint(ctx, pool, e.ID, operate.EndpointEdit{URL: &url})
+		}
+		return e.ID, err
+	}
+	added, err := operate.AddEndpoint(ctx, pool, nil, operate.NewEndpoint{URL: url, Events: []string{"all"}, Description: description})
+	return added.ID, err
+}
+
+// ServeHTTP accepts a webhook whose signature is right, and tells people what arrived.
 func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	if req.Method == http.MethodGet {
+		r.tell(w, req)
+		return
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxWebhook))
 	if err != nil {
 		w.WriteHeader(http.StatusBadRequest)
@@ -87,13 +115,39 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	var event webhook.Event
 	if verifier == nil || verifier.Verify(body, req.Header) != nil || json.Unmarshal(body, &event) != nil {
 		r.refused++
+		r.note("refused: no webhook with a right signature")
 		w.WriteHeader(http.StatusForbidden)
 		return
 	}
 	r.verified++
+	r.note(fmt.Sprintf("verified: %s of %q", event.Type, event.Data.TaskID))
 	key := req.URL.Path + req.Header.Get("webhook-id")
 	r.arrived[key] = append(r.arrived[key], event)
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// latestLines bounds what is told of what arrived.
+const latestLines = 20
+
+// note keeps a line about a request; the mutex is held.
+func (r *Receiver) note(line string) {
+	r.latest = append(r.latest, time.Now().UTC().Format(time.TimeOnly)+" "+line)
+	r.latest = r.latest[max(len(r.latest)-latestLines, 0):]
+}
+
+// tell answers a person.
+func (r *Receiver) tell(w http.ResponseWriter, req *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if req.URL.Path != "/" {
+		w.WriteHeader(http.StatusNotFound)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, _ = fmt.Fprintf(w, "The demo receiver of klingwatch: webhooks come by POST to %s (of a task's callback_url) and %s (of all tasks).\n"+
+		"%d had a right signature, %d did not. The latest:\n", callbackPath, endpointPath, r.verified, r.refused)
+	for _, line := range slices.Backward(r.latest) {
+		_, _ = fmt.Fprintln(w, line)
+	}
 }
 
 // check returns what is wrong with a sample's webhooks: each must have arrived

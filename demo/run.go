@@ -20,9 +20,10 @@ type Run struct {
 }
 
 // Start inserts n sample tasks, whose callbacks go to the receiver. The receiver
-// must have subscribed.
-func Start(ctx context.Context, pool *pgxpool.Pool, receiver *Receiver, n int) (*Run, error) {
-	r := &Run{pool: pool, receiver: receiver, samples: samples(n)}
+// must have subscribed. number is that of the run on its database, from 1: each has
+// tasks of its own.
+func Start(ctx context.Context, pool *pgxpool.Pool, receiver *Receiver, n, number int) (*Run, error) {
+	r := &Run{pool: pool, receiver: receiver, samples: samples(n, number)}
 	return r, insert(ctx, pool, receiver.url+callbackPath, r.samples)
 }
 
@@ -36,8 +37,8 @@ type Progress struct {
 // deliveriesLook is how often Follow looks for webhooks that have not arrived.
 const deliveriesLook = 250 * time.Millisecond
 
-// Follow returns when all samples have ended and every webhook of the database
-// has arrived or was given up, or with the error of ctx. It reports each task
+// Follow returns when all samples have ended and every webhook about them has arrived or
+// was given up, or with the error of ctx. It reports each task
 // that ends.
 func (r *Run) Follow(ctx context.Context, report func(Progress)) error {
 	ids := make([]int64, len(r.samples))
@@ -54,7 +55,7 @@ func (r *Run) Follow(ctx context.Context, report func(Progress)) error {
 		return err
 	}
 	for {
-		waiting, err := db.PendingDeliveries(ctx, r.pool)
+		waiting, err := db.PendingDeliveries(ctx, r.pool, ids)
 		if err != nil {
 			return fmt.Errorf("counting the webhooks that have not arrived: %w", err)
 		}

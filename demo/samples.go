@@ -44,13 +44,17 @@ var kinds = []struct{ path, words, expect string }{
 // neverDeadline is the deadline of the task that never ends.
 const neverDeadline = 6 * time.Second
 
-// samples returns the first n samples; the first has its words alone as its id.
-func samples(n int) []Sample {
+// samples returns the first n samples of a run; the very first has its words alone as its
+// id.
+func samples(n, run int) []Sample {
 	list := make([]Sample, n)
 	for i := range list {
 		kind := kinds[i%len(kinds)]
 		list[i] = Sample{TaskID: kind.words, Path: kind.path, Expect: kind.expect}
-		if i > 0 {
+		switch {
+		case run > 1:
+			list[i].TaskID += fmt.Sprintf("-%d-%d", run, i)
+		case i > 0:
 			list[i].TaskID += "-" + strconv.Itoa(i)
 		}
 	}

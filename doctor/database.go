@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/migrations"
@@ -17,19 +21,32 @@ const oldestMajor = 14
 
 func (x *examination) checkDatabase(context.Context) (Finding, error) {
 	took, err := x.connect()
-	return judgeDatabase(took, err, x.DataDir != ""), nil
+	where := ""
+	if err == nil {
+		where = place(x.pool.Config().ConnConfig)
+	}
+	return judgeDatabase(where, took, err, x.DataDir != ""), nil
 }
 
-func judgeDatabase(took time.Duration, err error, embedded bool) Finding {
+// place names a database, its server and the role that is used.
+func place(cfg *pgx.ConnConfig) string {
+	server := cfg.Host
+	if !strings.HasPrefix(server, "/") { // else it is the directory of a socket
+		server = net.JoinHostPort(server, strconv.Itoa(int(cfg.Port)))
+	}
+	return fmt.Sprintf("%s on %s, as role %s,", cfg.Database, server, cfg.User)
+}
+
+func judgeDatabase(where string, took time.Duration, err error, embedded bool) Finding {
 	switch {
 	case errors.Is(err, ErrNoDatabase):
-		return warn("set DATABASE_URL, or start klingwatch serve: it makes one", "%s", err)
+		return warn("set DATABASE_URL, or start klingwatch serve: it runs one", "%s", err)
 	case err != nil && embedded:
 		return bad("mend it, choose another KLINGWATCH_DATA_DIR, or set DATABASE_URL to use a server", "%s", err)
 	case err != nil:
 		return bad("see that Postgres runs and DATABASE_URL is right", "%s", err)
 	}
-	return fine("answers after %s", milliseconds(took))
+	return fine("%s answers after %s", where, milliseconds(took))
 }
 
 func (x *examination) checkServer(ctx context.Context) (Finding, error) {

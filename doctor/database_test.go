@@ -25,15 +25,15 @@ func TestMigrationsArePendingOrAhead(t *testing.T) {
 func TestJudgementsOfTheDatabase(t *testing.T) {
 	t.Parallel()
 	const perProcess = 21
-	if f := judgeDatabase(0, errors.New("not a directory"), true); f.State != Bad || !strings.Contains(f.Todo, "KLINGWATCH_DATA_DIR") {
+	if f := judgeDatabase("", 0, errors.New("not a directory"), true); f.State != Bad || !strings.Contains(f.Todo, "KLINGWATCH_DATA_DIR") {
 		t.Errorf("an embedded database that cannot be started: %+v", f)
 	}
 	good := db.Server{Version: "17.2", Major: 17, Autovacuum: true, Fsync: true, Connections: 97}
 	server := func(change func(*db.Server)) db.Server { s := good; change(&s); return s }
 	judged(t, map[string]judgement{
-		"connected":       {judgeDatabase(1234*time.Microsecond, nil, true), OK, "answers after 1.2 ms"},
-		"no database":     {judgeDatabase(0, ErrNoDatabase, true), Warn, "no embedded database yet"},
-		"unreachable":     {judgeDatabase(0, errors.New("boom"), false), Bad, "boom"},
+		"connected":       {judgeDatabase("app on db.example:5432, as role kw,", 1234*time.Microsecond, nil, true), OK, "app on db.example:5432, as role kw, answers after 1.2 ms"},
+		"no database":     {judgeDatabase("", 0, ErrNoDatabase, true), Warn, "no embedded database runs"},
+		"unreachable":     {judgeDatabase("", 0, errors.New("boom"), false), Bad, "boom"},
 		"good server":     {judgeServer(good), OK, "Postgres 17.2"},
 		"old server":      {judgeServer(server(func(s *db.Server) { s.Major, s.Version = 13, "13.9" })), Bad, "13.9 is too old"},
 		"standby":         {judgeServer(server(func(s *db.Server) { s.Standby = true })), Bad, "standby"},

@@ -16,9 +16,8 @@ import (
 
 // Config is what the checks need to know.
 type Config struct {
-	// Database returns the URL of the database, and a function that is called once
-	// the checks are done. ErrNoDatabase: there is none yet.
-	Database func(context.Context) (url string, release func() error, err error)
+	// Database returns the URL of the database. ErrNoDatabase: there is none.
+	Database func(context.Context) (url string, err error)
 	DataDir  string // where an embedded database keeps its data; "": it is on a server
 
 	BaseURL  string           // of the relay; "": not set
@@ -39,8 +38,8 @@ type Config struct {
 }
 
 // ErrNoDatabase is the error of Config.Database where no database is configured
-// and none was made yet.
-var ErrNoDatabase = errors.New("DATABASE_URL is not set, and there is no embedded database yet")
+// and no embedded one runs.
+var ErrNoDatabase = errors.New("DATABASE_URL is not set, and no embedded database runs")
 
 const (
 	// checkLimit bounds one check of the database; they run at the same time.
@@ -56,7 +55,6 @@ type examination struct {
 	Config
 	connect func() (took time.Duration, err error) // once; then there is a pool
 	pool    *pgxpool.Pool                          // read-only
-	release func() error                           // of the database
 	reach   func() reached                         // once
 }
 
@@ -121,11 +119,10 @@ func Examine(ctx context.Context, cfg Config, report func(Finding)) error {
 
 // open connects to the database. The server lets the pool write nothing.
 func (x *examination) open(ctx context.Context) (took time.Duration, err error) {
-	url, release, err := x.Database(ctx)
+	url, err := x.Database(ctx)
 	if err != nil {
 		return 0, err
 	}
-	x.release = release
 	ctx, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
 	begun := time.Now()
@@ -137,9 +134,6 @@ func (x *examination) open(ctx context.Context) (took time.Duration, err error) 
 func (x *examination) close() {
 	if x.pool != nil {
 		x.pool.Close()
-	}
-	if x.release != nil {
-		_ = x.release()
 	}
 }
 

@@ -26,9 +26,7 @@ const secretKey = "sk-secret-key"
 func deployment(t *testing.T, pool *pgxpool.Pool, relayURL string) Config {
 	t.Helper()
 	cfg := Config{
-		Database: func(context.Context) (string, func() error, error) {
-			return pool.Config().ConnString(), func() error { return nil }, nil
-		},
+		Database:     func(context.Context) (string, error) { return pool.Config().ConnString(), nil },
 		PollInterval: 5 * time.Second, PollRate: 50, PollTimeout: 5 * time.Second, TaskDeadline: 24 * time.Hour,
 		Limits:       db.FigureLimits{Overdue: time.Minute, Expiring: 3 * 24 * time.Hour},
 		ProcessConns: 21, Version: "v1.2.3", UserAgent: "klingwatch/test",
@@ -152,11 +150,11 @@ func TestChecksWithoutADatabaseAreSkipped(t *testing.T) {
 		state State
 		part  string
 	}{
-		"none yet": {ErrNoDatabase, Warn, "there is no embedded database yet"},
+		"none yet": {ErrNoDatabase, Warn, "no embedded database runs"},
 		"broken":   {errors.New("starting PostgreSQL: no room\nleft"), Bad, "no room left"},
 	} {
 		cfg := deployment(t, nil, relay)
-		cfg.Database = func(context.Context) (string, func() error, error) { return "", nil, test.err }
+		cfg.Database = func(context.Context) (string, error) { return "", test.err }
 		found := findings(t, cfg)
 		wantFinding(t, found, "database", test.state, test.part)
 		wantFinding(t, found, "key", OK, "accepts")
@@ -172,26 +170,6 @@ func TestChecksWithoutADatabaseAreSkipped(t *testing.T) {
 	}
 }
 
-// The database is let go of when the last check is done.
-func TestTheDatabaseIsReleasedInTheEnd(t *testing.T) {
-	t.Parallel()
-	pool := dbtest.New(t)
-	cfg := deployment(t, pool, "")
-	released, reported := 0, 0
-	cfg.Database = func(context.Context) (string, func() error, error) {
-		return pool.Config().ConnString(), func() error { released++; return nil }, nil
-	}
-	err := Examine(t.Context(), cfg, func(Finding) {
-		reported++
-		if released > 0 {
-			t.Error("released before everything is reported")
-		}
-	})
-	if err != nil || released != 1 || reported != len((&examination{}).checks()) {
-		t.Errorf("%d findings, released %d times, %v", reported, released, err)
-	}
-}
-
 // A server that accepts connections and says nothing holds up neither the checks
 // nor a caller who gives up.
 func TestTheDoctorStopsWhenItsContextEnds(t *testing.T) {
@@ -202,9 +180,7 @@ func TestTheDoctorStopsWhenItsContextEnds(t *testing.T) {
 	}
 	defer silent.Close()
 	cfg := deployment(t, nil, "http://"+silent.Addr().String())
-	cfg.Database = func(context.Context) (string, func() error, error) {
-		return "postgres://u:p@" + silent.Addr().String() + "/x", func() error { return nil }, nil
-	}
+	cfg.Database = func(context.Context) (string, error) { return "postgres://u:p@" + silent.Addr().String() + "/x", nil }
 	ctx, cancel := context.WithCancel(t.Context())
 	accepted, err := make(chan error, 3), error(nil)
 	go func() {

@@ -59,6 +59,10 @@ var ErrNoBinaries = errors.New("no initdb and postgres")
 // a major version of PostgreSQL that is not installed.
 var ErrOtherMajor = errors.New("another major version of PostgreSQL")
 
+// ErrNotRunning is the error of Find when no process runs a server on the data
+// directory.
+var ErrNotRunning = errors.New("no process runs PostgreSQL on the data directory")
+
 // DefaultDataDir returns the data directory of this user: klingwatch/postgres in
 // /var/lib for root, since the server's user must be able to enter it; in
 // ~/Library/Application Support on macOS; else in XDG_DATA_HOME or ~/.local/share.

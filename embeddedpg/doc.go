@@ -35,6 +35,9 @@
 //	                            │
 //	                            └──▶ a user becomes the owner
 //
+// Find is for a process that only wants to use a server while there is one: it starts
+// none and takes none over.
+//
 // No server outlives its owner: on Linux the kernel interrupts it when its
 // parent dies; on other systems the next owner finds it through postmaster.pid,
 // makes sure that it serves this data directory, and stops it.

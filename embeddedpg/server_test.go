@@ -4,6 +4,7 @@ package embeddedpg
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -249,4 +250,27 @@ func exec1(t *testing.T, url, statement string) {
 func isServing(t *testing.T, dataDir string) bool {
 	t.Helper()
 	return exists(filepath.Join(dataDir, "data", "postmaster.pid"))
+}
+
+// Who only wants to use a server starts none.
+func TestFindUsesAServerOfAnotherProcessOrNone(t *testing.T) {
+	t.Parallel()
+	dir := newDataDir(t)
+	if _, _, err := Find(t.Context(), Config{DataDir: filepath.Join(dir, "nothing")}); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("where nothing is: %v", err)
+	}
+	server, err := Start(t.Context(), Config{DataDir: dir, Parameters: map[string]string{"fsync": "off"}})
+	check(t, err)
+	url, owner, err := Find(t.Context(), Config{DataDir: dir})
+	check(t, err)
+	if url != server.URL() || owner != os.Getpid() {
+		t.Errorf("found %s of process %d, want %s of %d", url, owner, server.URL(), os.Getpid())
+	}
+	check(t, server.Close())
+	if _, _, err := Find(t.Context(), Config{DataDir: dir}); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("after the end: %v", err)
+	}
+	if entries, err := os.ReadDir(filepath.Join(dir, "nothing")); err == nil {
+		t.Errorf("a directory was made: %v", entries)
+	}
 }

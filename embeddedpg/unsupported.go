@@ -16,6 +16,11 @@ func Start(context.Context, Config) (*Server, error) {
 	return nil, fmt.Errorf("starting PostgreSQL: the embedded server does not run on %s; start one yourself and set DATABASE_URL", runtime.GOOS)
 }
 
+// Find always fails here.
+func Find(context.Context, Config) (url string, owner int, err error) {
+	return "", 0, ErrNotRunning
+}
+
 // URL returns "", as no server runs.
 func (*Server) URL() string { return "" }
 

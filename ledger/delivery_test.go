@@ -70,12 +70,12 @@ func TestABatchWithALockedDeliveryIsNotWritten(t *testing.T) {
 	if took := time.Since(began); took < 400*time.Millisecond {
 		t.Errorf("it gave up after %s", took)
 	}
-	if n := must(db.PendingDeliveries(t.Context(), pool))(t); n != 2 || must(db.GetEndpoint(t.Context(), pool, id))(t).DisabledAt != nil {
+	if n := must(db.PendingDeliveries(t.Context(), pool, nil))(t); n != 2 || must(db.GetEndpoint(t.Context(), pool, id))(t).DisabledAt != nil {
 		t.Errorf("a part was written: %d are pending", n)
 	}
 	check(t, holder.Rollback(t.Context()))
 	must(ledger.RecordDeliveries(t.Context(), pool, batch))(t)
-	if n := must(db.PendingDeliveries(t.Context(), pool))(t); n != 0 {
+	if n := must(db.PendingDeliveries(t.Context(), pool, nil))(t); n != 0 {
 		t.Errorf("%d are pending", n)
 	}
 }

@@ -1,6 +1,7 @@
 // Package web serves what machines and operators ask a process over HTTP: health,
 // metrics and public keys.
 //
+//	GET /                       what there is, as text; so does every unknown path, with 404
 //	GET /livez                  200 while the process serves
 //	GET /readyz                 200 while it can do its work, else 503; Readiness as JSON
 //	GET /metrics                Prometheus
@@ -54,6 +55,7 @@ func (a advisory) Unwrap() error { return a.error }
 // same time, each within 3 s.
 func Handler(checks []Check, metrics http.Handler, keys Keys) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("/", index)
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = w.Write([]byte("ok\n"))
@@ -62,6 +64,23 @@ func Handler(checks []Check, metrics http.Handler, keys Keys) http.Handler {
 	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /.well-known/jwks.json", jwks(keys))
 	return mux
+}
+
+// index tells people what there is.
+func index(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if r.URL.Path != "/" {
+		w.WriteHeader(http.StatusNotFound)
+	}
+	_, _ = w.Write([]byte(`This is klingwatch, which follows generation tasks at Kling relays.
+
+GET /readyz                 whether it can do its work, and if not, why
+GET /livez                  whether it runs
+GET /metrics                metrics for Prometheus
+GET /.well-known/jwks.json  the public keys of webhook signatures
+
+Tasks are in Postgres: select * from klingwatch.tasks; or klingwatch list, klingwatch show ID.
+`))
 }
 
 // Readiness is the body of /readyz.

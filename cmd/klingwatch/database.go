@@ -38,9 +38,9 @@ type opener func(ctx context.Context, url string, conns int32) (*pgxpool.Pool, e
 
 // openDatabase connects to DATABASE_URL, or starts (or joins) the embedded
 // Postgres and brings that one to this version's schema: it is ours alone.
-func openDatabase(ctx context.Context, s settings, open opener, conns int32, notify func(string)) (*database, error) {
+func openDatabase(ctx context.Context, s settings, notify func(string)) (*database, error) {
 	if s.DatabaseURL != "" {
-		pool, err := open(ctx, s.DatabaseURL, conns)
+		pool, err := db.OpenWritable(ctx, s.DatabaseURL, serveConns)
 		if err != nil {
 			return nil, err
 		}
@@ -50,8 +50,30 @@ func openDatabase(ctx context.Context, s settings, open opener, conns int32, not
 	if err != nil {
 		return nil, err
 	}
-	return openEmbedded(ctx, embeddedpg.Config{DataDir: dir, BinDir: s.PostgresBinDir, Notify: notify}, conns)
+	return openEmbedded(ctx, embeddedpg.Config{DataDir: dir, BinDir: s.PostgresBinDir, Notify: notify}, serveConns)
 }
+
+// findDatabase returns DATABASE_URL, or the URL of the embedded Postgres that a service
+// runs now, and says so. It starts none: nobody would work on what a command leaves there.
+func (s settings) findDatabase(ctx context.Context, notify func(string)) (url string, err error) {
+	if s.DatabaseURL != "" {
+		return s.DatabaseURL, nil
+	}
+	dir, err := s.dataDir()
+	if err != nil {
+		return "", err
+	}
+	url, owner, err := embeddedpg.Find(ctx, embeddedpg.Config{DataDir: dir})
+	if errors.Is(err, embeddedpg.ErrNotRunning) {
+		return "", errNoDatabase
+	}
+	if err == nil {
+		notify(fmt.Sprintf("DATABASE_URL is not set: using the embedded Postgres of process %d in %s", owner, dir))
+	}
+	return url, err
+}
+
+var errNoDatabase = errors.New("there is no database: set DATABASE_URL, or start klingwatch serve, which runs an embedded Postgres without it")
 
 // dataDir is where the embedded Postgres keeps its data.
 func (s settings) dataDir() (string, error) {
@@ -100,7 +122,7 @@ func withDatabase(ctx context.Context, c *console, work func(settings, *database
 	if err != nil {
 		return err
 	}
-	d, err := openDatabase(ctx, s, db.Open, toolConns, c.notify)
+	d, err := c.openFound(ctx, s, db.Open)
 	if err != nil {
 		return err
 	}
@@ -110,6 +132,22 @@ func withDatabase(ctx context.Context, c *console, work func(settings, *database
 	}
 	return work(s, d)
 }
+
+// openFound connects to the database that there is.
+func (c *console) openFound(ctx context.Context, s settings, open opener) (*database, error) {
+	url, err := s.findDatabase(ctx, c.remark)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := open(ctx, url, toolConns)
+	if err != nil {
+		return nil, err
+	}
+	return &database{Pool: pool, url: url}, nil
+}
+
+// remark tells something beside the output.
+func (c *console) remark(message string) { fmt.Fprintln(c.err, message) }
 
 // notify tells a person about long steps; pipes get nothing.
 func (c *console) notify(message string) {
@@ -147,8 +185,7 @@ func (m migrateCommand) Run(ctx context.Context, c *console) (err error) {
 	if m.Check {
 		open = db.Open
 	}
-	// the embedded database is migrated by opening it
-	d, err := openDatabase(ctx, s, open, toolConns, c.notify)
+	d, err := c.openFound(ctx, s, open)
 	if err != nil {
 		return err
 	}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,6 +28,7 @@ import (
 
 type devCommand struct {
 	Exit  bool   `help:"Stop when the sample tasks have ended; exit code 0 only if all ended as expected and every webhook was verified."`
+	Keep  string `help:"Keep data, log, ports and password in this directory, for the next run with it; default: everything is thrown away at the end." placeholder:"DIR"`
 	Tasks int    `help:"Number of sample tasks." default:"20"`
 	Seed  uint64 `help:"Seed of the simulated relay; default: random, and printed." placeholder:"N"`
 }
@@ -47,12 +46,9 @@ const (
 
 // devStack is everything that dev runs.
 type devStack struct {
+	*demo.Surroundings
+	place    *demo.Place
 	database *database
-	relay    *klingsim.Relay
-	relayURL string
-	receiver *demo.Receiver
-	receives *httptest.Server
-	listener net.Listener
 	log      *slog.Logger
 	logPath  string
 	closers  []func() error
@@ -94,16 +90,22 @@ func (cmd devCommand) Run(ctx context.Context, c *console) (err error) {
 	good, err := stack.show(ctx, c, cmd.Tasks)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("the sample tasks had not all ended after %s; seed %d", devLimit, stack.relay.Seed())
+		return fmt.Errorf("the sample tasks had not all ended after %s; seed %d", devLimit, stack.Relay.Seed())
 	case err != nil:
 		return err
 	case !good:
-		return fmt.Errorf("not everything went as expected; to see it again: dev --exit --tasks %d --seed %d", cmd.Tasks, stack.relay.Seed())
+		return fmt.Errorf("not everything went as expected; to see it again: dev --exit --tasks %d --seed %d", cmd.Tasks, stack.Relay.Seed())
 	case cmd.Exit:
 		return nil
 	}
 	c.printInvitation(stack)
-	<-ctx.Done()
+	begun := time.Now()
+	demo.Watch(ctx, stack.database.Pool, func(h db.Happening) { _, _ = lipgloss.Fprintln(c.out, happenedLine(time.Since(begun), h)) })
+	if cmd.Keep != "" {
+		fmt.Fprintf(c.out, "\nstopped; data, log, ports and password are kept: %s dev --keep %s goes on\n", self(), cmd.Keep)
+	} else {
+		fmt.Fprintln(c.out, "\nstopped; the database and the log are removed")
+	}
 	return nil
 }
 
@@ -117,44 +119,51 @@ func (cmd devCommand) start(ctx context.Context, c *console, s settings) (*devSt
 }
 
 func (cmd devCommand) bringUp(ctx context.Context, c *console, s settings, d *devStack) (err error) {
-	addr := s.ListenAddr
-	if cmd.Exit {
-		addr = "127.0.0.1:0"
-	}
-	if d.listener, err = listen(ctx, "KLINGWATCH_LISTEN_ADDR", addr); err != nil {
+	if d.place, err = cmd.openPlace(); err != nil {
 		return err
 	}
-	dir, removeDir, err := dataDir()
-	if err != nil {
+	d.closers = append(d.closers, d.place.Close)
+	around := demo.SurroundConfig{
+		Relay: klingsim.Config{Seed: cmd.Seed, APIKey: devKey, Lifetime: devLifetime, FaultRate: devFaultRate}, AnyPorts: cmd.Exit, Notify: c.remark,
+	}
+	if os.Getenv("KLINGWATCH_LISTEN_ADDR") != "" && !cmd.Exit {
+		if around.Service, err = listen(ctx, "KLINGWATCH_LISTEN_ADDR", s.ListenAddr); err != nil {
+			return err
+		}
+	}
+	if d.Surroundings, err = d.place.Surround(ctx, around); err != nil {
 		return err
 	}
-	d.closers = append(d.closers, removeDir)
+	d.closers = append(d.closers, d.Surroundings.Close)
 	cfg := embeddedpg.Config{
-		DataDir: filepath.Join(dir, "postgres"), BinDir: s.PostgresBinDir, Notify: c.notify,
-		Parameters: map[string]string{"fsync": "off"}, // thrown away at the end
+		DataDir: filepath.Join(d.place.Dir, "postgres"), BinDir: s.PostgresBinDir, Notify: c.notify,
+		Parameters: map[string]string{"fsync": map[bool]string{true: "on", false: "off"}[cmd.Keep != ""]},
 	}
 	if d.database, err = openEmbedded(ctx, cfg, serveConns); err != nil {
 		return err
 	}
 	d.closers = append(d.closers, d.database.close)
 
-	d.relay = klingsim.New(klingsim.Config{Seed: cmd.Seed, APIKey: devKey, Lifetime: devLifetime, FaultRate: devFaultRate})
-	relay := httptest.NewServer(d.relay)
-	d.relayURL = relay.URL
-	d.receiver = &demo.Receiver{}
-	d.receives = httptest.NewServer(d.receiver)
-	d.closers = append(d.closers, func() error { relay.Close(); d.receives.Close(); return nil })
-
 	// the log would disturb the progress: it goes beside the database
-	d.logPath = filepath.Join(dir, "klingwatch.log")
-	logTo, err := os.Create(d.logPath)
+	d.logPath = filepath.Join(d.place.Dir, "klingwatch.log")
+	logTo, err := os.OpenFile(d.logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return fmt.Errorf("opening the log of the service: %w", err)
 	}
 	d.closers = append(d.closers, logTo.Close)
 	s.LogFormat = "json"
 	d.log = s.newLog(logTo)
-	return d.receiver.Subscribe(ctx, d.database.Pool, d.receives.URL)
+	if err := d.Receiver.Subscribe(ctx, d.database.Pool, d.ReceiverURL); err != nil {
+		return err
+	}
+	return d.place.Save()
+}
+
+func (cmd devCommand) openPlace() (*demo.Place, error) {
+	if cmd.Keep == "" {
+		return demo.NewPlace()
+	}
+	return demo.KeptPlace(cmd.Keep)
 }
 
 // close takes down what was brought up, the last first.
@@ -165,20 +174,9 @@ func (d *devStack) close() (err error) {
 	return err
 }
 
-// dataDir makes a directory that is thrown away at the end.
-func dataDir() (dir string, remove func() error, err error) {
-	if dir, err = os.MkdirTemp("", "klingwatch-dev-"); err == nil {
-		err = os.Chmod(dir, 0o755) // the server's user enters it
-	}
-	if err != nil {
-		return "", nil, fmt.Errorf("making a directory for the database: %w", err)
-	}
-	return dir, func() error { return os.RemoveAll(dir) }, nil
-}
-
 // serve runs the service itself, as the serve command does.
 func (d *devStack) serve(ctx context.Context) error {
-	relay, err := klingapi.New(klingapi.Config{BaseURL: d.relayURL, Credential: klingapi.StaticKey(devKey)})
+	relay, err := klingapi.New(klingapi.Config{BaseURL: d.RelayURL, Credential: klingapi.StaticKey(devKey)})
 	if err != nil {
 		return err
 	}
@@ -195,7 +193,7 @@ func (d *devStack) serve(ctx context.Context) error {
 	}
 	defer stopTracing()
 	m := metrics.New()
-	return serve(ctx, settings{}, d.listener, d.database, m, d.log, worker.New(worker.Config{
+	return serve(ctx, settings{}, d.Service, d.database, m, d.log, worker.New(worker.Config{
 		Pool: d.database.Pool, Relay: relay, Webhooks: webhooks, Metrics: m, Log: d.log,
 		PollInterval: devPollInterval, PollRate: devPollRate, PollTimeout: klingapi.DefaultTimeout,
 		TaskDeadline: time.Hour, WebhookTimeout: webhook.DefaultTimeout, NotFoundGrace: devNotFoundGrace, Tracer: tracer,
@@ -205,7 +203,7 @@ func (d *devStack) serve(ctx context.Context) error {
 // show inserts the sample tasks, shows their progress until all have ended and
 // every webhook has arrived, and reports whether all went as expected.
 func (d *devStack) show(ctx context.Context, c *console, n int) (good bool, err error) {
-	run, err := demo.Start(ctx, d.database.Pool, d.receiver, n)
+	run, err := demo.Start(ctx, d.database.Pool, d.Receiver, n, d.place.Run)
 	if err != nil {
 		return false, err
 	}
@@ -225,7 +223,7 @@ func (d *devStack) show(ctx context.Context, c *console, n int) (good bool, err 
 	if err != nil {
 		return false, err
 	}
-	return c.printComparison(rows, d.receiver.Refused()), nil
+	return c.printComparison(rows, d.Receiver.Refused()), nil
 }
 
 // endedLine shows a task that ended, some time after the beginning.
@@ -256,16 +254,18 @@ func (c *console) printComparison(rows []demo.Row, refused int) (good bool) {
 
 func (c *console) printStack(d *devStack) {
 	for _, line := range [][2]string{
+		{"service", d.serviceURL()},
+		{"relay", fmt.Sprintf("%s  (simulated, seed %d)", d.RelayURL, d.Relay.Seed())},
+		{"receiver", d.ReceiverURL},
 		{"database", d.database.url},
-		{"relay", fmt.Sprintf("%s  (simulated, seed %d)", d.relayURL, d.relay.Seed())},
-		{"service", "http://" + d.listener.Addr().String() + "/readyz"},
-		{"receiver", d.receives.URL},
 		{"log", d.logPath},
 	} {
 		_, _ = lipgloss.Fprintln(c.out, fmt.Sprintf("%s %s", headStyle.Render(fmt.Sprintf("%-9s", line[0])), line[1]))
 	}
 	fmt.Fprintln(c.out)
 }
+
+func (d *devStack) serviceURL() string { return "http://" + d.Service.Addr().String() }
 
 // self is how this program was called.
 func self() string {
@@ -275,11 +275,30 @@ func self() string {
 	return os.Args[0]
 }
 
+// printInvitation prints what makes the other commands talk to this one, and some to try.
 func (c *console) printInvitation(d *devStack) {
 	fmt.Fprintln(c.out, strings.Join([]string{
-		"", "Everything keeps running; insert a task of your own:", "",
-		fmt.Sprintf("  psql '%s' -c \"insert into klingwatch.tasks (task_id, action, action2) values ('my-first', 'videos', 'text2video')\"", d.database.url),
-		fmt.Sprintf("  DATABASE_URL='%s' %s show my-first", d.database.url, self()),
-		"", self() + " sim --help lists what a task id can ask of the simulated relay. Ctrl-C ends it all.",
+		"", "Everything keeps running. In another terminal:", "",
+		"  export DATABASE_URL='" + d.database.url + "'",
+		"  export KLING_BASE_URL=" + d.RelayURL + " KLING_API_KEY=" + devKey,
+		"  export KLINGWATCH_LISTEN_ADDR=" + d.Service.Addr().String() + " KLINGWATCH_WEBHOOK_ALLOW_NETWORKS=127.0.0.0/8", "",
+		"  " + self() + " sql \"insert into klingwatch.tasks (task_id, action, action2) values ('my-first', 'videos', 'text2video')\"",
+		"  " + self() + " show my-first",
+		"  psql $DATABASE_URL", "",
+		self() + " sim --help lists what a task id can ask of the simulated relay. What happens is shown here; Ctrl-C ends it all.", "",
 	}, "\n"))
+}
+
+// happenedLine shows something that happened, some time after the beginning.
+func happenedLine(after time.Duration, h db.Happening) string {
+	status := strings.TrimPrefix(h.EventType, "task.")
+	line := fmt.Sprintf("%5.1fs  %-28s ", after.Seconds(), clean(h.TaskID))
+	if h.URL == "" {
+		return line + styleOf(status).Render(status) + dimStyle.Render("  "+clean(cut(h.Message, 80)))
+	}
+	answer := strconv.Itoa(h.StatusCode)
+	if h.Message != "" {
+		answer = clean(cut(h.Message, 80))
+	}
+	return line + dimStyle.Render(fmt.Sprintf("webhook %s -> %s: %s", h.EventType, clean(h.URL), answer))
 }

@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/demo"
+	"github.com/klingwatch/klingwatch/embeddedpg"
 )
 
 // Texts of a relay are printed like those of any stranger.
@@ -42,5 +45,57 @@ func TestAComparisonIsGoodOnlyIfEverythingIs(t *testing.T) {
 		if good := c.printComparison(test.rows, test.refused); good != test.good || !strings.Contains(out.String(), test.part) {
 			t.Errorf("good: %v, want %v and %q\n%s", good, test.good, test.part, out.String())
 		}
+	}
+}
+
+var exported = regexp.MustCompile(`export DATABASE_URL='(.*)'`)
+
+// Whoever works beside it sees what becomes of each task and webhook.
+func TestDevShowsWhatHappens(t *testing.T) {
+	t.Parallel()
+	p := launch(t, []string{"TMPDIR=" + emptyTempDir(t), "KLINGWATCH_LISTEN_ADDR=127.0.0.1:0"}, "dev", "--tasks", "1")
+	await(t, "it invites", func() bool { return strings.Contains(p.stdout(), "What happens is shown here") })
+	url := exported.FindStringSubmatch(p.stdout())[1]
+	said := klingwatch(t, []string{"DATABASE_URL=" + url}, "track", "videos/text2video", "quick-mine")
+	if !strings.Contains(said, "quick-mine") {
+		t.Error(said)
+	}
+	for _, line := range []string{`quick-mine +succeeded`, `quick-mine +webhook task.succeeded -> http://127.0.0.1:\d+/endpoint: 204`} {
+		await(t, line, func() bool { return regexp.MustCompile(line).MatchString(p.stdout()) })
+	}
+	if code, stderr := p.interrupt(t); code != exitOK || !strings.Contains(p.stdout(), "the database and the log are removed") {
+		t.Errorf("exit code %d: %s\n%s", code, stderr, p.stdout())
+	}
+}
+
+func TestDevKeepsItsDirectory(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(emptyTempDir(t), "kept")
+	for run := range 2 {
+		klingwatch(t, nil, "dev", "--exit", "--tasks", "3", "--keep", dir)
+		server, err := embeddedpg.Start(t.Context(), embeddedpg.Config{DataDir: filepath.Join(dir, "postgres")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pool := open(t, server.URL())
+		tasks := count(t, pool, `select count(*) from klingwatch.tasks where status <> 'pending'`)
+		receivers := count(t, pool, `select count(*) from klingwatch.webhook_endpoints`)
+		pool.Close()
+		if err := server.Close(); err != nil || tasks != 3*(run+1) || receivers != 1 {
+			t.Errorf("%d tasks and %d receivers after run %d, %v", tasks, receivers, run+1, err)
+		}
+	}
+}
+
+func TestWhatHappensCannotSteerTheTerminal(t *testing.T) {
+	t.Parallel()
+	for name, h := range map[string]db.Happening{
+		"a change":  {EventType: "task.failed", TaskID: hostileText, Message: hostileText},
+		"a request": {EventType: "task.failed", TaskID: hostileText, URL: "http://x/" + hostileText, Message: hostileText},
+	} {
+		var out bytes.Buffer
+		c := &console{out: &out, err: &out}
+		c.newProgress(1, "").line("%s", happenedLine(time.Second, h))
+		mustBeSafe(t, name, out.String())
 	}
 }

@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"io"
+	"net"
+	"net/http"
+	"strings"
 	"time"
 
 	"charm.land/lipgloss/v2"
 
 	"github.com/klingwatch/klingwatch/doctor"
-	"github.com/klingwatch/klingwatch/embeddedpg"
 	"github.com/klingwatch/klingwatch/worker"
 )
 
@@ -43,7 +44,7 @@ func (cmd doctorCommand) Run(ctx context.Context, c *console) error {
 		return quietError{}
 	}
 	report(doctor.Finding{Check: "settings", State: doctor.OK, Found: "can be used"})
-	cfg, done := s.examination(c.notify)
+	cfg, done := s.examination()
 	defer done()
 	err = doctor.Examine(ctx, cfg, report)
 	if err == nil && !good {
@@ -53,46 +54,26 @@ func (cmd doctorCommand) Run(ctx context.Context, c *console) error {
 }
 
 // examination is what the doctor needs to know of the settings.
-func (s settings) examination(notify func(string)) (cfg doctor.Config, done func()) {
+func (s settings) examination() (cfg doctor.Config, done func()) {
 	cfg = doctor.Config{
-		Database: func(ctx context.Context) (string, func() error, error) { return s.existingDatabase(ctx, notify) },
-		BaseURL:  s.BaseURL, TaskPath: s.taskPath(), Keyring: s.keyring(),
+		Database: func(ctx context.Context) (string, error) {
+			url, err := s.findDatabase(ctx, func(string) {})
+			if errors.Is(err, errNoDatabase) {
+				err = doctor.ErrNoDatabase
+			}
+			return url, err
+		},
+		BaseURL: s.BaseURL, TaskPath: s.taskPath(), Keyring: s.keyring(),
 		PollInterval: s.PollInterval, PollRate: s.PollRate, PollTimeout: s.PollTimeout, TaskDeadline: s.TaskDeadline,
 		Limits: worker.Limits, ProcessConns: processConns, Version: version(), UserAgent: userAgent(),
 	}
 	if s.DatabaseURL == "" {
-		cfg.DataDir, _ = s.dataDir() // existingDatabase says what is wrong with it
+		cfg.DataDir, _ = s.dataDir() // findDatabase says what is wrong with it
 	}
 	if cfg.Relay, cfg.RelayErr = s.relay(); cfg.RelayErr != nil {
 		return cfg, func() {}
 	}
 	return cfg, cfg.Relay.Close
-}
-
-// startLimit bounds starting an embedded server to look at it.
-const startLimit = 30 * time.Second
-
-// existingDatabase returns the URL of the database, and a function that lets go
-// of it. It makes none: an embedded server that does not run is started for the
-// while, where its data are there.
-func (s settings) existingDatabase(ctx context.Context, notify func(string)) (url string, release func() error, err error) {
-	if s.DatabaseURL != "" {
-		return s.DatabaseURL, func() error { return nil }, nil
-	}
-	dir, err := s.dataDir()
-	if err != nil {
-		return "", nil, err
-	}
-	if _, err := os.Stat(filepath.Join(dir, "data")); errors.Is(err, os.ErrNotExist) {
-		return "", nil, doctor.ErrNoDatabase
-	}
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
-	defer cancel()
-	server, err := embeddedpg.Start(ctx, embeddedpg.Config{DataDir: dir, BinDir: s.PostgresBinDir, Notify: notify})
-	if err != nil {
-		return "", nil, err
-	}
-	return server.URL(), server.Close, nil
 }
 
 // stateStyles are the colours of the states.
@@ -106,4 +87,59 @@ func (c *console) printFinding(f doctor.Finding) {
 		line += " -> " + f.Todo
 	}
 	_, _ = lipgloss.Fprintln(c.out, line)
+}
+
+type healthcheckCommand struct {
+	URL string `help:"Base URL of the service; default: from KLINGWATCH_LISTEN_ADDR." placeholder:"URL"`
+}
+
+// healthcheckTimeout is below the 5 s that container engines usually grant.
+const healthcheckTimeout = 4 * time.Second
+
+func (h healthcheckCommand) Run(ctx context.Context, c *console) error {
+	base := h.URL
+	if base == "" {
+		s, err := loadSettings()
+		if err != nil {
+			return err
+		}
+		if base, err = localURL(s.ListenAddr); err != nil {
+			return err
+		}
+	}
+	asking, cancel := context.WithTimeout(ctx, healthcheckTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(asking, http.MethodGet, strings.TrimRight(base, "/")+"/readyz", nil)
+	if err != nil {
+		return fmt.Errorf("%q is not a URL like http://127.0.0.1:8080", base)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("no answer from %s: is klingwatch serve running there?", base)
+	}
+	defer res.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(res.Body, 64<<10))
+	fmt.Fprint(c.out, string(body))
+	if res.StatusCode != http.StatusOK {
+		return errors.New("not ready")
+	}
+	return nil
+}
+
+// localURL is where this machine reaches a listen address.
+func localURL(addr string) (string, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", fmt.Errorf("KLINGWATCH_LISTEN_ADDR: %q is not host:port", addr)
+	}
+	if port == "0" {
+		return "", errors.New("KLINGWATCH_LISTEN_ADDR picks a free port: give --url")
+	}
+	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port), nil
 }

@@ -155,11 +155,14 @@ func TestTrackStopsWhileItReads(t *testing.T) {
 // emptyTempDir is a TMPDIR that the user of the database may enter.
 func emptyTempDir(t *testing.T) string {
 	t.Helper()
-	dir, remove, err := dataDir()
+	dir, err := os.MkdirTemp("", "klingwatch-cmd-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = remove() })
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
 }
 
@@ -192,8 +195,7 @@ func TestDevCleansUpWheneverItIsStopped(t *testing.T) {
 			if err != nil || len(left) > 0 {
 				t.Errorf("left behind: %v, %v", left, err)
 			}
-			relay, _, _ := strings.Cut(p.stdout(), "\n")
-			if _, url, found := strings.Cut(relay, "postgres://"); found {
+			if _, url, found := strings.Cut(p.stdout(), "postgres://"); found {
 				_, host, _ := strings.Cut(url, "@")
 				host, _, _ = strings.Cut(host, "/")
 				if status("http://"+host) != 0 {

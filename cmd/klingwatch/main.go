@@ -39,6 +39,7 @@ type commands struct {
 	Dev         devCommand         `cmd:"" help:"See it run: Postgres, a simulated relay, the service, a webhook receiver and sample tasks."`
 	Sim         simCommand         `cmd:"" help:"Run a simulated relay."`
 	Migrate     migrateCommand     `cmd:"" help:"Bring the database schema up to date."`
+	SQL         sqlCommand         `cmd:"" name:"sql" help:"Open psql on the database, or run statements."`
 	Track       trackCommand       `cmd:"" help:"Track tasks by their ids."`
 	List        listCommand        `cmd:"" help:"List tasks, newest first."`
 	Show        showCommand        `cmd:"" help:"Show everything about a task."`

@@ -43,7 +43,7 @@ func (cmd serveCommand) Run(ctx context.Context, c *console) (err error) {
 	}
 	defer listener.Close()
 	log := s.newLog(c.err)
-	d, err := openDatabase(ctx, s, db.OpenWritable, serveConns, func(message string) { log.Info(message) })
+	d, err := openDatabase(ctx, s, func(message string) { log.Info(message) })
 	if err != nil {
 		return err
 	}

@@ -221,9 +221,13 @@ func TestEveryCommandOnADatabaseThatCannotBeUsed(t *testing.T) {
 			"DATABASE_URL=" + withoutRights(t), "permission denied for schema klingwatch",
 			"-> give DATABASE_URL the role that klingwatch serve has", nil,
 		},
+		"no embedded one runs": {
+			"KLINGWATCH_DATA_DIR=" + filepath.Join(t.TempDir(), "postgres"), "there is no database: set DATABASE_URL, or start klingwatch serve",
+			"warn    database       DATABASE_URL is not set, and no embedded database runs", []string{"serve", "serve --migrate"},
+		},
 		"no place for the embedded one": {
 			"KLINGWATCH_DATA_DIR=" + belowAFile(t), "not a directory",
-			"bad     database       creating the data directory: ", nil,
+			"bad     database       opening the data directory: ", nil,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -252,6 +256,8 @@ func TestEveryCommandWithoutWhatItNeeds(t *testing.T) {
 		{"serve", []string{database, "KLINGWATCH_LISTEN_ADDR=" + busy}, "KLINGWATCH_LISTEN_ADDR: " + busy + " is in use by another program", ""},
 		{"dev", []string{"KLINGWATCH_LISTEN_ADDR=" + busy}, "KLINGWATCH_LISTEN_ADDR: " + busy + " is in use by another program", ""},
 		{"sim --listen " + busy, nil, "--listen: " + busy + " is in use by another program", ""},
+		{"sql select", []string{"DATABASE_URL=postgres://u:pass-secret@" + busy + "/x"}, "no answer in time", ""},
+		{"sql select", []string{"DATABASE_URL=", "KLINGWATCH_DATA_DIR=" + nowhere + "/postgres"}, "not a directory", ""},
 		{"healthcheck", []string{"KLINGWATCH_LISTEN_ADDR=" + busy}, "no answer from http://" + busy, ""},
 		{"healthcheck --url http://127.0.0.1:1", nil, "no answer from http://127.0.0.1:1: is klingwatch serve running there?", ""},
 		{"serve", []string{database, "KLING_API_KEY=", "KLING_API_KEY_FILE=" + nowhere}, "KLING_API_KEY_FILE: reading the key file: ", ""},

@@ -1,6 +1,7 @@
 package klingsim
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -126,6 +127,10 @@ func (r *Relay) FollowedRedirects() (followed, withKey int) {
 
 // ServeHTTP answers a request to the API, or for a file behind an output URL.
 func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	if req.URL.Path == "/" && req.Method == http.MethodGet {
+		r.serveIndex(w)
+		return
+	}
 	// Not http.ServeMux, which would redirect ids that look like unclean paths.
 	path := req.URL.EscapedPath()
 	if rest, ok := strings.CutPrefix(path, filesPath); ok {
@@ -146,6 +151,16 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	r.serveAPI(w, req, to)
+}
+
+// serveIndex tells people what to ask for.
+func (r *Relay) serveIndex(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = fmt.Fprintf(w, "This is a simulated Kling relay. Ask it about a task, with a bearer key:\n\n  GET %s\n\n"+
+		"A task begins with the first request about it. Words at the start of its id, separated by -, choose what happens to it:\n\n", r.Example())
+	for _, word := range Vocabulary() {
+		_, _ = fmt.Fprintf(w, "  %-18s %s\n", word.Text, word.Meaning)
+	}
 }
 
 // serveAPI answers for the relay as a whole, or else for the tasks.

@@ -119,12 +119,16 @@ func TestOnlyDocumentedPathsAreServed(t *testing.T) {
 	b.ask(t2v+strings.Repeat("x", 300)).code(t, http.StatusBadRequest, "1201")
 	b.ask(t2v+"quick-a%2Fb%20c").has(t, "data.task_id", "quick-a/b c")
 
-	for _, path := range []string{"/", "/v1/" + t2v + "quick-1", "/kling/v1", "/kling/v2/x/y/z", "/files/none.txt"} {
+	for _, path := range []string{"/v1/" + t2v + "quick-1", "/kling/v1", "/kling/v2/x/y/z", "/files/none.txt"} {
 		p := b.do(http.MethodGet, path, "Bearer "+key, "")
 		header(t, p, "Content-Type", "text/html")
 		if p.status != http.StatusNotFound || !strings.Contains(p.body, "nginx") {
 			t.Errorf("%s: HTTP %d %s", path, p.status, p.body)
 		}
+	}
+
+	if p := b.do(http.MethodGet, "/", "", ""); p.status != http.StatusOK || !strings.Contains(p.body, "/kling/v1/") || !strings.Contains(p.body, "garbage") {
+		t.Errorf("the start page: HTTP %d %s", p.status, p.body)
 	}
 
 	for prefix, path := range map[string]string{"/v1/": "/v1/", "/": "/"} {

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/klingwatch/klingwatch/db"
+)
+
+type sqlCommand struct {
+	Query []string `arg:"" optional:"" help:"Statements to run; none: psql, or what comes from standard input."`
+}
+
+// Help says how it is used.
+func (sqlCommand) Help() string {
+	return `Opens psql on klingwatch's database. Where psql is not installed, klingwatch runs the statements by itself and prints what they return.
+
+  klingwatch sql
+  klingwatch sql "select * from klingwatch.report_daily"`
+}
+
+// Run runs psql, or the statements.
+func (cmd sqlCommand) Run(ctx context.Context, c *console) error {
+	s, err := loadSettings()
+	if err != nil {
+		return err
+	}
+	at, err := s.findDatabase(ctx, c.remark)
+	if err != nil {
+		return err
+	}
+	pool, err := db.Open(ctx, at, 1) // says what is wrong as the other commands do
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	statements := strings.Join(cmd.Query, " ")
+	if program, err := exec.LookPath("psql"); err == nil {
+		return c.runPsql(ctx, program, at, statements)
+	}
+	if statements == "" {
+		if terminal(c.in) {
+			return errors.New("psql is not installed (Debian: apt install postgresql-client): give the statements as an argument, and klingwatch runs them by itself")
+		}
+		text, err := io.ReadAll(c.in)
+		if err != nil {
+			return fmt.Errorf("reading standard input: %w", err)
+		}
+		statements = string(text)
+	}
+	return pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error { return c.printResults(ctx, conn.Conn(), statements) })
+}
+
+// runPsql runs psql on a database until it ends.
+func (c *console) runPsql(ctx context.Context, program, databaseURL, statements string) error {
+	args, env, err := psqlArgs(databaseURL)
+	if err != nil {
+		return err
+	}
+	if statements != "" {
+		args = append(args, "-c", statements)
+	}
+	// a Ctrl-C is psql's: it ends a query there
+	psql := exec.CommandContext(context.WithoutCancel(ctx), program, args...)
+	psql.Env = append(os.Environ(), env...)
+	psql.Stdin, psql.Stdout, psql.Stderr = c.in, c.out, c.err
+	err = psql.Run()
+	if _, ended := errors.AsType[*exec.ExitError](err); ended {
+		return quietError{} // it has said why
+	}
+	return err
+}
+
+// ours are parameters of a URL that psql does not know.
+var ours = []string{"pool_max_conns", "pool_min_conns", "pool_max_conn_lifetime", "pool_max_conn_lifetime_jitter", "pool_max_conn_idle_time", "pool_health_check_period",
+	"default_query_exec_mode", "statement_cache_capacity", "description_cache_capacity"}
+
+// psqlArgs are the arguments and the environment with which psql connects. The password
+// is in the environment: others can read arguments.
+func psqlArgs(databaseURL string) (args, env []string, err error) {
+	u, err := url.Parse(databaseURL)
+	if err != nil || !strings.HasPrefix(u.Scheme, "postgres") {
+		cfg, err := pgconn.ParseConfig(databaseURL)
+		if err != nil {
+			return nil, nil, errors.New("DATABASE_URL is not a Postgres URL like postgres://user:password@host:5432/database")
+		}
+		return nil, []string{"PGHOST=" + cfg.Host, fmt.Sprintf("PGPORT=%d", cfg.Port), "PGUSER=" + cfg.User, "PGDATABASE=" + cfg.Database, "PGPASSWORD=" + cfg.Password}, nil
+	}
+	if password, set := u.User.Password(); set {
+		env = append(env, "PGPASSWORD="+password)
+		u.User = url.User(u.User.Username())
+	}
+	parameters := u.Query()
+	for name := range parameters {
+		if slices.Contains(ours, name) {
+			parameters.Del(name)
+		}
+	}
+	u.RawQuery = parameters.Encode()
+	return []string{u.String()}, env, nil
+}
+
+// printResults prints the rows of each statement as a table, else its tag.
+func (c *console) printResults(ctx context.Context, conn *pgx.Conn, statements string) error {
+	results := conn.PgConn().Exec(ctx, statements)
+	for results.NextResult() {
+		r := results.ResultReader().Read()
+		if r.Err != nil {
+			break
+		}
+		if len(r.FieldDescriptions) == 0 {
+			fmt.Fprintln(c.out, r.CommandTag)
+			continue
+		}
+		names := make([]string, len(r.FieldDescriptions))
+		for i, f := range r.FieldDescriptions {
+			names[i] = f.Name
+		}
+		rows := make([][]string, len(r.Rows))
+		for i, row := range r.Rows {
+			rows[i] = make([]string, len(row))
+			for j, value := range row {
+				rows[i][j] = string(value)
+			}
+		}
+		c.printTable(names, rows)
+	}
+	return results.Close()
+}

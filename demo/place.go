@@ -1,0 +1,86 @@
+package demo
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Place is the directory of a demo: its database, its log, and what the next run on it
+// must know.
+type Place struct {
+	Dir   string
+	Run   int               // number of this run on the directory, from 1
+	Addrs map[string]string // where the servers listened last, by name
+
+	kept bool
+}
+
+// placeFile holds a Place within its directory.
+const placeFile = "dev.json"
+
+// NewPlace makes a directory that is thrown away at the end.
+func NewPlace() (*Place, error) {
+	dir, err := os.MkdirTemp("", "klingwatch-dev-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755) // the server's user enters it
+	}
+	if err != nil {
+		return nil, fmt.Errorf("making a directory for the database: %w", err)
+	}
+	return &Place{Dir: dir, Run: 1, Addrs: map[string]string{}}, nil
+}
+
+// KeptPlace opens a directory that stays, or makes it.
+func KeptPlace(dir string) (*Place, error) {
+	dir, err := filepath.Abs(dir)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o755)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("making the directory to keep: %w", err)
+	}
+	p := &Place{}
+	text, err := os.ReadFile(filepath.Join(dir, placeFile))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("reading what an earlier run left: %w", err)
+	default:
+		if err := json.Unmarshal(text, p); err != nil {
+			return nil, fmt.Errorf("reading what an earlier run left: %s in %s: %w; remove it, or choose another directory", placeFile, dir, err)
+		}
+	}
+	if p.Addrs == nil {
+		p.Addrs = map[string]string{}
+	}
+	p.Dir, p.kept = dir, true
+	p.Run++
+	return p, nil
+}
+
+// Save writes down what the next run must know.
+func (p *Place) Save() error {
+	if !p.kept {
+		return nil
+	}
+	text, err := json.Marshal(p)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(p.Dir, placeFile), append(text, '\n'), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("writing down what the next run must know: %w", err)
+	}
+	return nil
+}
+
+// Close removes the directory, unless it is kept.
+func (p *Place) Close() error {
+	if p.kept {
+		return nil
+	}
+	return os.RemoveAll(p.Dir)
+}
