@@ -19,9 +19,13 @@ type NewEvent struct {
 	Traceparent *string `json:"traceparent,omitempty"` // of what caused it, W3C Trace Context; nil: it is not traced
 }
 
-// AddEvents writes events of tasks, and a delivery with its job for each receiver
-// that wants one: the callback_url of a task that has ended, and endpoints by their
-// event types and actions. The delivery of a disabled endpoint has no job and waits
+// TaskChannel is where apps learn that a task has ended: a note
+// "<relay>/<action>/<action2>/<task_id> <status>" comes with the transaction that ends it.
+const TaskChannel = "klingwatch_task"
+
+// AddEvents writes events of tasks, a note on TaskChannel for each task that has ended,
+// and a delivery with its job for each receiver that wants one: the callback_url of a task
+// that has ended, and endpoints by their event types and actions. The delivery of a disabled endpoint has no job and waits
 // until that is enabled. An event whose EventID is taken is not written; AddEvents
 // returns the tasks of such events.
 func AddEvents(ctx context.Context, q Querier, events []NewEvent) (taken []int64, err error) {
@@ -56,11 +60,16 @@ func AddEvents(ctx context.Context, q Querier, events []NewEvent) (taken []int64
 			join klingwatch.webhook_endpoints w on n.type = any (w.event_types)
 			join klingwatch.tasks t on t.id = n.task
 			where w.actions = '{}' or w.actions && array[t.action, t.action || '/' || t.action2]
+		), told as materialized (
+			select pg_notify(@channel, concat_ws('/', t.relay, t.action, nullif(t.action2, ''), t.task_id) || ' ' || t.status)
+			from news n
+			join klingwatch.tasks t on t.id = n.task
+			where t.finished_at is not null
 		)
-		select task from wanted
+		select w.task from wanted w, (select count(*) from told) t
 		except
 		select task from news`,
-		pgx.StrictNamedArgs{"events": input})
+		pgx.StrictNamedArgs{"events": input, "channel": TaskChannel})
 	if err != nil {
 		return nil, err
 	}

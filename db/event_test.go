@@ -176,3 +176,23 @@ func TestOldEventsAboutReceiversArePruned(t *testing.T) {
 		t.Errorf("%d deliveries are left", n)
 	}
 }
+
+// Apps that listen learn of an end with the transaction that makes it.
+func TestTheEndOfATaskIsTold(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	ids := track(t, pool, "ends", "goes-on")
+	conn := must(pool.Acquire(t.Context()))(t)
+	defer conn.Release()
+	run(t, conn, `listen klingwatch_task`)
+	for i, status := range []string{db.Succeeded, db.Processing} {
+		move(t, pool, ids[i], status)
+		must(db.AddEvents(t.Context(), pool, []db.NewEvent{{EventID: fmt.Sprint("msg_", i), Task: ids[i], Sequence: 1, Type: "task." + status, Payload: json.RawMessage(`{}`)}}))(t)
+	}
+	run(t, pool, `notify klingwatch_task, 'the last'`)
+	for _, want := range []string{"default/videos/text2video/ends succeeded", "the last"} {
+		if note := must(conn.Conn().WaitForNotification(t.Context()))(t); note.Payload != want {
+			t.Errorf("told %q, want %q", note.Payload, want)
+		}
+	}
+}

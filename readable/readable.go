@@ -4,6 +4,9 @@ package readable
 
 import (
 	"fmt"
+	"math"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -20,6 +23,34 @@ func Duration(d time.Duration) string {
 	}
 	return fmt.Sprintf("%dd", int(d.Hours()/24))
 }
+
+// ParseDuration reads a duration as time.ParseDuration does, and days of 24 hours in front
+// of the other units: 7d, 1d12h, 0.5d.
+func ParseDuration(text string) (time.Duration, error) {
+	days, rest, found := strings.Cut(text, "d")
+	if !found {
+		return time.ParseDuration(text)
+	}
+	number, err := strconv.ParseFloat(days, 64)
+	if err != nil || strings.ContainsAny(days, "eExXpP_") || strings.HasPrefix(rest, "-") || strings.HasPrefix(rest, "+") || !(math.Abs(number) <= maxDays) {
+		return 0, fmt.Errorf("%q is not a duration", text)
+	}
+	d := time.Duration(number * float64(24*time.Hour))
+	if rest == "" {
+		return d, nil
+	}
+	more, err := time.ParseDuration(rest)
+	if err != nil || more.Abs() > maxDays*24*time.Hour {
+		return 0, fmt.Errorf("%q is not a duration", text)
+	}
+	if number < 0 || strings.HasPrefix(days, "-") {
+		more = -more
+	}
+	return d + more, nil
+}
+
+// maxDays is what can be added to another one within a time.Duration.
+const maxDays = 50_000
 
 // Bytes returns a size with its unit, of 1024 each: 5 kB (rounded up), 12 MB
 // (rounded down), 1.5 GB.

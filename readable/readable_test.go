@@ -29,3 +29,19 @@ func TestSizesHaveOneUnit(t *testing.T) {
 		}
 	}
 }
+
+func TestDurationsAreReadWithDays(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]time.Duration{
+		"90s": 90 * time.Second, "1d": 24 * time.Hour, "7d": 7 * 24 * time.Hour, "1d12h30m": 36*time.Hour + 30*time.Minute, "0.5d": 12 * time.Hour, "-1d2h": -26 * time.Hour, "0": 0,
+	} {
+		if got, err := readable.ParseDuration(text); err != nil || got != want {
+			t.Errorf("%s: %s, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "d", "1", "1d1", "1dd", "d1h", "1d-2h", "1e9d", "NaNd", "Infd", "99999d", "1w"} {
+		if got, err := readable.ParseDuration(text); err == nil {
+			t.Errorf("%q is read as %s", text, got)
+		}
+	}
+}

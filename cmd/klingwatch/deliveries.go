@@ -9,6 +9,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/operate"
+	"github.com/klingwatch/klingwatch/readable"
 )
 
 type deliveriesCommand struct {
@@ -164,13 +165,7 @@ type moment struct{ time.Time }
 
 // UnmarshalText reads it.
 func (m *moment) UnmarshalText(text []byte) error {
-	if days, ok := strings.CutSuffix(string(text), "d"); ok {
-		if n, err := strconv.Atoi(days); err == nil {
-			m.Time = time.Now().AddDate(0, 0, -n)
-			return nil
-		}
-	}
-	if d, err := time.ParseDuration(string(text)); err == nil {
+	if d, err := readable.ParseDuration(string(text)); err == nil {
 		m.Time = time.Now().Add(-d.Abs())
 		return nil
 	}

@@ -10,16 +10,19 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"reflect"
 	"runtime"
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"golang.org/x/term"
 
 	"github.com/klingwatch/klingwatch/operate"
 	"github.com/klingwatch/klingwatch/outbound"
+	"github.com/klingwatch/klingwatch/readable"
 )
 
 func main() {
@@ -86,6 +89,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		kong.Exit(func(code int) { exit = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(decodeDuration)),
 		kong.Bind(&console{in, out, errOut}),
 	)
 	if err != nil {
@@ -103,6 +107,20 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		return exitUsage
 	}
 	return fail(errOut, command.Run())
+}
+
+// decodeDuration reads a duration, of days as well.
+func decodeDuration(ctx *kong.DecodeContext, target reflect.Value) error {
+	var text string
+	if err := ctx.Scan.PopValueInto("duration", &text); err != nil {
+		return err
+	}
+	d, err := readable.ParseDuration(text)
+	if err != nil {
+		return fmt.Errorf("%q is not a duration like 30s, 2h or 7d", text)
+	}
+	target.Set(reflect.ValueOf(d))
+	return nil
 }
 
 // fail prints an error as one line and returns the exit code.

@@ -14,6 +14,7 @@ import (
 	"github.com/klingwatch/klingwatch/keyring"
 	"github.com/klingwatch/klingwatch/klingapi"
 	"github.com/klingwatch/klingwatch/outbound"
+	"github.com/klingwatch/klingwatch/readable"
 	"github.com/klingwatch/klingwatch/webhook"
 	"github.com/klingwatch/klingwatch/worker"
 )
@@ -69,8 +70,12 @@ func loadSettings() (settings, error) {
 	// and envconfig would take "" for a value.
 	for _, field := range settingFields() {
 		name := field.Tag.Get("envconfig")
-		if value, set := os.LookupEnv(name); set && strings.TrimSpace(value) == "" {
+		value, set := os.LookupEnv(name)
+		if set && strings.TrimSpace(value) == "" {
 			_ = os.Unsetenv(name)
+		}
+		if d, err := readable.ParseDuration(value); err == nil && field.Type == reflect.TypeFor[time.Duration]() {
+			_ = os.Setenv(name, d.String()) // envconfig knows no days
 		}
 	}
 	if err := envconfig.Process("", &s); err != nil {
@@ -85,7 +90,7 @@ func loadSettings() (settings, error) {
 
 func formOf(typeName string) string {
 	if typeName == "time.Duration" {
-		return "duration like 5s, 2m30s or 24h"
+		return "duration like 5s, 2m30s, 24h or 7d"
 	}
 	return "number like 50"
 }
