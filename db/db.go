@@ -150,6 +150,9 @@ func RefusedValue(err error) bool { return inClass(Code(err), "21", "22", "23", 
 // lock_timeout.
 func RowLocked(err error) bool { return Code(err) == "55P03" }
 
+// Denied reports whether the role lacks the right.
+func Denied(err error) bool { return Code(err) == "42501" }
+
 // Code returns the SQLSTATE of an error, "" for one that is not the server's.
 func Code(err error) string {
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {

@@ -144,12 +144,21 @@ func OldestSnapshot(ctx context.Context, q Querier) (Snapshot, error) {
 		limit 1`)
 }
 
-// MissingRoles returns those of klingwatch_producer and klingwatch_reader that the
-// server lacks.
+// MissingRoles returns those of our three roles that the server lacks.
 func MissingRoles(ctx context.Context, q Querier) (missing []string, err error) {
 	err = q.QueryRow(ctx, `
 		select coalesce(array_agg(name), '{}')
-		from unnest(array['klingwatch_producer', 'klingwatch_reader']) as name
+		from unnest(array['klingwatch_producer', 'klingwatch_reader', 'klingwatch_operator']) as name
 		where not exists (select from pg_roles where rolname = name)`).Scan(&missing)
 	return missing, err
+}
+
+// RolesWithoutTimeouts returns the roles that are made to read and could keep a snapshot
+// open for ever: klingwatch.grant_roles() gives them timeouts.
+func RolesWithoutTimeouts(ctx context.Context, q Querier) ([]string, error) {
+	rows, err := q.Query(ctx, `select role::text from klingwatch.roles_without_timeouts() as role`)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
 }

@@ -125,6 +125,7 @@ func FindTracked(ctx context.Context, q Querier, tasks []NewTask) ([]Tracked, er
 type Task struct {
 	ID                int64           `json:"id"`
 	Relay             string          `json:"relay"`
+	App               string          `json:"app"` // the role that inserted it; "": from before there was this column
 	TaskID            string          `json:"task_id"`
 	Action            string          `json:"action"`
 	Action2           string          `json:"action2"`
@@ -158,6 +159,7 @@ type Task struct {
 const taskColumns = `
 		       t.id,
 		       t.relay,
+		       t.app,
 		       t.task_id,
 		       t.action,
 		       t.action2,
@@ -239,31 +241,55 @@ func StatusesOf(ctx context.Context, q Querier, ids []int64) ([]TaskStatus, erro
 }
 
 // ReopenTask makes a terminal task pending again, with a new deadline from now,
-// and gives it a job that is due at once. It returns false for a task that is
-// not terminal, was canceled, has a relay that was removed, or is not there.
+// gives it a job that is due at once, and tells who watches it. It returns false for a
+// task that is not terminal, was canceled or has a relay that was removed, and
+// ErrNotFound for one that is not there.
 func ReopenTask(ctx context.Context, q Querier, id int64, deadline time.Duration) (reopened bool, err error) {
 	err = q.QueryRow(ctx, `
-		with reopened as (
-			update klingwatch.tasks
-			set status = 'pending',
-			    status_message = 'asked again by a person',
-			    last_error = null,
-			    last_polled_at = null,
-			    finished_at = null,
-			    late_checks_until = null,
-			    retried_at = now(),
-			    ended_by = null,
-			    version = version + 1,
-			    deadline_at = now() + @deadline::interval
-			where id = @id and status in ('succeeded', 'failed', 'expired', 'not_found')
-			  and (relay = 'default' or relay in (select name from klingwatch.relays for key share))
-			returning id
-		), given as (
-			select klingwatch.give_jobs('poll', array_agg(id)) from reopened
-		)
-		select exists (select from reopened) from given`,
+		select finished_at is null and retried_at is not distinct from now() -- the time of this transaction
+		from klingwatch.retry(@id::bigint, @deadline::interval)`,
 		pgx.StrictNamedArgs{"id": id, "deadline": deadline}).Scan(&reopened)
+	if Code(err) == noDataFound {
+		err = ErrNotFound
+	}
 	return reopened, err
+}
+
+// noDataFound is Postgres' code for an id that is no task's.
+const noDataFound = "P0002"
+
+// AskToCancel has klingwatch serve cancel a task once the transaction has committed, in
+// the name of a role that may not write tasks. It returns ErrNotFound for an unknown id.
+func AskToCancel(ctx context.Context, q Querier, id int64) error {
+	_, err := q.Exec(ctx, `select from klingwatch.cancel(@id::bigint)`, pgx.StrictNamedArgs{"id": id})
+	if Code(err) == noDataFound {
+		return ErrNotFound
+	}
+	return err
+}
+
+// Cancellation is a row of klingwatch.cancellations: what AskToCancel leaves to be done.
+type Cancellation struct {
+	Task    int64
+	AskedAt time.Time
+}
+
+// GetCancellation returns what is left to be done of a task, or ErrNotFound.
+func GetCancellation(ctx context.Context, q Querier, task int64) (Cancellation, error) {
+	return one[Cancellation](ctx, q, `
+		select task,
+		       asked_at
+		from klingwatch.cancellations
+		where task = @task`,
+		pgx.StrictNamedArgs{"task": task})
+}
+
+// FinishCancellation notes that a cancellation is done. A later one of the same task,
+// which was retried in between, stays.
+func FinishCancellation(ctx context.Context, q Querier, c Cancellation) error {
+	_, err := q.Exec(ctx, `delete from klingwatch.cancellations where task = @task and asked_at = @asked_at`,
+		pgx.StrictNamedArgs{"task": c.Task, "asked_at": c.AskedAt})
+	return err
 }
 
 // PruneTasks deletes tasks that ended longer ago than older, at most limit of them,

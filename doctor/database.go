@@ -108,6 +108,28 @@ func (x *examination) checkMigrations(ctx context.Context) (Finding, error) {
 	return fine("none is pending"), nil
 }
 
+func (x *examination) checkRoles(ctx context.Context) (Finding, error) {
+	missing, err := db.MissingRoles(ctx, x.pool)
+	if err != nil {
+		return Finding{}, err
+	}
+	endless, err := db.RolesWithoutTimeouts(ctx, x.pool)
+	return judgeRoles(missing, endless), err
+}
+
+// judgeRoles names the roles that lack, and those that could read for ever: what Postgres
+// keeps for them makes the queue slow for all.
+func judgeRoles(missing, endless []string) Finding {
+	const grant = "run as the owner of the tables: select klingwatch.grant_roles()"
+	switch {
+	case len(missing) > 0:
+		return warn("create them, and "+grant, "missing: %s", strings.Join(missing, ", "))
+	case len(endless) > 0:
+		return warn(grant, "without timeouts, so that they can hold vacuum back for ever: %s", strings.Join(endless, ", "))
+	}
+	return fine("producer, reader and operator; whoever reads has timeouts")
+}
+
 func (x *examination) checkDatabaseClock(ctx context.Context) (Finding, error) {
 	conn, err := x.pool.Acquire(ctx)
 	if err != nil {

@@ -1,7 +1,10 @@
 package doctor
 
 import (
+	"context"
 	"errors"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +23,39 @@ func TestMigrationsArePendingOrAhead(t *testing.T) {
 	wantFinding(t, found, "tasks", OK, "0 open") // what can be asked is asked
 	prepare(t, pool, `insert into klingwatch.migrations (version, name) values (1000, 'later')`)
 	wantFinding(t, findings(t, cfg), "migrations", Bad, "newer than this klingwatch")
+}
+
+// A login that was made by hand has the rights of the reader, but not its timeouts.
+func TestLoginsWithoutTimeoutsAreNamed(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	login := dbtest.NewRole(t)
+	prepare(t, pool, `grant klingwatch_reader to `+login)
+	wantFinding(t, findings(t, deployment(t, pool, "")), "roles", Warn, login)
+	prepare(t, pool, `select klingwatch.grant_roles()`)
+	if f := findings(t, deployment(t, pool, ""))["roles"]; strings.Contains(f.Found, login) { // of other tests' logins there may be some
+		t.Errorf("%+v", f)
+	}
+}
+
+// Who may look, but not at secrets, is told what is out of sight; that is nothing bad.
+func TestAReaderIsToldWhatItMayNotSee(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	login := dbtest.NewRole(t)
+	prepare(t, pool, `grant klingwatch_reader to `+login)
+	cfg := deployment(t, pool, simulate(t))
+	cfg.Database = func(context.Context) (string, func() error, error) {
+		u, err := url.Parse(pool.Config().ConnString())
+		u.User = url.UserPassword(login, dbtest.RolePassword)
+		return u.String(), func() error { return nil }, err
+	}
+	for check, f := range findings(t, cfg) {
+		hidden := slices.Contains([]string{"relays", "jobs", "signing-keys"}, check)
+		if f.State == Bad && check != "postgres" /* the tests' runs without fsync */ || hidden != (f.State == Skipped) {
+			t.Errorf("%+v", f)
+		}
+	}
 }
 
 func TestJudgementsOfTheDatabase(t *testing.T) {
@@ -42,6 +78,9 @@ func TestJudgementsOfTheDatabase(t *testing.T) {
 		"no fsync in dev": {judgeServer(server(func(s *db.Server) { s.Fsync, s.DataDirectory = false, "/x/klingwatch-dev-1/data" })), OK, "fsync is off"},
 		"connections":     {judgeConnections(good, 4, perProcess), OK, "enough for 4"},
 		"few connections": {judgeConnections(good, 5, perProcess), Warn, "enough for 4 processes of klingwatch, 5 run"},
+		"good roles":      {judgeRoles(nil, nil), OK, "whoever reads has timeouts"},
+		"missing roles":   {judgeRoles([]string{"klingwatch_reader"}, []string{"bi"}), Warn, "missing: klingwatch_reader"},
+		"endless roles":   {judgeRoles(nil, []string{"bi", "looker"}), Warn, "hold vacuum back for ever: bi, looker"},
 		"no connections":  {judgeConnections(server(func(s *db.Server) { s.Others = 90 }), 0, perProcess), Warn, "enough for 0"},
 	})
 }

@@ -59,13 +59,22 @@ const (
 	queryCanceled         = "57014"
 )
 
+// outOfSight is found where a role that looks may not see secrets or the queue.
+const outOfSight = "this role may not see it: ask with the role that klingwatch serve has"
+
+// denied reports whether rights were missing.
+func denied(err error) bool {
+	pgErr, isPg := errors.AsType[*pgconn.PgError](err)
+	return isPg && pgErr.Code == insufficientPrivilege
+}
+
 // failed is the finding of a check that could not ask the database.
 func failed(err error) Finding {
 	pgErr, isPg := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case isPg && slices.Contains(undefined, pgErr.Code):
 		return skipped("the database lacks what is asked for; see migrations")
-	case isPg && pgErr.Code == insufficientPrivilege:
+	case denied(err):
 		return bad("give DATABASE_URL the role that klingwatch serve has", "%s", pgErr.Message)
 	case isPg && pgErr.Code == queryCanceled, errors.Is(err, context.DeadlineExceeded):
 		return bad("see whether the server is overloaded or its disk is slow", "the database gave no answer within %s", checkLimit)

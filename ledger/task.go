@@ -194,17 +194,31 @@ func Cancel(ctx context.Context, pool *pgxpool.Pool, id int64, deadline time.Dur
 	return fmt.Errorf("canceling task %d: it keeps changing; try again", id)
 }
 
+// CancelAsked does what klingwatch.cancel was asked for, however often it is called: a task
+// that has ended or is gone needs nothing more, and one that was reopened since is not
+// meant any more.
+func CancelAsked(ctx context.Context, pool *pgxpool.Pool, id int64, deadline time.Duration) error {
+	asked, err := db.GetCancellation(ctx, pool, id)
+	switch {
+	case errors.Is(err, db.ErrNotFound):
+		return nil
+	case err != nil:
+		return fmt.Errorf("reading the cancellation of task %d: %w", id, err)
+	}
+	if err := Cancel(ctx, pool, id, deadline); err != nil && !errors.Is(err, ErrEnded) && !errors.Is(err, db.ErrNotFound) {
+		return err
+	}
+	return db.FinishCancellation(ctx, pool, asked)
+}
+
 // Reopen makes a task that has ended pending again, with a new deadline and a
 // job that is due at once. Its next verdict makes a new event with a higher
 // sequence. It returns db.ErrNotFound, ErrOpen, ErrNoRelay or ErrCanceled.
 func Reopen(ctx context.Context, pool *pgxpool.Pool, id int64, deadline time.Duration) error {
 	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		reopened, err := db.ReopenTask(ctx, tx, id, deadline)
-		if err != nil {
+		if err != nil || reopened {
 			return err
-		}
-		if reopened {
-			return db.NotifyChange(ctx, tx, id)
 		}
 		task, err := db.GetPollTarget(ctx, tx, id, deadline)
 		switch {

@@ -74,7 +74,7 @@ begin
         continue when not exists (select from pg_roles where rolname = wanted);
         execute format('grant usage on schema klingwatch to %I', wanted);
         -- a command looks first whether the schema is the one that it knows
-        execute format('grant select on klingwatch.migrations, klingwatch.river_migration to %I', wanted);
+        execute format('grant select on klingwatch.migrations to %I', wanted);
         execute format('grant select on klingwatch.tasks, klingwatch.outputs, klingwatch.events to %I', wanted);
 
         if wanted = 'klingwatch_producer' then

@@ -115,7 +115,29 @@ func Pending(ctx context.Context, q Querier) ([]Migration, error) {
 	if err != nil {
 		return nil, err
 	}
-	appliedRiver, err := version(ctx, q, "river_migration")
+	pending, err := pendingRivers(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	if appliedOurs > len(steps) {
+		return nil, ErrNewerDatabase
+	}
+	for _, s := range steps[appliedOurs:] {
+		pending = append(pending, s.Migration)
+	}
+	return pending, nil
+}
+
+// pendingRivers is Pending for River's steps. A role that may not read River's tables has
+// no use for them either: for it none is pending.
+func pendingRivers(ctx context.Context, q Querier) (pending []Migration, err error) {
+	const table = "river_migration"
+	var hidden bool
+	if err := q.QueryRow(ctx, `select coalesce(not has_table_privilege(to_regclass($1), 'select'), false)`,
+		pgx.Identifier{Schema, table}.Sanitize()).Scan(&hidden); err != nil || hidden {
+		return nil, err
+	}
+	applied, err := version(ctx, q, table)
 	if err != nil {
 		return nil, err
 	}
@@ -123,20 +145,15 @@ func Pending(ctx context.Context, q Querier) ([]Migration, error) {
 	if err != nil {
 		return nil, err
 	}
-
-	var pending []Migration
-	newestRiver := 0
+	newest := 0
 	for _, m := range river.AllVersions() {
-		newestRiver = max(newestRiver, m.Version)
-		if m.Version > appliedRiver {
+		newest = max(newest, m.Version)
+		if m.Version > applied {
 			pending = append(pending, Migration{Version: m.Version, Name: riverPrefix + strconv.Itoa(m.Version)})
 		}
 	}
-	if appliedOurs > len(steps) || appliedRiver > newestRiver {
+	if applied > newest {
 		return nil, ErrNewerDatabase
-	}
-	for _, s := range steps[appliedOurs:] {
-		pending = append(pending, s.Migration)
 	}
 	return pending, nil
 }

@@ -85,17 +85,42 @@ func FindTask(ctx context.Context, pool *pgxpool.Pool, id string) (db.Task, erro
 	return tasks[0], nil
 }
 
+// askedLimit bounds the wait for a service that cancels a task.
+const askedLimit = 5 * time.Second
+
 // Cancel stops tracking a task; the provider goes on with it. deadline is that of
-// tasks that have none of their own.
+// tasks that have none of their own. A role that may not write tasks has a running
+// service do it, and waits for that.
 func Cancel(ctx context.Context, pool *pgxpool.Pool, task db.Task, deadline time.Duration) error {
 	err := ledger.Cancel(ctx, pool, task.ID, deadline)
+	if db.Denied(err) {
+		err = askToCancel(ctx, pool, task.ID)
+	}
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, errUnserved):
+		return refuse(Conflict, "", "task %d: %s", task.ID, err)
 	case errors.Is(err, ledger.ErrEnded):
 		return refuse(Conflict, "", "task %d: %s", task.ID, err)
 	}
 	return missing(err, "task", task.ID, "canceling", "")
+}
+
+var errUnserved = errors.New("it is canceled as soon as a klingwatch serve works on this database, which none does now")
+
+// askToCancel returns when a service has canceled a task, or errUnserved.
+func askToCancel(ctx context.Context, pool *pgxpool.Pool, id int64) error {
+	if err := db.AskToCancel(ctx, pool, id); err != nil {
+		return err
+	}
+	limited, stop := context.WithTimeout(ctx, askedLimit)
+	defer stop()
+	err := Wait(limited, pool, []int64{id}, func(db.TaskStatus) {})
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		return errUnserved
+	}
+	return err
 }
 
 // Retry asks again at once about a task that has ended, with a new deadline.

@@ -13,6 +13,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/ledger"
 	"github.com/klingwatch/klingwatch/worker/batch"
 	"github.com/klingwatch/klingwatch/worker/deliver"
 	"github.com/klingwatch/klingwatch/worker/poll"
@@ -179,4 +180,23 @@ func (r *redeliverWorker) Work(ctx context.Context, job *river.Job[redeliverArgs
 	}
 	r.log.Info("bulk redelivery is done", "redelivery", job.Args.ID)
 	return nil
+}
+
+// cancelArgs is the job of a task that klingwatch.cancel was asked to cancel.
+type cancelArgs struct {
+	ID int64 `json:"id"` // tasks.id
+}
+
+func (cancelArgs) Kind() string { return "cancel" }
+
+// cancelWorker cancels what somebody asked for who may not write tasks.
+type cancelWorker struct {
+	river.WorkerDefaults[cancelArgs]
+	pool     *pgxpool.Pool
+	deadline time.Duration
+}
+
+// Work cancels the task.
+func (c *cancelWorker) Work(ctx context.Context, job *river.Job[cancelArgs]) error {
+	return ledger.CancelAsked(ctx, c.pool, job.Args.ID, c.deadline)
 }

@@ -13,10 +13,11 @@ import (
 )
 
 // deliverQueue holds the jobs of deliveries, redeliverQueue those of bulk
-// redeliveries; queues.go has those of tasks.
+// redeliveries, cancelQueue those of cancellations; queues.go has those of tasks.
 const (
 	deliverQueue   = "deliver"
 	redeliverQueue = "redeliver"
+	cancelQueue    = "cancel"
 )
 
 // River's settings, with the reasons for each.
@@ -27,6 +28,8 @@ const (
 	deliverSlots = deliver.MaxResident + 500
 	// Bulk redeliveries at once; each sets its own pace.
 	redeliverSlots = 4
+	// Cancellations at once; each is one transaction.
+	cancelSlots = 4
 	// A snoozed job that comes due sends no notification, it is found by polling;
 	// polls are on time all the same, see fetchAhead. Deliveries are retried after
 	// 5 s or more.
@@ -58,10 +61,13 @@ func newClient(cfg Config, id string, driver riverdriver.Driver[pgx.Tx], c *cloc
 	river.AddWorker(workers, polls)
 	river.AddWorker(workers, deliveries)
 	river.AddWorker(workers, &redeliverWorker{pool: cfg.Pool, log: cfg.Log, clocks: c})
+	river.AddWorker(workers, &cancelWorker{pool: cfg.Pool, deadline: cfg.TaskDeadline})
 	return river.NewClient(driver, &river.Config{
-		ID:                          id,
-		Schema:                      schema,
-		Queues:                      map[string]river.QueueConfig{deliverQueue: {MaxWorkers: deliverSlots}, redeliverQueue: {MaxWorkers: redeliverSlots}},
+		ID:     id,
+		Schema: schema,
+		Queues: map[string]river.QueueConfig{
+			deliverQueue: {MaxWorkers: deliverSlots}, redeliverQueue: {MaxWorkers: redeliverSlots}, cancelQueue: {MaxWorkers: cancelSlots},
+		},
 		Workers:                     workers,
 		FetchCooldown:               fetchCooldown,
 		FetchPollInterval:           fetchPollInterval,
