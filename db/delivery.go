@@ -141,7 +141,9 @@ func DeliveryTargets(ctx context.Context, q Querier, ids []int64) ([]DeliveryTar
 		from klingwatch.deliveries d
 		join klingwatch.events e on e.id = d.event
 		left join klingwatch.webhook_endpoints w on w.id = d.endpoint
+		left join klingwatch.tasks t on t.id = e.task and d.endpoint is null
 		left join keys own on own.owner = coalesce(d.endpoint, 0) and own.version = 'v1'
+		     and own.app = coalesce((select of_app.app from keys of_app where of_app.app = t.app and of_app.app <> ''), '')
 		left join keys deployment on deployment.owner = 0 and deployment.version = 'v1a'
 		where d.id = any (@ids)`,
 		pgx.StrictNamedArgs{"ids": ids})

@@ -112,13 +112,53 @@ func TestDeliveriesAreListedAndFound(t *testing.T) {
 	}
 }
 
+// An app's callbacks are signed with its own key, and for the grace with what they were
+// signed with before: the deployment's, then its older ones.
+func TestCallbacksOfAnAppAreSignedWithItsKey(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	check(t, db.EnsureDeploymentKeys(t.Context(), pool, "whsec_deployment", "whsk_deployment"))
+	deliveries := map[string]int64{}
+	for _, app := range []string{"shop", "blog", ""} {
+		task := must(db.InsertTasks(t.Context(), pool, []db.NewTask{{TaskID: "of-" + app, Action: "videos", Action2: "text2video", CallbackURL: new("https://app.example/hook")}}))(t)[0].ID
+		run(t, pool, `update klingwatch.tasks set app = $2 where id = $1`, task, app)
+		move(t, pool, task, db.Succeeded)
+		deliveries[app] = addEvent(t, pool, task)[0]
+	}
+	signing := func(app string, want ...string) {
+		t.Helper()
+		if got := deliveryTarget(t, pool, deliveries[app]).Secrets; !slices.Equal(got, append(want, "whsk_deployment")) {
+			t.Errorf("%q is signed for with %q, want %q", app, got, want)
+		}
+	}
+	rotate := func(secret string, grace time.Duration) {
+		t.Helper()
+		check(t, db.RetireKeys(t.Context(), pool, db.KeyOwner{App: "shop"}, db.KeyV1, grace))
+		check(t, db.AddKey(t.Context(), pool, db.KeyOwner{App: "shop"}, db.KeyV1, secret))
+	}
+	signing("shop", "whsec_deployment")
+	rotate("whsec_1", time.Hour)
+	signing("shop", "whsec_1", "whsec_deployment")
+	rotate("whsec_2", 30*time.Minute)
+	signing("shop", "whsec_2", "whsec_1", "whsec_deployment")
+	rotate("whsec_3", 0)
+	signing("shop", "whsec_3")
+	signing("blog", "whsec_deployment")
+	signing("", "whsec_deployment")
+
+	check(t, db.RetireKeys(t.Context(), pool, db.KeyOwner{}, db.KeyV1, 0))
+	check(t, db.AddKey(t.Context(), pool, db.KeyOwner{}, db.KeyV1, "whsec_next"))
+	signing("shop", "whsec_3")
+	signing("blog", "whsec_next")
+}
+
 func TestADeliveryTargetHasAllThatSendingNeeds(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
 	check(t, db.EnsureDeploymentKeys(t.Context(), pool, "whsec_deployment", "whsk_deployment"))
 	endpoint := addEndpoint(t, pool, "https://a.example/hook", func(e *db.NewEndpoint) { e.Thin, e.Secret = true, "whsec_own" })
-	check(t, db.RetireKeys(t.Context(), pool, &endpoint, db.KeyV1, time.Hour))
-	check(t, db.AddKey(t.Context(), pool, &endpoint, db.KeyV1, "whsec_newer"))
+	check(t, db.RetireKeys(t.Context(), pool, db.KeyOwner{Endpoint: &endpoint}, db.KeyV1, time.Hour))
+	check(t, db.AddKey(t.Context(), pool, db.KeyOwner{Endpoint: &endpoint}, db.KeyV1, "whsec_newer"))
 	task := must(db.InsertTasks(t.Context(), pool, []db.NewTask{{TaskID: "t", Action: "videos", Action2: "text2video", CallbackURL: new("https://app.example/hook")}}))(t)[0].ID
 	move(t, pool, task, db.Succeeded)
 	ids := addEvent(t, pool, task)

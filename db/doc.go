@@ -25,10 +25,10 @@
 // that needs several of them to hold together begins the transaction:
 //
 //	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-//		if err := db.RetireKeys(ctx, tx, nil, db.KeyV1, grace); err != nil {
+//		if err := db.RetireKeys(ctx, tx, db.KeyOwner{}, db.KeyV1, grace); err != nil {
 //			return err
 //		}
-//		return db.AddKey(ctx, tx, nil, db.KeyV1, secret)
+//		return db.AddKey(ctx, tx, db.KeyOwner{}, db.KeyV1, secret)
 //	})
 //
 // A function that reads one row returns ErrNotFound where there is none. Other

@@ -32,8 +32,8 @@ func TestRotatedKeysSignUntilTheirGraceHasPassed(t *testing.T) {
 	endpoint := addEndpoint(t, pool, "https://a.example/", func(e *db.NewEndpoint) { e.Secret = "whsec_own" })
 	rotate := func(owner *int64, version, secret string, grace time.Duration) {
 		t.Helper()
-		check(t, db.RetireKeys(t.Context(), pool, owner, version, grace))
-		check(t, db.AddKey(t.Context(), pool, owner, version, secret))
+		check(t, db.RetireKeys(t.Context(), pool, db.KeyOwner{Endpoint: owner}, version, grace))
+		check(t, db.AddKey(t.Context(), pool, db.KeyOwner{Endpoint: owner}, version, secret))
 	}
 	signs := func(owner *int64, want ...string) {
 		t.Helper()
@@ -75,7 +75,7 @@ func TestRotatedKeysSignUntilTheirGraceHasPassed(t *testing.T) {
 	if n := value[int](t, pool, `select count(*) from klingwatch.signing_keys`); n != 4 {
 		t.Errorf("%d keys are left", n)
 	}
-	if err := db.AddKey(t.Context(), pool, nil, db.KeyV1, "whsec_4"); !db.RefusedValue(err) {
+	if err := db.AddKey(t.Context(), pool, db.KeyOwner{}, db.KeyV1, "whsec_4"); !db.RefusedValue(err) {
 		t.Errorf("a second current key: %v", err)
 	}
 }
@@ -86,12 +86,12 @@ func TestTwoRotateAKeyAtOnce(t *testing.T) {
 	pool := dbtest.New(t)
 	check(t, db.EnsureDeploymentKeys(t.Context(), pool, "whsec_0", "whsk_0"))
 	first, second := begin(t, pool), begin(t, pool)
-	check(t, db.RetireKeys(t.Context(), first, nil, db.KeyV1, time.Hour))
-	check(t, db.AddKey(t.Context(), first, nil, db.KeyV1, "whsec_1"))
-	wait := dbtest.Blocked(t, pool, func() error { return db.RetireKeys(t.Context(), second, nil, db.KeyV1, 0) })
+	check(t, db.RetireKeys(t.Context(), first, db.KeyOwner{}, db.KeyV1, time.Hour))
+	check(t, db.AddKey(t.Context(), first, db.KeyOwner{}, db.KeyV1, "whsec_1"))
+	wait := dbtest.Blocked(t, pool, func() error { return db.RetireKeys(t.Context(), second, db.KeyOwner{}, db.KeyV1, 0) })
 	commit(t, first)
 	check(t, wait())
-	if err := db.AddKey(t.Context(), second, nil, db.KeyV1, "whsec_2"); !db.RefusedValue(err) {
+	if err := db.AddKey(t.Context(), second, db.KeyOwner{}, db.KeyV1, "whsec_2"); !db.RefusedValue(err) {
 		t.Errorf("the second: %v", err)
 	}
 	check(t, second.Rollback(t.Context()))

@@ -162,3 +162,9 @@ func RolesWithoutTimeouts(ctx context.Context, q Querier) ([]string, error) {
 	}
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
+
+// RoleExists reports whether the server has a role of that name.
+func RoleExists(ctx context.Context, q Querier, name string) (exists bool, err error) {
+	err = q.QueryRow(ctx, `select exists (select from pg_roles where rolname = @name)`, pgx.StrictNamedArgs{"name": name}).Scan(&exists)
+	return exists, err
+}

@@ -69,7 +69,7 @@ func TestEveryUpdateOfTasksRaisesTheVersion(t *testing.T) {
 			t.Errorf("%s: this update of tasks lacks version = version + 1:\n%s", name, update)
 		}
 	}
-	if found < 3 {
+	if found < 2 { // a third is klingwatch.retry
 		t.Errorf("only %d updates of tasks were found: the test has lost sight of them", found)
 	}
 	for sql, want := range map[string]int{

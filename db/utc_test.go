@@ -45,7 +45,7 @@ func readTimes(t *testing.T, url string) {
 	changed := move(t, pool, task, db.Expired)
 	delivery := addEvent(t, pool, task)[0]
 	check(t, db.AddOutputs(ctx, pool, []db.Output{{Task: task, Kind: "image", URL: "https://a.example/1.png", ExpiresAt: new(time.Now().Add(time.Hour))}}))
-	check(t, db.RetireKeys(ctx, pool, &endpoint, db.KeyV1, time.Hour))
+	check(t, db.RetireKeys(ctx, pool, db.KeyOwner{Endpoint: &endpoint}, db.KeyV1, time.Hour))
 	relaysAskedWith(t, pool, "c")
 	must(db.PausePolling(ctx, pool, "c", "refused", time.Minute, time.Hour, true))(t)
 	bulk := must(db.AddRedelivery(ctx, pool, db.NewRedelivery{States: []string{db.DeliveryDelivered}, PerSecond: 1}))(t)

@@ -16,8 +16,8 @@ import (
 
 // PrepareKeys makes the deployment's signing keys where there are none, and
 // brings all keys into the form that the keyring asks for. It returns an error
-// where a key of the deployment cannot be read; an endpoint's own is reported when it
-// is needed.
+// where a key of the deployment cannot be read; an endpoint's or an
+// app's own is reported when it is needed.
 func PrepareKeys(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring) error {
 	keys, err := ensureKeys(ctx, pool, ring)
 	if err != nil {
@@ -26,7 +26,7 @@ func PrepareKeys(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring)
 	for _, key := range keys {
 		secret, err := ring.Open(key.Secret)
 		switch {
-		case err != nil && key.Endpoint == nil:
+		case err != nil && key.Endpoint == nil && key.App == nil:
 			return fmt.Errorf("reading the signing keys: %w", err)
 		case err != nil || ring.Current(key.Secret):
 			continue
@@ -69,15 +69,14 @@ func ensureKeys(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring) 
 	return keys, nil
 }
 
-// RotateKeys gives an endpoint (nil: the deployment) a new key of each version
-// that it has. The old ones sign as well until the grace has passed. It returns
+// RotateKeys gives an owner a new key of each version that it has. The old ones sign as well until the grace has passed. It returns
 // the new keys, in plain text, or db.ErrNotFound for an unknown endpoint.
-func RotateKeys(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring, endpoint *int64, grace time.Duration) ([]string, error) {
+func RotateKeys(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring, owner db.KeyOwner, grace time.Duration) ([]string, error) {
 	if err := CheckKeyring(ctx, pool, ring); err != nil {
 		return nil, err
 	}
 	fresh := map[string]string{db.KeyV1: webhook.NewSecret()}
-	if endpoint == nil {
+	if owner == (db.KeyOwner{}) {
 		fresh[db.KeyV1a] = webhook.NewPrivateKey()
 	}
 	var keys []string
@@ -87,10 +86,10 @@ func RotateKeys(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring, 
 			if !ok {
 				continue
 			}
-			if err := db.RetireKeys(ctx, tx, endpoint, version, grace); err != nil {
+			if err := db.RetireKeys(ctx, tx, owner, version, grace); err != nil {
 				return err
 			}
-			if err := db.AddKey(ctx, tx, endpoint, version, ring.Seal(key)); err != nil {
+			if err := db.AddKey(ctx, tx, owner, version, ring.Seal(key)); err != nil {
 				return err
 			}
 			keys = append(keys, key)

@@ -104,7 +104,7 @@ func TestKeysAreNotStoredWithAnotherKeyring(t *testing.T) {
 		if err := ledger.CheckKeyring(t.Context(), pool, other); !errors.Is(err, ledger.ErrOtherKeyring) {
 			t.Errorf("with %s: %v", name, err)
 		}
-		if _, err := ledger.RotateKeys(t.Context(), pool, other, nil, time.Hour); !errors.Is(err, ledger.ErrOtherKeyring) {
+		if _, err := ledger.RotateKeys(t.Context(), pool, other, db.KeyOwner{}, time.Hour); !errors.Is(err, ledger.ErrOtherKeyring) {
 			t.Errorf("rotating with %s: %v", name, err)
 		}
 	}
@@ -120,7 +120,7 @@ func TestRotatedKeysSignFirst(t *testing.T) {
 	endpoint := addEndpoint(t, pool, "https://a.example/")
 	check(t, ledger.PrepareKeys(t.Context(), pool, a))
 	before := plain(t, pool, a, nil)
-	fresh := must(ledger.RotateKeys(t.Context(), pool, a, nil, time.Hour))(t)
+	fresh := must(ledger.RotateKeys(t.Context(), pool, a, db.KeyOwner{}, time.Hour))(t)
 	if len(fresh) != 2 {
 		t.Fatalf("%d new keys", len(fresh))
 	}
@@ -130,11 +130,11 @@ func TestRotatedKeysSignFirst(t *testing.T) {
 	if keys := plain(t, pool, a, nil); !slices.Equal(keys, []string{fresh[0], before[0], fresh[1], before[1]}) {
 		t.Error("callbacks are not signed with the new keys before the old ones")
 	}
-	own := must(ledger.RotateKeys(t.Context(), pool, a, &endpoint, 0))(t)
+	own := must(ledger.RotateKeys(t.Context(), pool, a, db.KeyOwner{Endpoint: &endpoint}, 0))(t)
 	if keys := plain(t, pool, a, &endpoint); len(own) != 1 || !slices.Equal(keys, []string{own[0], fresh[1], before[1]}) {
 		t.Error("the endpoint's webhooks are not signed with its new key alone, and the deployment's v1a")
 	}
-	if _, err := ledger.RotateKeys(t.Context(), pool, a, new(int64(12345)), 0); !errors.Is(err, db.ErrNotFound) {
+	if _, err := ledger.RotateKeys(t.Context(), pool, a, db.KeyOwner{Endpoint: new(int64(12345))}, 0); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("an endpoint that is not there: %v", err)
 	}
 }
@@ -146,11 +146,11 @@ func TestTwoRotateTheKeysAtOnce(t *testing.T) {
 	check(t, ledger.PrepareKeys(t.Context(), pool, nil))
 	before := plain(t, pool, nil, nil)
 	first := begin(t, pool)
-	check(t, db.RetireKeys(t.Context(), first, nil, db.KeyV1, time.Hour))
-	check(t, db.AddKey(t.Context(), first, nil, db.KeyV1, "whsec_first"))
+	check(t, db.RetireKeys(t.Context(), first, db.KeyOwner{}, db.KeyV1, time.Hour))
+	check(t, db.AddKey(t.Context(), first, db.KeyOwner{}, db.KeyV1, "whsec_first"))
 	var second []string
 	wait := dbtest.Blocked(t, pool, func() (err error) {
-		second, err = ledger.RotateKeys(t.Context(), pool, nil, nil, time.Hour)
+		second, err = ledger.RotateKeys(t.Context(), pool, nil, db.KeyOwner{}, time.Hour)
 		return err
 	})
 	check(t, first.Commit(t.Context()))

@@ -190,7 +190,10 @@ func TestAnEndpointThatIsNotThere(t *testing.T) {
 		"enable":  func() error { _, err := operate.EnableEndpoint(t.Context(), pool, 99); return err },
 		"disable": func() error { return operate.DisableEndpoint(t.Context(), pool, 99) },
 		"remove":  func() error { _, err := operate.RemoveEndpoint(t.Context(), pool, 99); return err },
-		"rotate":  func() error { _, err := operate.RotateKeys(t.Context(), pool, nil, new(int64(99)), 0); return err },
+		"rotate": func() error {
+			_, err := operate.RotateKeys(t.Context(), pool, nil, db.KeyOwner{Endpoint: new(int64(99))}, 0)
+			return err
+		},
 		"redeliver": func() error {
 			_, err := operate.RedeliverMany(t.Context(), pool, operate.Bulk{Endpoint: new(int64(99)), States: []string{db.DeliveryExhausted}, PerSecond: 1})
 			return err

@@ -3,6 +3,7 @@ package operate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -20,6 +21,37 @@ func VerificationKeys(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Key
 		return nil, err
 	}
 	return verificationKeys(ctx, pool, ring, func(db.SigningKey) bool { return true })
+}
+
+// VerificationKeysOf returns the keys that the receivers of an app's callbacks verify
+// with: its own where it has some, else the deployment's.
+func VerificationKeysOf(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring, app string) ([]db.SigningKey, error) {
+	if err := requireApp(ctx, pool, app); err != nil {
+		return nil, err
+	}
+	keys, err := VerificationKeys(ctx, pool, ring)
+	own := slices.ContainsFunc(keys, func(k db.SigningKey) bool { return k.App != nil && *k.App == app })
+	return slices.DeleteFunc(keys, func(k db.SigningKey) bool {
+		switch {
+		case k.App != nil:
+			return *k.App != app
+		case k.Endpoint != nil:
+			return true
+		}
+		return own && k.Version == db.KeyV1
+	}), err
+}
+
+// requireApp refuses a name that no role has.
+func requireApp(ctx context.Context, pool *pgxpool.Pool, app string) error {
+	there, err := db.RoleExists(ctx, pool, app)
+	switch {
+	case err != nil:
+		return fmt.Errorf("looking for the role %s: %w", app, err)
+	case !there:
+		return refuse(NotFound, "", "no role has the name %q: an app is named as the role that it logs in with", app)
+	}
+	return nil
 }
 
 // PublicKeys returns the v1a keys that sign now, as whpk_.
@@ -58,21 +90,26 @@ func verificationKeys(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Key
 // RotatedKeys are what receivers verify with from now on.
 type RotatedKeys struct {
 	Secret    string // of v1
-	PublicKey string // of v1a; "" for an endpoint, which has none of its own
+	PublicKey string // of v1a; "" for an endpoint and an app, which have none of their own
 }
 
-// RotateKeys gives an endpoint (nil: the deployment) new keys; the old ones sign
-// as well until the grace has passed.
-func RotateKeys(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring, endpoint *int64, grace time.Duration) (RotatedKeys, error) {
+// RotateKeys gives an owner new keys; the old ones sign as well until the grace has
+// passed. An app's first key takes the place of the deployment's in the same way.
+func RotateKeys(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring, owner db.KeyOwner, grace time.Duration) (RotatedKeys, error) {
 	if grace < 0 {
 		return RotatedKeys{}, invalid("grace", "must not be negative, it is %s", grace)
 	}
-	if endpoint != nil {
-		if _, err := GetEndpoint(ctx, pool, *endpoint); err != nil {
+	if owner.Endpoint != nil {
+		if _, err := GetEndpoint(ctx, pool, *owner.Endpoint); err != nil {
 			return RotatedKeys{}, err
 		}
 	}
-	keys, err := ledger.RotateKeys(ctx, pool, ring, endpoint, grace)
+	if owner.App != "" {
+		if err := requireApp(ctx, pool, owner.App); err != nil {
+			return RotatedKeys{}, err
+		}
+	}
+	keys, err := ledger.RotateKeys(ctx, pool, ring, owner, grace)
 	if err != nil {
 		return RotatedKeys{}, err
 	}

@@ -90,8 +90,11 @@ func TestAnotherKeyringIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, ask := range map[string]func() error{
-			"keys":   func() error { _, err := operate.VerificationKeys(t.Context(), pool, rings[1]); return err },
-			"rotate": func() error { _, err := operate.RotateKeys(t.Context(), pool, rings[1], nil, time.Hour); return err },
+			"keys": func() error { _, err := operate.VerificationKeys(t.Context(), pool, rings[1]); return err },
+			"rotate": func() error {
+				_, err := operate.RotateKeys(t.Context(), pool, rings[1], db.KeyOwner{}, time.Hour)
+				return err
+			},
 			"add": func() error {
 				_, err := operate.AddEndpoint(t.Context(), pool, rings[1], operate.NewEndpoint{URL: "https://app.example/hook"})
 				return err
@@ -128,11 +131,11 @@ func TestRotatedKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	deployment, err := operate.RotateKeys(t.Context(), pool, nil, nil, time.Hour)
+	deployment, err := operate.RotateKeys(t.Context(), pool, nil, db.KeyOwner{}, time.Hour)
 	if err != nil || !strings.HasPrefix(deployment.Secret, "whsec_") || !strings.HasPrefix(deployment.PublicKey, "whpk_") {
 		t.Fatalf("%+v, %v", deployment, err)
 	}
-	endpoint, err := operate.RotateKeys(t.Context(), pool, nil, &added.ID, 0)
+	endpoint, err := operate.RotateKeys(t.Context(), pool, nil, db.KeyOwner{Endpoint: &added.ID}, 0)
 	if err != nil || !strings.HasPrefix(endpoint.Secret, "whsec_") || endpoint.PublicKey != "" || endpoint.Secret == added.Secret {
 		t.Fatalf("%+v, %v", endpoint, err)
 	}
@@ -155,6 +158,36 @@ func TestRotatedKeys(t *testing.T) {
 	if public, err := operate.PublicKeys(t.Context(), pool, nil); err != nil || !slices.Equal(public, secrets[2:4]) {
 		t.Errorf("public keys %q, %v", public, err)
 	}
-	_, err = operate.RotateKeys(t.Context(), pool, nil, nil, -time.Second)
+	_, err = operate.RotateKeys(t.Context(), pool, nil, db.KeyOwner{}, -time.Second)
 	wantRefusal(t, "a grace in the past", err, operate.Invalid, "grace", "must not be negative, it is -1s")
+}
+
+// An app shows its own keys where it has some, else the deployment's; another's never.
+func TestTheKeysOfAnApp(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	shop, blog := dbtest.NewRole(t), dbtest.NewRole(t)
+	secretsOf := func(app string) []string {
+		keys, err := operate.VerificationKeysOf(t.Context(), pool, nil, app)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, secrets := formsOf(keys)
+		return secrets
+	}
+	deployment := secretsOf(blog)
+	rotated, err := operate.RotateKeys(t.Context(), pool, nil, db.KeyOwner{App: shop}, time.Hour)
+	if err != nil || rotated.PublicKey != "" {
+		t.Fatalf("%+v, %v", rotated, err)
+	}
+	if got := secretsOf(shop); !slices.Equal(got, []string{deployment[1], rotated.Secret, deployment[0]}) {
+		t.Errorf("the app has %q", got)
+	}
+	if got := secretsOf(blog); !slices.Equal(got, deployment) || len(got) != 2 {
+		t.Errorf("another app has %q, the deployment %q", got, deployment)
+	}
+	_, err = operate.RotateKeys(t.Context(), pool, nil, db.KeyOwner{App: "nobody at all"}, time.Hour)
+	if refused, ok := errors.AsType[*operate.Error](err); !ok || refused.Code != operate.NotFound {
+		t.Errorf("a name that no role has: %v", err)
+	}
 }

@@ -54,7 +54,7 @@ func TestTroubleWithTheDatabaseIsNoRefusal(t *testing.T) {
 			return err
 		}},
 		{"preparing the signing keys: ", func() error { _, err := operate.VerificationKeys(ctx, pool, nil); return err }},
-		{"preparing the signing keys: ", func() error { _, err := operate.RotateKeys(ctx, pool, nil, nil, 0); return err }},
+		{"preparing the signing keys: ", func() error { _, err := operate.RotateKeys(ctx, pool, nil, db.KeyOwner{}, 0); return err }},
 		{"preparing the signing keys: ", func() error { _, err := operate.Ping(ctx, pool, nil, nil, "https://app.example/"); return err }},
 		{"reading the signing keys: ", func() error { _, err := operate.PublicKeys(ctx, pool, nil); return err }},
 		{"looking for a working service: ", func() error { _, err := operate.Processes(ctx, pool); return err }},

@@ -25,7 +25,7 @@ func TestARotatedKeySignsAtOnceAndTheOldOneForAWhile(t *testing.T) {
 	track(t, pool, "images/generations", trusting.URL, "quick-before")
 	await(t, "the first webhook arrives", func() bool { return len(trusting.received()) == 1 })
 
-	fresh, err := ledger.RotateKeys(t.Context(), pool, nil, nil, time.Hour)
+	fresh, err := ledger.RotateKeys(t.Context(), pool, nil, db.KeyOwner{}, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func TestARotatedKeySignsAtOnceAndTheOldOneForAWhile(t *testing.T) {
 	track(t, pool, "images/generations", strict.URL, "quick-strict")
 	await(t, "both receivers accept", func() bool { return len(trusting.received()) == 2 && len(strict.received()) == 1 })
 
-	if _, err := ledger.RotateKeys(t.Context(), pool, nil, nil, 0); err != nil {
+	if _, err := ledger.RotateKeys(t.Context(), pool, nil, db.KeyOwner{}, 0); err != nil {
 		t.Fatal(err)
 	}
 	track(t, pool, "videos/text2video", strict.URL, "quick-late")
@@ -108,7 +108,7 @@ func TestStoredKeysAreEncryptedAndAMissingKeyLosesNothing(t *testing.T) {
 	track(t, pool, "images/generations", consumer.URL, "quick-1")
 	await(t, "the encrypted key signs", func() bool { return len(consumer.received()) == 1 })
 	// another deployment's key comes into the table while we run
-	if _, err := ledger.RotateKeys(t.Context(), pool, withKey("b"), nil, 0); !errors.Is(err, ledger.ErrOtherKeyring) {
+	if _, err := ledger.RotateKeys(t.Context(), pool, withKey("b"), db.KeyOwner{}, 0); !errors.Is(err, ledger.ErrOtherKeyring) {
 		t.Errorf("rotating with another key than the service has: %v", err)
 	}
 	other := webhook.NewSecret()

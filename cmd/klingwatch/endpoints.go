@@ -113,7 +113,7 @@ type endpointsRotate struct {
 }
 
 func (e endpointsRotate) Run(ctx context.Context, c *console) error {
-	return rotate(ctx, c, &e.ID, e.Grace)
+	return rotate(ctx, c, db.KeyOwner{Endpoint: &e.ID}, e.Grace)
 }
 
 type endpointsDisable struct {
