@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/klingwatch/klingwatch/db/dbtest"
 )
@@ -17,7 +18,30 @@ import (
 // klingwatch itself.
 var documented = []string{
 	"report_daily", "report_in_flight", "report_failures", "report_outputs", "report_webhooks", "report_throughput",
-	"tasks", "outputs", "events", "webhook_endpoints", "deliveries", "delivery_attempts", "redeliveries", "polling_pauses",
+	"tasks", "outputs", "events", "webhook_endpoints", "deliveries", "delivery_attempts", "redeliveries", "polling_pauses", "cancellations",
+}
+
+// function is what apps and operators call, in docs/sql.md.
+type function struct{ Call, Returns, Comment string }
+
+// functions returns those that klingwatch_producer or klingwatch_operator may call.
+func functions(t *testing.T, pool *pgxpool.Pool) []function {
+	t.Helper()
+	rows, err := pool.Query(t.Context(), `
+		select format('%s(%s)', p.proname, pg_get_function_arguments(p.oid)) as call,
+		       pg_get_function_result(p.oid) as returns,
+		       obj_description(p.oid) as comment
+		from pg_proc p
+		where p.pronamespace = 'klingwatch'::regnamespace and p.proname = any ('{track,cancel,retry}')
+		order by array_position('{track,cancel,retry}', p.proname::text), p.proretset`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[function])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
 }
 
 // column is a line of a table in docs/sql.md.
@@ -55,6 +79,10 @@ func TestTheSQLPageIsWhatTheCommentsSay(t *testing.T) {
 		}
 		fmt.Fprintf(&page, "| `%s` | %s | %s |\n", c.Name, c.Type, strings.ReplaceAll(c.Comment, "|", "\\|"))
 	}
+	page.WriteString("\n## Functions\n\nFor `klingwatch_producer`, and `cancel` and `retry` for `klingwatch_operator`; [tasks.md](tasks.md#functions) shows them.\n")
+	for _, f := range functions(t, pool) {
+		fmt.Fprintf(&page, "\n`%s`\nreturns `%s`. %s\n", f.Call, f.Returns, f.Comment)
+	}
 	const path = "../docs/sql.md"
 	if *update {
 		if err := os.WriteFile(path, []byte(page.String()), 0o644); err != nil {
@@ -69,7 +97,8 @@ func TestTheSQLPageIsWhatTheCommentsSay(t *testing.T) {
 
 var sqlBlock = regexp.MustCompile("(?s)```sql\n(.*?)```")
 
-// Every query that the documents show runs, as the reader; inserts as the producer.
+// Every query that the documents show runs, as the reader; what an app does, as the
+// producer.
 func TestEveryDocumentedQueryRuns(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
@@ -87,7 +116,7 @@ func TestEveryDocumentedQueryRuns(t *testing.T) {
 		}
 		for _, block := range sqlBlock.FindAllStringSubmatch(string(text), -1) {
 			conn := reader
-			if strings.HasPrefix(block[1], "insert") {
+			if strings.HasPrefix(block[1], "insert") || strings.Contains(block[1], "klingwatch.track(") {
 				conn = producer
 			}
 			if _, err := conn.Exec(t.Context(), block[1]); err != nil {
