@@ -24,9 +24,9 @@ func loginIn(t *testing.T, pool *pgxpool.Pool, roles ...string) *pgx.Conn {
 	return connectAs(t, pool, login)
 }
 
-func exec(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) {
+func exec(t *testing.T, pool *pgxpool.Pool, sql string) {
 	t.Helper()
-	if _, err := pool.Exec(t.Context(), sql, args...); err != nil {
+	if _, err := pool.Exec(t.Context(), sql); err != nil {
 		t.Fatalf("%v in %s", err, sql)
 	}
 }
