@@ -58,6 +58,7 @@ func (c *console) printTask(t operate.TaskView) {
 	for _, field := range []struct{ name, value string }{
 		{"task", fmt.Sprintf("%d  %s/%s  %s", t.ID, t.Action, t.Action2, t.TaskID)},
 		{"relay", t.Relay},
+		{"app", t.App},
 		{"status", t.Status},
 		{"why", t.StatusMessage},
 		{"ended by", deref(t.EndedBy)},
