@@ -30,6 +30,20 @@ alter table klingwatch.tasks enable row level security;
 alter table klingwatch.outputs enable row level security;
 alter table klingwatch.events enable row level security;
 
+-- A deadline that has passed is a mistake, of units or of a time zone: the task would expire before anybody asks about it.
+create function klingwatch.refuse_past_deadline() returns trigger
+    language plpgsql
+as $$
+begin
+    raise exception using errcode = 'check_violation', message = format('deadline_at: must be in the future, not %s', new.deadline_at),
+        hint = 'leave it out to use KLINGWATCH_TASK_DEADLINE, or give a time with its zone, such as now() + interval ''1 day''';
+end
+$$;
+
+create trigger refuse_past_deadline before insert on klingwatch.tasks
+    for each row when (new.deadline_at <= now() and new.finished_at is null and new.created_at >= now())
+    execute function klingwatch.refuse_past_deadline();
+
 do $$
 begin
     if not exists (select from pg_roles where rolname = 'klingwatch_operator') then

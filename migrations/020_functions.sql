@@ -95,7 +95,7 @@ begin
         -- in one order, so that two who retry the same tasks do not wait for each other
         select t.id from klingwatch.tasks t
         where t.id in (select c.id from klingwatch.tasks_within_reach(ids) c)
-          and t.status in ('succeeded', 'failed', 'expired', 'not_found')
+          and t.status in ('succeeded', 'failed', 'expired', 'not_found', 'canceled')
         order by t.id
         for no key update
     ), changed as (
@@ -125,14 +125,14 @@ begin
 end
 $$;
 
-comment on function klingwatch.retry(bigint[], interval) is 'Has tasks that have ended asked again, by our ids: they are pending, with a new deadline, by default as long after now as the first was after the insertion (an hour at least). Returns the tasks; those that are tracked, were canceled, or whose relay was removed, stay as they are.';
+comment on function klingwatch.retry(bigint[], interval) is 'Has tasks that have ended asked again, by our ids: they are pending, with a new deadline, by default as long after now as the first was after the insertion (an hour at least). Returns the tasks; those that are tracked, or whose relay was removed, stay as they are.';
 revoke all on function klingwatch.retry(bigint[], interval) from public;
 
 create function klingwatch.retry(id bigint, deadline interval default null) returns klingwatch.tasks
     language sql
     return klingwatch.retry(array[retry.id], retry.deadline);
 
-comment on function klingwatch.retry(bigint, interval) is 'Has a task that has ended asked again, by our id: it is pending, with a new deadline, by default as long after now as the first was after the insertion (an hour at least). Returns the task; one that is tracked, was canceled, or whose relay was removed, stays as it is.';
+comment on function klingwatch.retry(bigint, interval) is 'Has a task that has ended asked again, by our id: it is pending, with a new deadline, by default as long after now as the first was after the insertion (an hour at least). Returns the task; one that is tracked, or whose relay was removed, stays as it is.';
 revoke all on function klingwatch.retry(bigint, interval) from public;
 
 create function klingwatch.track(task_ids text[], action text, action2 text, external_ids text[] default null, callback_url text default null,
