@@ -253,9 +253,9 @@ func ListenForChanges(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// NotifyChange has the processes that watch a task look at its row, once the
+// NotifyChange has the processes that watch tasks look at their rows, once the
 // transaction has committed.
-func NotifyChange(ctx context.Context, q Querier, id int64) error {
-	_, err := q.Exec(ctx, `select pg_notify(@topic, @id::bigint::text)`, pgx.StrictNamedArgs{"topic": changedTopic, "id": id})
+func NotifyChange(ctx context.Context, q Querier, ids ...int64) error {
+	_, err := q.Exec(ctx, `select pg_notify(@topic, id::text) from unnest(@ids::bigint[]) as id`, pgx.StrictNamedArgs{"topic": changedTopic, "ids": ids})
 	return err
 }

@@ -137,7 +137,7 @@ func TestAStaleChangeIsLeftAlone(t *testing.T) {
 	move(t, pool, id, db.Submitted)
 	frozen := target(t, pool, id)
 	move(t, pool, id, db.Failed)
-	must(db.ReopenTask(t.Context(), pool, id, deadline))(t)
+	must(db.ReopenTasks(t.Context(), pool, []int64{id}, deadline))(t)
 	move(t, pool, id, db.Submitted)
 	before := task(t, pool, id)
 

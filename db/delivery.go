@@ -51,24 +51,15 @@ const deliveryColumns = `
 		from klingwatch.deliveries d
 		join klingwatch.events e on e.id = d.event`
 
-// DeliveryFilter chooses deliveries for ListDeliveries. Zero fields choose all.
-type DeliveryFilter struct {
-	State    string
-	Endpoint *int64
-	Since    time.Time // created then or later
-	Limit    int       // how many at most
-}
-
-// ListDeliveries returns the newest deliveries first.
-func ListDeliveries(ctx context.Context, q Querier, f DeliveryFilter) ([]Delivery, error) {
+// ListDeliveries returns the newest deliveries of a choice first, at most limit of them,
+// of those before a cursor; 0 is no cursor.
+func ListDeliveries(ctx context.Context, q Querier, c DeliveryChoice, cursor int64, limit int) ([]Delivery, error) {
 	return all[Delivery](ctx, q, `
 		select`+deliveryColumns+`
-		where (@state = '' or d.state = @state)
-		  and (@endpoint::bigint is null or d.endpoint = @endpoint)
-		  and d.created_at >= @since
+		where (@cursor = 0 or d.id < @cursor) and`+chosenDeliveries+`
 		order by d.id desc
 		limit @limit`,
-		pgx.StrictNamedArgs{"state": f.State, "endpoint": f.Endpoint, "since": f.Since, "limit": f.Limit})
+		c.with(pgx.StrictNamedArgs{"cursor": cursor, "limit": limit}))
 }
 
 // GetDelivery returns a delivery; ErrNotFound for an unknown id.
@@ -228,6 +219,46 @@ func RecordDeliveries(ctx context.Context, q Querier, outcomes []DeliveryOutcome
 		where o.sent`,
 		pgx.StrictNamedArgs{"outcomes": input})
 	return err
+}
+
+// redeliver is the part of an update that begins the schedule of a delivery anew. One
+// of a disabled endpoint waits until that is enabled.
+const redeliver = `
+			state = 'pending',
+			tries_before = attempts,
+			held_since = null,
+			tries_since = now(),
+			delivered_at = null,
+			last_error = null,
+			url = coalesce((select w.url from klingwatch.webhook_endpoints w where w.id = d.endpoint), d.url),
+			next_attempt_at = case when exists (select from klingwatch.webhook_endpoints w where w.id = d.endpoint and w.disabled_at is not null)
+			                  then null else now() end`
+
+// Redeliver makes a delivery due now, with a job, whatever its state is and however
+// many attempts it has used up; one of a disabled endpoint waits without a job. It
+// returns ErrNotFound for an unknown id.
+func Redeliver(ctx context.Context, q Querier, id int64) (DeliveryState, error) {
+	return one[DeliveryState](ctx, q, `
+		with again as (
+			update klingwatch.deliveries d
+			set`+redeliver+`
+			where id = @id
+			returning id, url, endpoint, next_attempt_at
+		)
+		select a.url,
+		       a.endpoint,
+		       a.next_attempt_at is null as waits,
+		       klingwatch.give_jobs('deliver', case when a.next_attempt_at is not null then array[a.id] end) as jobs
+		from again a`,
+		pgx.StrictNamedArgs{"id": id})
+}
+
+// DeliveryState is what Redeliver made of a delivery.
+type DeliveryState struct {
+	URL      string
+	Endpoint *int64 // nil: the task's callback_url
+	Waits    bool   // its endpoint is disabled
+	Jobs     int64  // 1: it was given a job; 0: it had one, or waits
 }
 
 // CancelDelivery stops a pending delivery. It returns false for one that is not

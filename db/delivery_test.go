@@ -87,17 +87,18 @@ func TestDeliveriesAreListedAndFound(t *testing.T) {
 	record(t, pool, answered(deliveryTarget(t, pool, ids[0]), 200))
 	run(t, pool, `update klingwatch.deliveries set created_at = now() - interval '1 h' where id = $1`, ids[1])
 	for name, list := range map[string]struct {
-		filter db.DeliveryFilter
+		choice db.DeliveryChoice
+		limit  int
 		want   []int64
 	}{
-		"all, newest first": {db.DeliveryFilter{Limit: 9}, []int64{both[1], both[0], ids[2], ids[1], ids[0]}},
-		"the newest":        {db.DeliveryFilter{Limit: 1}, []int64{both[1]}},
-		"by state":          {db.DeliveryFilter{State: db.DeliveryDelivered, Limit: 9}, []int64{ids[0]}},
-		"by endpoint":       {db.DeliveryFilter{Endpoint: &other, Limit: 9}, []int64{both[1]}},
-		"by time":           {db.DeliveryFilter{State: db.DeliveryPending, Since: time.Now().Add(-time.Minute), Limit: 9}, []int64{both[1], both[0], ids[2]}},
+		"all, newest first": {db.DeliveryChoice{}, 9, []int64{both[1], both[0], ids[2], ids[1], ids[0]}},
+		"the newest":        {db.DeliveryChoice{}, 1, []int64{both[1]}},
+		"by state":          {db.DeliveryChoice{States: []string{db.DeliveryDelivered}}, 9, []int64{ids[0]}},
+		"by endpoint":       {db.DeliveryChoice{Endpoint: &other}, 9, []int64{both[1]}},
+		"by time":           {db.DeliveryChoice{States: []string{db.DeliveryPending}, Since: time.Now().Add(-time.Minute)}, 9, []int64{both[1], both[0], ids[2]}},
 	} {
 		var got []int64
-		for _, d := range must(db.ListDeliveries(t.Context(), pool, list.filter))(t) {
+		for _, d := range must(db.ListDeliveries(t.Context(), pool, list.choice, 0, list.limit))(t) {
 			got = append(got, d.ID)
 		}
 		if !slices.Equal(got, list.want) {
@@ -346,7 +347,7 @@ func TestOldDeliveriesArePruned(t *testing.T) {
 		t.Errorf("pruned %d after the lock", n)
 	}
 	var left []int64
-	for _, d := range must(db.ListDeliveries(t.Context(), pool, db.DeliveryFilter{Limit: 9}))(t) {
+	for _, d := range must(db.ListDeliveries(t.Context(), pool, db.DeliveryChoice{}, 0, 9))(t) {
 		left = append(left, d.ID)
 	}
 	if !slices.Equal(left, []int64{ids[5], ids[2], ids[1]}) {

@@ -11,7 +11,7 @@
 //	output.go      the files of a task
 //	event.go       status changes, each with its deliveries
 //	delivery.go    webhooks on their way
-//	redelivery.go  sending again: one delivery, or many over time
+//	bulk.go        which tasks and deliveries people choose, and what is done to many over time
 //	endpoint.go    receivers and their health
 //	key.go         signing keys
 //	pause.go       credentials that the relay refuses

@@ -243,15 +243,15 @@ func TestAReceiverIsRemovedInSteps(t *testing.T) {
 	pool := dbtest.New(t)
 	deliveries(t, pool, 3)
 	other := addEndpoint(t, pool, "https://b.example/")
-	bulk := must(db.AddRedelivery(t.Context(), pool, db.NewRedelivery{Endpoint: new(int64(1)), States: []string{db.DeliveryDelivered}, PerSecond: 1}))(t)
+	bulk := must(db.AddRedelivery(t.Context(), pool, db.DeliveryChoice{Endpoint: new(int64(1)), States: []string{db.DeliveryDelivered}}, 0, 1))(t)
 	for i, want := range []bool{false, true} {
 		if done := must(db.RemoveEndpoint(t.Context(), pool, 1, 2))(t); done != want {
 			t.Errorf("step %d: done %v", i, done)
 		}
 	}
 	left := must(db.ListEndpoints(t.Context(), pool))(t)
-	if len(left) != 1 || left[0].ID != other || len(must(db.ListDeliveries(t.Context(), pool, db.DeliveryFilter{Limit: 9}))(t)) != 0 ||
-		len(must(db.ListRedeliveries(t.Context(), pool, bulk.ID, 1))(t)) != 0 || len(must(db.SigningKeys(t.Context(), pool))(t)) != 1 {
+	if len(left) != 1 || left[0].ID != other || len(must(db.ListDeliveries(t.Context(), pool, db.DeliveryChoice{}, 0, 9))(t)) != 0 ||
+		len(must(db.ListBulks(t.Context(), pool, bulk.ID, 1))(t)) != 0 || len(must(db.SigningKeys(t.Context(), pool))(t)) != 1 {
 		t.Errorf("left are %+v", left)
 	}
 	if done, err := db.RemoveEndpoint(t.Context(), pool, 1, 2); !errors.Is(err, db.ErrNotFound) {

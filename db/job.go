@@ -15,8 +15,8 @@ import (
 const jobsTable = "river_job"
 
 // GiveMissingJobs gives a job to every open task, every expired task with late checks
-// to come, every planned delivery, every bulk redelivery and every asked cancellation
-// that has none: jobs are disposable, these rows are not. It also wakes a job that sleeps for longer than
+// to come, every planned delivery, every bulk action and every asked cancellation that
+// has none: jobs are disposable, these rows are not. It also wakes a job that sleeps for longer than
 // longSleep although its task was reopened, or its delivery made due, while it was
 // going to sleep. It returns how many jobs were missing.
 func GiveMissingJobs(ctx context.Context, q Querier, longSleep time.Duration) (given int, err error) {
@@ -36,11 +36,13 @@ func GiveMissingJobs(ctx context.Context, q Querier, longSleep time.Duration) (g
 			  and not exists (select from klingwatch.live_jobs j
 			                  where j.key = klingwatch.job_key('deliver', d.id)
 			                    and not (d.next_attempt_at < now() and j.scheduled_at > now() + @long_sleep::interval)))), 0)
-		     + coalesce(klingwatch.give_jobs('redeliver', (
-			select array_agg(r.id)
-			from klingwatch.redeliveries r
-			where r.finished_at is null
-			  and not exists (select from klingwatch.live_jobs j where j.key = klingwatch.job_key('redeliver', r.id)))), 0)
+		     + coalesce(klingwatch.give_jobs('bulk', (
+			select array_agg(b.id)
+			from klingwatch.bulk_actions b
+			where b.finished_at is null
+			  and not exists (select
+			                  from klingwatch.live_jobs j
+			                  where j.key in (klingwatch.job_key('bulk', b.id), klingwatch.job_key('redeliver', b.id))))), 0)
 		     + coalesce(klingwatch.give_jobs('cancel', (
 			select array_agg(c.task)
 			from klingwatch.cancellations c
@@ -74,8 +76,8 @@ func WakeDueJobs(ctx context.Context, q Querier, limit int) (woken int64, err er
 // FailingJobs are jobs that fail again and again, for another reason than an outage.
 type FailingJobs struct {
 	Jobs  int64
-	Kind  string // of the newest: poll, deliver, redeliver or cancel; "": there are none
-	Of    int64  // what that one works on: tasks.id (poll, cancel), deliveries.id or redeliveries.id
+	Kind  string // of the newest: poll, deliver, bulk or cancel; "": there are none
+	Of    int64  // what that one works on: tasks.id (poll, cancel), deliveries.id or bulk_actions.id
 	Error string // its last
 }
 

@@ -47,7 +47,7 @@ func TestRowsWithoutAJobAreGivenOne(t *testing.T) {
 	deliverAll(t, pool, due[1:2])
 	run(t, pool, `update klingwatch.deliveries set next_attempt_at = null where id = $1`, due[2])
 	under, over := bulk(t, pool, 1), bulk(t, pool, 1)
-	check(t, db.StopRedelivery(t.Context(), pool, over.ID))
+	check(t, db.StopBulk(t.Context(), pool, over.ID))
 	if n := missing(t, pool); n != 1 {
 		t.Errorf("%d jobs were missing, only one delivery that is due has none", n)
 	}
@@ -62,7 +62,7 @@ func TestRowsWithoutAJobAreGivenOne(t *testing.T) {
 	}{
 		{"poll", ids[0], 1}, {"poll", ids[1], 1}, {"poll", ids[2], 0}, {"poll", ids[3], 0},
 		{"deliver", due[0], 1}, {"deliver", due[1], 0}, {"deliver", due[2], 0},
-		{"redeliver", under.ID, 1}, {"redeliver", over.ID, 0},
+		{"bulk", under.ID, 1}, {"bulk", over.ID, 0},
 	} {
 		if jobs := jobsOf(t, pool, row.kind, row.id); len(jobs) != row.want || row.want == 1 && jobs[0].State != "available" {
 			t.Errorf("%s of %d: %+v", row.kind, row.id, jobs)

@@ -50,7 +50,7 @@ func TestTasksArePrunedWhenTheirDayIsOverAndSummarized(t *testing.T) {
 	}
 	prune(10)
 	var left []string
-	for _, task := range must(db.ListTasks(t.Context(), pool, db.TaskFilter{Limit: 9}))(t) {
+	for _, task := range must(db.ListTasks(t.Context(), pool, db.TaskChoice{}, 0, 9))(t) {
 		left = append(left, task.TaskID)
 	}
 	// "open" was canceled just now

@@ -191,14 +191,14 @@ func TestATaskOfARemovedRelayIsNotReopened(t *testing.T) {
 	pool := dbtest.New(t)
 	check(t, db.AddRelay(t.Context(), pool, relayNamed("a")))
 	run(t, pool, `insert into klingwatch.tasks (relay, task_id, action, action2, status, finished_at) values ('a', '1', 'videos', 'text2video', 'failed', now())`)
-	if reopened := must(db.ReopenTask(t.Context(), pool, 1, time.Hour))(t); !reopened {
+	if reopened := must(db.ReopenTasks(t.Context(), pool, []int64{1}, time.Hour))(t); len(reopened) == 0 {
 		t.Error("not reopened while the relay is there")
 	}
 	run(t, pool, `update klingwatch.tasks set status = 'failed', finished_at = now()`)
 	if removed, _, err := removeA(t, pool); !removed || err != nil {
 		t.Fatal(removed, err)
 	}
-	if reopened := must(db.ReopenTask(t.Context(), pool, 1, time.Hour))(t); reopened {
+	if reopened := must(db.ReopenTasks(t.Context(), pool, []int64{1}, time.Hour))(t); len(reopened) > 0 {
 		t.Error("a task was reopened that nobody can ask about")
 	}
 }

@@ -113,7 +113,7 @@ func Stats(ctx context.Context, q Querier, limits FigureLimits) (Figures, error)
 		       deliveries.*,
 		       endpoints.*,
 		       outputs.*,
-		       (select count(*) from klingwatch.redeliveries where finished_at is null) as redeliveries,
+		       (select count(*) from klingwatch.bulk_actions where finished_at is null and action = 'redeliver') as redeliveries,
 		       (select count(*) from (`+failingJobs+`) as failing) as failing_jobs
 		from (
 			select count(*) filter (where status = 'pending') as pending,

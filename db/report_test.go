@@ -122,7 +122,7 @@ func TestTheFiguresCountWhatIsOpen(t *testing.T) {
 	add("https://failing.example/", `failing_since = now()`)
 	add("https://off.example/", `disabled_at = now(), failing_since = now()`)
 	bulk(t, pool, 1)
-	check(t, db.StopRedelivery(t.Context(), pool, bulk(t, pool, 1).ID))
+	check(t, db.StopBulk(t.Context(), pool, bulk(t, pool, 1).ID))
 	for i, in := range []time.Duration{30 * time.Minute, 50 * time.Minute, 2 * time.Hour, -30 * time.Minute, -2 * time.Hour} {
 		check(t, db.AddOutputs(t.Context(), pool, []db.Output{{Task: ids[5], Kind: "image", Position: i, URL: "https://a.example/", ExpiresAt: new(time.Now().Add(in))}}))
 	}

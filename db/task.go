@@ -188,32 +188,24 @@ const taskColumns = `
 		from klingwatch.tasks t
 		left join klingwatch.live_jobs j on j.key = klingwatch.job_key('poll', t.id) and t.status in ('pending', 'submitted', 'processing', 'expired')`
 
-// TaskFilter chooses tasks for ListTasks. Empty fields choose all.
-type TaskFilter struct {
-	Status string
-	Action string // action, or action/action2
-	Relay  string
-	Limit  int // how many at most
-}
-
-// ListTasks returns the newest tasks first.
-func ListTasks(ctx context.Context, q Querier, f TaskFilter) ([]Task, error) {
+// ListTasks returns the newest tasks of a choice first, at most limit of them, of those
+// before a cursor; 0 is no cursor.
+func ListTasks(ctx context.Context, q Querier, c TaskChoice, cursor int64, limit int) ([]Task, error) {
 	return all[Task](ctx, q, `
 		select`+taskColumns+`
-		where (@status = '' or t.status = @status)
-		  and (@action = '' or t.action = @action or t.action || '/' || t.action2 = @action)
-		  and (@relay = '' or t.relay = @relay)
+		where (@cursor = 0 or t.id < @cursor) and`+chosenTasks+`
 		order by t.id desc
 		limit @limit`,
-		pgx.StrictNamedArgs{"status": f.Status, "action": f.Action, "relay": f.Relay, "limit": f.Limit})
+		c.with(pgx.StrictNamedArgs{"cursor": cursor, "limit": limit}))
 }
 
-// FindTasks returns the tasks with our id or the provider's id, oldest first. There
-// may be several: one id of the provider's can be tracked under several paths.
+// FindTasks returns the tasks with our id, the provider's id or an external id, oldest
+// first. There may be several: one id of the provider's can be tracked under several
+// paths, and an app may give one external id to several tasks.
 func FindTasks(ctx context.Context, q Querier, id string) ([]Task, error) {
 	return all[Task](ctx, q, `
 		select`+taskColumns+`
-		where t.task_id = @id or t.id = case when @id ~ '^[0-9]{1,18}$' then @id::bigint end
+		where t.task_id = @id or t.external_id = @id or t.id = case when @id ~ '^[0-9]{1,18}$' then @id::bigint end
 		order by t.id`,
 		pgx.StrictNamedArgs{"id": id})
 }
@@ -240,18 +232,16 @@ func StatusesOf(ctx context.Context, q Querier, ids []int64) ([]TaskStatus, erro
 		pgx.StrictNamedArgs{"ids": ids})
 }
 
-// ReopenTask makes a terminal task pending again, with a new deadline from now,
-// gives it a job that is due at once, and tells who watches it. It returns false for a
-// task that is not terminal, was canceled or has a relay that was removed, and
-// ErrNotFound for one that is not there.
-func ReopenTask(ctx context.Context, q Querier, id int64, deadline time.Duration) (reopened bool, err error) {
+// ReopenTasks makes terminal tasks pending again, with a new deadline from now, gives
+// them jobs that are due at once, and tells who watches them. It returns those that it
+// reopened; one that is not terminal, has a relay that was removed, or is not there stays
+// as it is.
+func ReopenTasks(ctx context.Context, q Querier, ids []int64, deadline time.Duration) (reopened []int64, err error) {
 	err = q.QueryRow(ctx, `
-		select finished_at is null and retried_at is not distinct from now() -- the time of this transaction
-		from klingwatch.retry(@id::bigint, @deadline::interval)`,
-		pgx.StrictNamedArgs{"id": id, "deadline": deadline}).Scan(&reopened)
-	if Code(err) == noDataFound {
-		err = ErrNotFound
-	}
+		select coalesce(array_agg(t.id), '{}')
+		from klingwatch.retry(array(select id from klingwatch.tasks where id = any (@ids)), @deadline::interval) t
+		where t.finished_at is null and t.retried_at is not distinct from now() -- the time of this transaction`,
+		pgx.StrictNamedArgs{"ids": ids, "deadline": deadline}).Scan(&reopened)
 	return reopened, err
 }
 

@@ -2,7 +2,6 @@ package db_test
 
 import (
 	"encoding/json"
-	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -152,18 +151,19 @@ func TestTasksAreListedAndFound(t *testing.T) {
 	}))(t)
 	move(t, pool, ids[2], db.Failed)
 	for name, list := range map[string]struct {
-		filter db.TaskFilter
+		choice db.TaskChoice
+		limit  int
 		want   []int64
 	}{
-		"all, newest first": {db.TaskFilter{Limit: 9}, []int64{other[1].ID, other[0].ID, ids[2], ids[1], ids[0]}},
-		"the newest two":    {db.TaskFilter{Limit: 2}, []int64{other[1].ID, other[0].ID}},
-		"by status":         {db.TaskFilter{Status: db.Failed, Limit: 9}, []int64{ids[2]}},
-		"by action":         {db.TaskFilter{Action: "videos", Limit: 9}, []int64{other[0].ID, ids[2], ids[1], ids[0]}},
-		"by the whole path": {db.TaskFilter{Action: "videos/avatar/image2video", Limit: 9}, []int64{other[0].ID}},
-		"by both":           {db.TaskFilter{Status: db.Pending, Action: "videos/text2video", Limit: 9}, []int64{ids[1], ids[0]}},
-		"by half a path":    {db.TaskFilter{Action: "videos/avatar", Limit: 9}, nil},
+		"all, newest first": {db.TaskChoice{}, 9, []int64{other[1].ID, other[0].ID, ids[2], ids[1], ids[0]}},
+		"the newest two":    {db.TaskChoice{}, 2, []int64{other[1].ID, other[0].ID}},
+		"by status":         {db.TaskChoice{Statuses: []string{db.Failed}}, 9, []int64{ids[2]}},
+		"by action":         {db.TaskChoice{Path: "videos"}, 9, []int64{other[0].ID, ids[2], ids[1], ids[0]}},
+		"by the whole path": {db.TaskChoice{Path: "videos/avatar/image2video"}, 9, []int64{other[0].ID}},
+		"by both":           {db.TaskChoice{Statuses: []string{db.Pending}, Path: "videos/text2video"}, 9, []int64{ids[1], ids[0]}},
+		"by half a path":    {db.TaskChoice{Path: "videos/avatar"}, 9, nil},
 	} {
-		if got := idsOf(must(db.ListTasks(t.Context(), pool, list.filter))(t)); !slices.Equal(got, list.want) {
+		if got := idsOf(must(db.ListTasks(t.Context(), pool, list.choice, 0, list.limit))(t)); !slices.Equal(got, list.want) {
 			t.Errorf("%s: %v, want %v", name, got, list.want)
 		}
 	}
@@ -219,12 +219,12 @@ func TestATaskShowsWhatItsSleepingJobKnows(t *testing.T) {
 	}
 }
 
-func TestAnEndedTaskIsReopenedUnlessItWasCanceled(t *testing.T) {
+func TestATaskThatHasEndedIsReopened(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
 	for status, want := range map[string]bool{
-		db.Pending: false, db.Submitted: false, db.Processing: false, db.Canceled: false,
-		db.Succeeded: true, db.Failed: true, db.Expired: true, db.NotFound: true,
+		db.Pending: false, db.Submitted: false, db.Processing: false,
+		db.Succeeded: true, db.Failed: true, db.Expired: true, db.NotFound: true, db.Canceled: true,
 	} {
 		id := track(t, pool, status)[0]
 		if status != db.Pending {
@@ -233,7 +233,7 @@ func TestAnEndedTaskIsReopenedUnlessItWasCanceled(t *testing.T) {
 		run(t, pool, `update klingwatch.tasks set last_error = 'timeout', late_checks_until = now() where id = $1`, id)
 		run(t, pool, `update klingwatch.river_job set state = 'completed', finalized_at = now() where unique_key = klingwatch.job_key('poll', $1)`, id)
 		before := version(t, pool, id)
-		if got := must(db.ReopenTask(t.Context(), pool, id, time.Hour))(t); got != want {
+		if got := must(db.ReopenTasks(t.Context(), pool, []int64{id}, time.Hour))(t); len(got) == 1 != want {
 			t.Errorf("reopening a task that is %s: %v", status, got)
 			continue
 		}
@@ -253,8 +253,8 @@ func TestAnEndedTaskIsReopenedUnlessItWasCanceled(t *testing.T) {
 			t.Errorf("%s: the retry is not noted", status)
 		}
 	}
-	if got, err := db.ReopenTask(t.Context(), pool, 12345, time.Hour); got || !errors.Is(err, db.ErrNotFound) {
-		t.Errorf("reopening a task that is not there: %v, %v", got, err)
+	if got := must(db.ReopenTasks(t.Context(), pool, []int64{12345}, time.Hour))(t); len(got) > 0 {
+		t.Error("a task that is not there was reopened")
 	}
 }
 
@@ -263,17 +263,17 @@ func TestTwoReopenATaskAtOnce(t *testing.T) {
 	pool := dbtest.New(t)
 	id := track(t, pool, "t")[0]
 	move(t, pool, id, db.Failed)
-	first, second := begin(t, pool), true
-	if !must(db.ReopenTask(t.Context(), first, id, time.Hour))(t) {
+	first, second := begin(t, pool), []int64{id}
+	if len(must(db.ReopenTasks(t.Context(), first, []int64{id}, time.Hour))(t)) != 1 {
 		t.Fatal("it was not reopened")
 	}
 	wait := dbtest.Blocked(t, pool, func() (err error) {
-		second, err = db.ReopenTask(t.Context(), pool, id, time.Hour)
+		second, err = db.ReopenTasks(t.Context(), pool, []int64{id}, time.Hour)
 		return err
 	})
 	commit(t, first)
 	check(t, wait())
-	if second || version(t, pool, id) != 2 || len(jobsOf(t, pool, "poll", id)) != 1 {
+	if len(second) > 0 || version(t, pool, id) != 2 || len(jobsOf(t, pool, "poll", id)) != 1 {
 		t.Errorf("the second reopened it: %v; version %d, jobs %+v", second, version(t, pool, id), jobsOf(t, pool, "poll", id))
 	}
 }

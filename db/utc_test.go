@@ -48,9 +48,9 @@ func readTimes(t *testing.T, url string) {
 	check(t, db.RetireKeys(ctx, pool, db.KeyOwner{Endpoint: &endpoint}, db.KeyV1, time.Hour))
 	relaysAskedWith(t, pool, "c")
 	must(db.PausePolling(ctx, pool, "c", "refused", time.Minute, time.Hour, true))(t)
-	bulk := must(db.AddRedelivery(ctx, pool, db.NewRedelivery{States: []string{db.DeliveryDelivered}, PerSecond: 1}))(t)
-	step := must(db.LockRedelivery(ctx, pool, bulk.ID))(t)
-	check(t, db.StopRedelivery(ctx, pool, bulk.ID))
+	bulk := must(db.AddRedelivery(ctx, pool, db.DeliveryChoice{States: []string{db.DeliveryDelivered}}, 0, 1))(t)
+	step := must(db.LockBulk(ctx, pool, bulk.ID))(t)
+	check(t, db.StopBulk(ctx, pool, bulk.ID))
 	run(t, pool, `update klingwatch.tasks set last_polled_at = now(), submitted_at = now(), processing_at = now(),
 		upstream_created_at = now(), upstream_updated_at = now(), deadline_at = now()`)
 	run(t, pool, `update klingwatch.deliveries set delivered_at = now()`)
@@ -72,8 +72,8 @@ func readTimes(t *testing.T, url string) {
 		{"PollTarget", 1, target(t, pool, task)},
 		{"DeliveryTarget", 2, must(db.DeliveryTargets(ctx, pool, []int64{delivery}))(t)},
 		{"Attempt", 2, must(db.AttemptsOf(ctx, pool, []int64{delivery}))(t)},
-		{"Redelivery", 4, must(db.ListRedeliveries(ctx, pool, bulk.ID, 1))(t)},
-		{"RedeliveryStep", 2, step},
+		{"Bulk", 4, must(db.ListBulks(ctx, pool, bulk.ID, 1))(t)},
+		{"Bulk under way", 3, step},
 		{"Endpoint", 3, must(db.GetEndpoint(ctx, pool, endpoint))(t)},
 		{"SigningKey", 2, must(db.SigningKeys(ctx, pool))(t)},
 		{"Pause", 2, must(db.Pauses(ctx, pool, time.Hour))(t)},

@@ -96,7 +96,7 @@ func TestWhatElseStandsInTheDatabase(t *testing.T) {
 	cfg.PollRate = 2
 	found := findings(t, cfg)
 	wantFinding(t, found, "signing-keys", Bad, "2 of 2 cannot be read")
-	wantFinding(t, found, "outputs", Warn, "1 files of 1 tasks expire within 3d, the first in 47h")
+	wantFinding(t, found, "outputs", OK, "1 files of 1 tasks expire within 3d, the first in 47h")
 	wantFinding(t, found, "polling", Bad, "second: paused for 0s: the relay refuses the credential 0badc0de: refused: HTTP 401")
 	wantFinding(t, found, "relays", Bad, "second: cannot be polled from here: ")
 	wantFinding(t, found, "rate", Warn, "30 open tasks at 2 polls per second: a round takes 15s, KLINGWATCH_POLL_INTERVAL is 5s")

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -154,8 +156,6 @@ var (
 	ErrOpen = errors.New("the task is being tracked")
 	// ErrNoRelay says that the relay of a task was removed.
 	ErrNoRelay = errors.New("the relay of the task was removed")
-	// ErrCanceled says that a person stopped tracking the task.
-	ErrCanceled = errors.New("the task was canceled")
 )
 
 // cancelAttempts bounds how often a cancellation is tried against polls that
@@ -167,7 +167,6 @@ const cancelAttempts = 10
 // their own. It returns db.ErrNotFound or ErrEnded; a task that has ended
 // but is still asked about late can be canceled, which ends that.
 func Cancel(ctx context.Context, pool *pgxpool.Pool, id int64, deadline time.Duration) error {
-	person := db.ByPerson
 	for range cancelAttempts {
 		task, err := db.GetPollTarget(ctx, pool, id, deadline)
 		if err != nil {
@@ -176,18 +175,12 @@ func Cancel(ctx context.Context, pool *pgxpool.Pool, id int64, deadline time.Dur
 		if db.Terminal(task.Status) && !task.LateChecks {
 			return fmt.Errorf("%w: %s", ErrEnded, task.Status)
 		}
-		change := Change{Change: db.Change{
-			Task: id, Created: task.CreatedAt, Version: task.Version, From: task.Status, Status: db.Canceled, StatusMessage: "tracking was stopped by a person",
-			EndedBy: &person, Polls: task.Polls, Deadline: deadline,
-		}}
-		var applied map[int64]bool
+		var canceled []int64
 		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-			if applied, err = apply(ctx, tx, []Change{change}, nil); err != nil || !applied[id] {
-				return err
-			}
-			return db.NotifyChange(ctx, tx, id)
+			canceled, err = cancel(ctx, tx, []db.PollTarget{task}, deadline)
+			return err
 		})
-		if err != nil || applied[id] {
+		if err != nil || len(canceled) > 0 {
 			return err
 		}
 	}
@@ -211,21 +204,38 @@ func CancelAsked(ctx context.Context, pool *pgxpool.Pool, id int64, deadline tim
 	return db.FinishCancellation(ctx, pool, asked)
 }
 
+// cancel stops tracking tasks that were read, with their events, and tells the processes
+// that poll them. It returns those that it stopped: the others have changed meanwhile.
+func cancel(ctx context.Context, tx pgx.Tx, tasks []db.PollTarget, deadline time.Duration) ([]int64, error) {
+	person := db.ByPerson
+	changes := make([]Change, len(tasks))
+	for i, task := range tasks {
+		changes[i] = Change{Change: db.Change{
+			Task: task.ID, Created: task.CreatedAt, Version: task.Version, From: task.Status, Status: db.Canceled, StatusMessage: "tracking was stopped by a person",
+			EndedBy: &person, Polls: task.Polls, Deadline: deadline,
+		}}
+	}
+	applied, err := apply(ctx, tx, changes, nil)
+	if err != nil || len(applied) == 0 {
+		return nil, err
+	}
+	canceled := slices.Collect(maps.Keys(applied))
+	return canceled, db.NotifyChange(ctx, tx, canceled...)
+}
+
 // Reopen makes a task that has ended pending again, with a new deadline and a
 // job that is due at once. Its next verdict makes a new event with a higher
-// sequence. It returns db.ErrNotFound, ErrOpen, ErrNoRelay or ErrCanceled.
+// sequence. It returns db.ErrNotFound, ErrOpen or ErrNoRelay.
 func Reopen(ctx context.Context, pool *pgxpool.Pool, id int64, deadline time.Duration) error {
 	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		reopened, err := db.ReopenTask(ctx, tx, id, deadline)
-		if err != nil || reopened {
+		reopened, err := db.ReopenTasks(ctx, tx, []int64{id}, deadline)
+		if err != nil || len(reopened) > 0 {
 			return err
 		}
 		task, err := db.GetPollTarget(ctx, tx, id, deadline)
 		switch {
 		case err != nil:
 			return err
-		case task.Status == db.Canceled:
-			return ErrCanceled
 		case db.Terminal(task.Status):
 			return fmt.Errorf("%w: %s", ErrNoRelay, task.Relay)
 		}

@@ -18,7 +18,7 @@ import (
 // klingwatch itself.
 var documented = []string{
 	"report_daily", "report_in_flight", "report_failures", "report_outputs", "report_webhooks", "report_throughput",
-	"tasks", "outputs", "events", "webhook_endpoints", "deliveries", "delivery_attempts", "redeliveries", "polling_pauses", "cancellations",
+	"tasks", "outputs", "events", "webhook_endpoints", "deliveries", "delivery_attempts", "bulk_actions", "polling_pauses", "cancellations",
 }
 
 // function is what apps and operators call, in docs/sql.md.

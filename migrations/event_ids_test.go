@@ -68,7 +68,7 @@ func TestEventsOfTheVersionBeforeAreCounted(t *testing.T) {
 		}
 		return target
 	}
-	if reopened, err := db.ReopenTask(t.Context(), pool, 5, time.Hour); !reopened || err != nil {
+	if reopened, err := db.ReopenTasks(t.Context(), pool, []int64{5}, time.Hour); len(reopened) != 1 || err != nil {
 		t.Fatalf("reopened %v, %v", reopened, err)
 	}
 	changes := []db.Change{{Task: 5, Created: task().CreatedAt, Version: task().Version, From: db.Pending, Status: db.Failed, Deadline: time.Hour}}

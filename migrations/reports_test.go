@@ -170,7 +170,7 @@ func TestARetriedTaskLeavesASummaryAndItsDurations(t *testing.T) {
 	t.Parallel()
 	pool := january(t)
 	refresh(t, pool, "2026-01-04")
-	if reopened, err := db.ReopenTask(t.Context(), pool, 10, time.Hour); err != nil || !reopened {
+	if reopened, err := db.ReopenTasks(t.Context(), pool, []int64{10}, time.Hour); err != nil || len(reopened) != 1 {
 		t.Fatal(reopened, err)
 	}
 	if days := refresh(t, pool, "2026-01-04"); days != 1 {

@@ -1,6 +1,7 @@
 package migrations_test
 
 import (
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -43,7 +44,7 @@ type contents struct {
 }
 
 // tables reads all tables of the schema. Of those in known only its columns are
-// read: others have come since.
+// read: others have come since. A table of then may be a view now.
 func tables(t *testing.T, pool *pgxpool.Pool, known map[string]contents) map[string]contents {
 	t.Helper()
 	read := func(sql string, args ...any) []string {
@@ -59,17 +60,14 @@ func tables(t *testing.T, pool *pgxpool.Pool, known map[string]contents) map[str
 		return list
 	}
 	all := map[string]contents{}
-	for _, name := range read(`select relname from pg_class where relnamespace = 'klingwatch'::regnamespace and relkind = 'r'`) {
+	for _, name := range read(`select relname from pg_class where relnamespace = 'klingwatch'::regnamespace and (relkind = 'r' or relname = any ($1))`, slices.Collect(maps.Keys(known))) {
 		c := contents{columns: known[name].columns}
 		if c.columns == nil {
 			c.columns = read(`select attname from pg_attribute where attrelid = $1::regclass and attnum > 0 and not attisdropped order by attname`, "klingwatch."+name)
 		}
 		c.rows = read(`
-			select jsonb_object_agg(key, value)::text
-			from klingwatch.`+pgx.Identifier{name}.Sanitize()+` r,
-			     lateral jsonb_each(to_jsonb(r)) as each
-			where key = any ($1)
-			group by r.ctid
+			select (select jsonb_object_agg(key, value)::text from jsonb_each(to_jsonb(r)) where key = any ($1))
+			from klingwatch.`+pgx.Identifier{name}.Sanitize()+` r
 			order by 1`, c.columns)
 		all[name] = c
 	}
@@ -208,7 +206,7 @@ func TestTheVersionBeforeWorksOnTheNewSchema(t *testing.T) {
 		values ('new', 'videos', 'text2video', null, 'https://app.example/hook', '{}', now() + interval '1 h') on conflict (task_id, action, action2) do nothing`)
 	exec(`insert into klingwatch.deliveries (event, endpoint, url, next_attempt_at) values (7, 1, 'https://fine.example/hook', now()), (7, 3, 'https://gone.example/hook', null)`)
 	exec(`insert into klingwatch.redeliveries (since, until, states, per_second, last, matched) values (now(), now(), '{delivered}', 1, 0, 0)`)
-	for row, want := range map[string]int{"poll:11": 1, "poll:5": 1, "deliver:7": 1, "deliver:8": 0, "redeliver:3": 1} {
+	for row, want := range map[string]int{"poll:11": 1, "poll:5": 1, "deliver:7": 1, "deliver:8": 0, "bulk:3": 1} {
 		if n := number(`select count(*) from klingwatch.river_job where unique_key = convert_to($1, 'UTF8') and state = 'available' and kind = split_part($1, ':', 1)`, row); n != want {
 			t.Errorf("%s has %d jobs, want %d", row, n, want)
 		}

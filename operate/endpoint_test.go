@@ -195,7 +195,7 @@ func TestAnEndpointThatIsNotThere(t *testing.T) {
 			return err
 		},
 		"redeliver": func() error {
-			_, err := operate.RedeliverMany(t.Context(), pool, operate.Bulk{Endpoint: new(int64(99)), States: []string{db.DeliveryExhausted}, PerSecond: 1})
+			_, err := operate.BeginBulk(t.Context(), pool, operate.Bulk{Action: db.BulkRedeliver, Deliveries: db.DeliveryChoice{Endpoint: new(int64(99))}, PerSecond: 1})
 			return err
 		},
 		"ping": func() error { _, err := operate.Ping(t.Context(), pool, nil, nil, "99"); return err },

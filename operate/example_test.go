@@ -125,19 +125,21 @@ func ExampleAddEndpoint() {
 }
 
 // What a receiver missed since yesterday is sent again, 50 a second.
-func ExampleRedeliverMany() {
+func ExampleBeginBulk() {
 	ctx := context.Background()
 	pool := connect(ctx)
 	defer pool.Close()
-	begun, err := operate.RedeliverMany(ctx, pool, operate.Bulk{
-		Endpoint: new(int64(1)), Since: time.Now().Add(-24 * time.Hour), States: []string{db.DeliveryExhausted}, PerSecond: 50,
+	begun, err := operate.BeginBulk(ctx, pool, operate.Bulk{
+		Action:     db.BulkRedeliver,
+		Deliveries: db.DeliveryChoice{Endpoint: new(int64(1)), Since: time.Now().Add(-24 * time.Hour)},
+		PerSecond:  50,
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	now, err := operate.ViewRedelivery(ctx, pool, begun.ID)
+	now, err := operate.ViewBulk(ctx, pool, begun.ID)
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Printf("%d of %d are due\n", now.Redelivered, now.Matched)
+	fmt.Printf("%d of %d are due\n", now.Done, now.Matched)
 }

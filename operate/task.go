@@ -54,15 +54,15 @@ func CheckTasks(tasks []db.NewTask) error {
 	return nil
 }
 
-// FindTasks returns the tasks with our id or the provider's id, oldest first: the
-// same one may be tracked under several paths.
+// FindTasks returns the tasks with our id, the provider's id or an external id, oldest
+// first: the same one may be tracked under several paths.
 func FindTasks(ctx context.Context, pool *pgxpool.Pool, id string) ([]db.Task, error) {
 	tasks, err := db.FindTasks(ctx, pool, id)
 	if err != nil && !db.RefusedValue(err) { // a text that the database cannot hold is no task's
 		return nil, fmt.Errorf("reading the task: %w", err)
 	}
 	if len(tasks) == 0 {
-		return nil, refuse(NotFound, "", "no task has the id %q, neither ours nor the provider's", id)
+		return nil, refuse(NotFound, "", "no task has the id %q: neither ours, nor the provider's, nor an external one", id)
 	}
 	return tasks, nil
 }
@@ -133,8 +133,6 @@ func Retry(ctx context.Context, pool *pgxpool.Pool, task db.Task, deadline time.
 		return refuse(Conflict, "", "task %d is %s and being tracked: there is nothing to retry", task.ID, task.Status)
 	case errors.Is(err, ledger.ErrNoRelay):
 		return refuse(Conflict, "see klingwatch relays add --help", "task %d: there is no relay %s any more: add it again to ask about the task", task.ID, task.Relay)
-	case errors.Is(err, ledger.ErrCanceled):
-		return refuse(Conflict, "", "task %d was canceled by a person: delete the row and insert it again to track it", task.ID)
 	}
 	return missing(err, "task", task.ID, "retrying", "")
 }

@@ -36,12 +36,12 @@ func TestTroubleWithTheDatabaseIsNoRefusal(t *testing.T) {
 		{"reading delivery 1: ", func() error { _, err := operate.ViewDelivery(ctx, pool, 1, ""); return err }},
 		{"redelivering delivery 1: ", func() error { _, err := operate.Redeliver(ctx, pool, 1); return err }},
 		{"canceling delivery 1: ", func() error { return operate.CancelDelivery(ctx, pool, 1) }},
-		{"beginning the redelivery: ", func() error {
-			_, err := operate.RedeliverMany(ctx, pool, operate.Bulk{Since: time.Now(), States: []string{db.DeliveryExhausted}, PerSecond: 1})
+		{"beginning to redeliver: ", func() error {
+			_, err := operate.BeginBulk(ctx, pool, operate.Bulk{Action: db.BulkRedeliver, Deliveries: db.DeliveryChoice{Since: time.Now()}, PerSecond: 1})
 			return err
 		}},
-		{"reading the progress of redelivery 1: ", func() error { _, err := operate.ViewRedelivery(ctx, pool, 1); return err }},
-		{"stopping redelivery 1: ", func() error { return operate.StopRedelivery(ctx, pool, 1) }},
+		{"reading the progress of bulk action 1: ", func() error { _, err := operate.ViewBulk(ctx, pool, 1); return err }},
+		{"stopping bulk action 1: ", func() error { return operate.StopBulk(ctx, pool, 1) }},
 		{"reading endpoint 1: ", func() error { _, err := operate.GetEndpoint(ctx, pool, 1); return err }},
 		{"changing endpoint 1: ", func() error {
 			return operate.EditEndpoint(ctx, pool, 1, operate.EndpointEdit{URL: new("https://app.example/")})

@@ -3,12 +3,9 @@ package worker
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 
@@ -141,44 +138,34 @@ func sleepIn(metadata []byte) deliver.Sleep {
 	return m.Sleep
 }
 
-// redeliverArgs is the job of one bulk redelivery; the trigger on redeliveries
-// inserts it.
-type redeliverArgs struct {
-	ID int64 `json:"id"` // redeliveries.id
+// bulkArgs is the job of one bulk action; the trigger on bulk_actions inserts it.
+type bulkArgs struct {
+	ID int64 `json:"id"` // bulk_actions.id
 }
 
-func (redeliverArgs) Kind() string { return "redeliver" }
+func (bulkArgs) Kind() string { return "bulk" }
 
-// redeliverWorker makes old deliveries due again, some each second. What is done
+// KindAliases are the jobs of bulk redeliveries that the version before began.
+func (bulkArgs) KindAliases() []string { return []string{"redeliver"} }
+
+// bulkWorker does something to many tasks or deliveries, some each second. What is done
 // is in the row: it goes on after a crash.
-type redeliverWorker struct {
-	river.WorkerDefaults[redeliverArgs]
-	pool   *pgxpool.Pool
-	log    *slog.Logger
+type bulkWorker struct {
+	river.WorkerDefaults[bulkArgs]
+	cfg    Config
 	clocks *clocks
 }
 
 // Work does one second's worth.
-func (r *redeliverWorker) Work(ctx context.Context, job *river.Job[redeliverArgs]) error {
-	done := false
-	err := pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
-		step, err := db.LockRedelivery(ctx, tx, job.Args.ID)
-		if errors.Is(err, db.ErrNotFound) {
-			done = true
-			return nil
-		}
-		if err == nil {
-			done, err = db.RedeliverSome(ctx, tx, job.Args.ID, step)
-		}
+func (b *bulkWorker) Work(ctx context.Context, job *river.Job[bulkArgs]) error {
+	finished, err := ledger.CarryOn(ctx, b.cfg.Pool, job.Args.ID, b.cfg.TaskDeadline)
+	if err != nil && !db.RowLocked(err) {
 		return err
-	})
-	if err != nil {
-		return fmt.Errorf("redelivering in bulk, number %d: %w", job.Args.ID, err)
 	}
-	if !done {
-		return r.clocks.snooze(ctx, time.Second)
+	if !finished {
+		return b.clocks.snooze(ctx, time.Second)
 	}
-	r.log.Info("bulk redelivery is done", "redelivery", job.Args.ID)
+	b.cfg.Log.Info("bulk action is done", "bulk", job.Args.ID)
 	return nil
 }
 

@@ -12,10 +12,12 @@ import (
 	"github.com/klingwatch/klingwatch/worker/deliver"
 )
 
-// deliverQueue holds the jobs of deliveries, redeliverQueue those of bulk
-// redeliveries, cancelQueue those of cancellations; queues.go has those of tasks.
+// deliverQueue holds the jobs of deliveries, bulkQueue those of bulk actions, redeliverQueue
+// those of bulk redeliveries that the version before began, and cancelQueue those of
+// cancellations; queues.go has those of tasks.
 const (
 	deliverQueue   = "deliver"
+	bulkQueue      = "bulk"
 	redeliverQueue = "redeliver"
 	cancelQueue    = "cancel"
 )
@@ -26,8 +28,8 @@ const (
 	// Deliveries here at once, sending or waiting for a slot of their receiver (deliver
 	// bounds both), and some that are about to be put off.
 	deliverSlots = deliver.MaxResident + 500
-	// Bulk redeliveries at once; each sets its own pace.
-	redeliverSlots = 4
+	// Bulk actions at once; each sets its own pace.
+	bulkSlots = 4
 	// Cancellations at once; each is one transaction.
 	cancelSlots = 4
 	// A snoozed job that comes due sends no notification, it is found by polling;
@@ -60,13 +62,13 @@ func newClient(cfg Config, id string, driver riverdriver.Driver[pgx.Tx], c *cloc
 	workers := river.NewWorkers()
 	river.AddWorker(workers, polls)
 	river.AddWorker(workers, deliveries)
-	river.AddWorker(workers, &redeliverWorker{pool: cfg.Pool, log: cfg.Log, clocks: c})
+	river.AddWorker(workers, &bulkWorker{cfg: cfg, clocks: c})
 	river.AddWorker(workers, &cancelWorker{pool: cfg.Pool, deadline: cfg.TaskDeadline})
 	return river.NewClient(driver, &river.Config{
 		ID:     id,
 		Schema: schema,
 		Queues: map[string]river.QueueConfig{
-			deliverQueue: {MaxWorkers: deliverSlots}, redeliverQueue: {MaxWorkers: redeliverSlots}, cancelQueue: {MaxWorkers: cancelSlots},
+			deliverQueue: {MaxWorkers: deliverSlots}, bulkQueue: {MaxWorkers: bulkSlots}, redeliverQueue: {MaxWorkers: bulkSlots}, cancelQueue: {MaxWorkers: cancelSlots},
 		},
 		Workers:                     workers,
 		FetchCooldown:               fetchCooldown,

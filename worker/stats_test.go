@@ -95,11 +95,11 @@ func TestFiguresAreWhatTheTablesHold(t *testing.T) {
 		        case when id <= 3 then now() + interval '1 h' end from klingwatch.events`,
 	)
 	for range 2 {
-		if _, err := db.AddRedelivery(t.Context(), pool, db.NewRedelivery{States: []string{"exhausted"}, PerSecond: 1}); err != nil {
+		if _, err := db.AddRedelivery(t.Context(), pool, db.DeliveryChoice{States: []string{"exhausted"}}, 0, 1); err != nil {
 			t.Fatal(err)
 		}
 	}
-	execute(t, pool, `update klingwatch.redeliveries set finished_at = now() where id = 1`)
+	execute(t, pool, `update klingwatch.bulk_actions set finished_at = now() where id = 1`)
 	if err := errors.Join(newSweeper(cfg).sweep(t.Context(), true), New(cfg).measure(t.Context())); err != nil {
 		t.Fatal(err)
 	}

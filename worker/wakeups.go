@@ -49,7 +49,7 @@ func newWakeUps() *wakeUps {
 func (w *wakeUps) hear(queues []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	worked := map[string]*wakeUp{deliverQueue: {}, redeliverQueue: {}, cancelQueue: {}}
+	worked := map[string]*wakeUp{deliverQueue: {}, bulkQueue: {}, redeliverQueue: {}, cancelQueue: {}}
 	for _, queue := range queues {
 		worked[queue] = &wakeUp{}
 	}

@@ -18,8 +18,11 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	kongcompletion "github.com/jotaen/kong-completion"
+	"github.com/posener/complete"
 	"golang.org/x/term"
 
+	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/operate"
 	"github.com/klingwatch/klingwatch/outbound"
 	"github.com/klingwatch/klingwatch/readable"
@@ -55,8 +58,14 @@ type commands struct {
 	Doctor      doctorCommand      `cmd:"" help:"Check settings, database, relay, key, services and webhooks; change nothing."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Check that a running service is ready; exit code 0 if it is."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
+	Completion  completionCommand  `cmd:"" help:"Show how to switch on completion in bash, zsh or fish."`
 	Settings    settingsCommand    `cmd:"" hidden:"" help:"Print docs/settings.md."`
+
+	VersionFlag kong.VersionFlag `name:"version" help:"Print the version and stop."`
 }
+
+// completionCommand prints what a shell's start file needs.
+type completionCommand = kongcompletion.Completion
 
 // console is where a command reads and writes.
 type console struct {
@@ -91,16 +100,22 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(decodeDuration)),
 		kong.Bind(&console{in, out, errOut}),
+		kong.Vars{"version": versionLine()},
 	)
 	if err != nil {
 		return fail(errOut, err)
+	}
+	// does nothing unless a shell asks how a line can go on
+	kongcompletion.Register(parser, kongcompletion.WithPredictor("status", complete.PredictSet(db.Statuses...)))
+	if exit >= 0 {
+		return exit
 	}
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
 	command, err := parser.Parse(args)
 	if exit >= 0 {
-		return exit // --help
+		return exit // --help, --version
 	}
 	if err != nil {
 		fmt.Fprintf(errOut, "klingwatch: %s; try klingwatch --help\n", err)
@@ -168,6 +183,10 @@ func userAgent() string { return "klingwatch/" + version() }
 type versionCommand struct{}
 
 func (versionCommand) Run(c *console) error {
-	_, err := fmt.Fprintf(c.out, "klingwatch %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	_, err := fmt.Fprintln(c.out, versionLine())
 	return err
+}
+
+func versionLine() string {
+	return fmt.Sprintf("klingwatch %s %s %s/%s", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

@@ -34,7 +34,7 @@ var (
 		"relays add second https://relay.example --key-file /run/key", "relays list", "relays edit second --batch-size 5", "relays check second", "relays remove second",
 		"doctor",
 	}
-	onNone = []string{"dev --exit", "sim --listen 127.0.0.1:0", "healthcheck", "version", "settings"}
+	onNone = []string{"dev --exit", "sim --listen 127.0.0.1:0", "healthcheck", "version", "completion bash", "settings"}
 )
 
 // answerLimit is how soon a command must end when something is missing, or when it
