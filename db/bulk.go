@@ -75,16 +75,21 @@ func (c DeliveryChoice) with(more pgx.StrictNamedArgs) pgx.StrictNamedArgs {
 	c.Tasks.Since, c.Tasks.Until = time.Time{}, time.Time{}
 	args := c.Tasks.with(pgx.StrictNamedArgs{
 		"states": orEmpty(c.States), "endpoint": c.Endpoint, "from": c.Since, "before": optionalTime(c.Until), "last_error": c.Error,
-		"by_task": !c.Tasks.chooseAll(),
+		"by_task": !c.Tasks.ChoosesAll(),
 	})
 	maps.Copy(args, more)
 	return args
 }
 
-// chooseAll reports whether no field chooses.
-func (c TaskChoice) chooseAll() bool {
+// ChoosesAll reports whether no field chooses.
+func (c TaskChoice) ChoosesAll() bool {
 	return len(c.Statuses) == 0 && c.Path == "" && c.Relay == "" && c.ExternalID == "" && len(c.Metadata) == 0 && c.Error == "" && !c.Overdue &&
 		c.Since.IsZero() && c.Until.IsZero()
+}
+
+// ChoosesAll reports whether no field chooses, or only States.
+func (c DeliveryChoice) ChoosesAll() bool {
+	return c.Endpoint == nil && c.Since.IsZero() && c.Until.IsZero() && c.Error == "" && c.Tasks.ChoosesAll()
 }
 
 func orEmpty(list []string) []string {

@@ -199,6 +199,15 @@ func ListTasks(ctx context.Context, q Querier, c TaskChoice, cursor int64, limit
 		c.with(pgx.StrictNamedArgs{"cursor": cursor, "limit": limit}))
 }
 
+// TrackedPaths returns the paths that there are tasks of.
+func TrackedPaths(ctx context.Context, q Querier) ([]string, error) {
+	rows, err := q.Query(ctx, `select distinct action || '/' || action2 as path from klingwatch.tasks order by path`)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
 // FindTasks returns the tasks with our id, the provider's id or an external id, oldest
 // first. There may be several: one id of the provider's can be tracked under several
 // paths, and an app may give one external id to several tasks.

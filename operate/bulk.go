@@ -34,17 +34,14 @@ var bulkStates = map[string]struct{ possible, usual []string }{
 
 // Check returns an *Error for a choice that cannot be made, or that chooses everything.
 func (b Bulk) Check() error {
-	choice, field, states := b.Tasks, "status", b.Tasks.Statuses
+	all, since, until, field, states := b.Tasks.ChoosesAll(), b.Tasks.Since, b.Tasks.Until, "status", b.Tasks.Statuses
 	if b.Action == db.BulkRedeliver {
-		choice, field, states = b.Deliveries.Tasks, "state", b.Deliveries.States
-		choice.Since, choice.Until, choice.Error = b.Deliveries.Since, b.Deliveries.Until, b.Deliveries.Error
+		all, since, until, field, states = b.Deliveries.ChoosesAll(), b.Deliveries.Since, b.Deliveries.Until, "state", b.Deliveries.States
 	}
-	chosen := len(b.Tasks.Statuses) > 0 || !choice.Since.IsZero() || choice.Path != "" || choice.Relay != "" || choice.ExternalID != "" ||
-		len(choice.Metadata) > 0 || choice.Error != "" || choice.Overdue || len(b.Deliveries.Tasks.Statuses) > 0 || b.Deliveries.Endpoint != nil
 	switch {
-	case !chosen:
+	case all:
 		return invalid("", "choose what to %s, at least by a time: since", b.Action)
-	case !choice.Until.IsZero() && !choice.Until.After(choice.Since):
+	case !until.IsZero() && !until.After(since):
 		return invalid("until", "must be later than since")
 	case b.PerSecond < 1 || b.PerSecond > MaxPerSecond:
 		return invalid("per_second", "must be from 1 to %d, not %d", MaxPerSecond, b.PerSecond)

@@ -16,17 +16,14 @@ type deliveriesCommand struct {
 	List      deliveriesList      `cmd:"" help:"List deliveries, newest first."`
 	Show      deliveriesShow      `cmd:"" help:"Show a delivery: the request, the answers, and how long each step took."`
 	Redeliver deliveriesRedeliver `cmd:"" help:"Send one delivery again, or all that the flags select."`
-	Stop      deliveriesStop      `cmd:"" help:"Stop a bulk redelivery."`
-	Progress  deliveriesProgress  `cmd:"" help:"List bulk redeliveries, newest first."`
 	Cancel    deliveriesCancel    `cmd:"" help:"Cancel a delivery that has not arrived yet."`
 }
 
 type deliveriesList struct {
-	State    string `help:"Only deliveries in this state: pending, delivered, exhausted, canceled." placeholder:"STATE"`
-	Endpoint *int64 `help:"Only deliveries to this endpoint." placeholder:"ID"`
-	Since    moment `help:"Only deliveries of events since this time: 2h, 7d, 2026-11-23 or 2026-11-23T08:00:00Z." placeholder:"WHEN"`
-	Limit    int    `help:"Show at most this many." default:"50"`
-	JSON     bool   `help:"Print one JSON object per line."`
+	deliveryChoice
+	Cursor int64 `help:"Go on behind this id: what --limit left out." placeholder:"ID"`
+	Limit  int   `help:"Show at most this many, newest first." default:"50"`
+	JSON   bool  `help:"Print one JSON object per line."`
 }
 
 func (l deliveriesList) Run(ctx context.Context, c *console) error {
@@ -34,9 +31,16 @@ func (l deliveriesList) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
-		deliveries, err := db.ListDeliveries(ctx, d.Pool, db.DeliveryFilter{State: l.State, Endpoint: l.Endpoint, Since: l.Since.Time, Limit: l.Limit})
+		if err := operate.KnowsRelay(ctx, d.Pool, l.Relay); err != nil {
+			return err
+		}
+		deliveries, err := db.ListDeliveries(ctx, d.Pool, l.choice(), l.Cursor, l.Limit+1)
 		if err != nil {
 			return fmt.Errorf("reading the deliveries: %w", err)
+		}
+		deliveries, more := atMost(deliveries, l.Limit)
+		if more {
+			c.hintMore(deliveries[l.Limit-1].ID)
 		}
 		if l.JSON {
 			return printLines(c.out, deliveries)

@@ -90,7 +90,7 @@ func TestDeliveriesCanBeSentAgainByCommand(t *testing.T) {
 		return count(t, pool, `select attempts from klingwatch.deliveries where id = 1`) == 2 &&
 			count(t, pool, `select count(*) from klingwatch.river_job where kind = 'deliver' and state <> 'completed'`) == 0
 	})
-	out := klingwatch(t, env, "deliveries", "redeliver", "--since", "1h", "--state", "delivered", "--per-second", "100", "--wait")
+	out := klingwatch(t, env, "deliveries", "redeliver", "--since", "1h", "--state", "delivered", "--per-second", "100", "--wait", "--yes")
 	await(t, "all arrive again", func() bool {
 		return count(t, pool, `select count(*) from klingwatch.deliveries where state = 'delivered' and attempts >= 2`) == tasks
 	})

@@ -132,12 +132,23 @@ func (e endpointsDisable) Run(ctx context.Context, c *console) error {
 }
 
 type endpointsRemove struct {
-	ID int64 `arg:"" help:"Number of the receiver."`
+	ID  int64 `arg:"" help:"Number of the receiver."`
+	Yes bool  `short:"y" help:"Do not ask, although deliveries wait."`
 }
 
-// Run removes a receiver.
+// Run removes a receiver. It asks first where that loses webhooks.
 func (e endpointsRemove) Run(ctx context.Context, c *console) error {
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
+		endpoint, err := operate.GetEndpoint(ctx, d.Pool, e.ID)
+		if err != nil {
+			return err
+		}
+		if endpoint.Waiting > 0 {
+			question := fmt.Sprintf("remove endpoint %d with %d deliveries that have not arrived", e.ID, endpoint.Waiting)
+			if err := c.confirm(ctx, e.Yes, question); err != nil {
+				return err
+			}
+		}
 		waiting, err := operate.RemoveEndpoint(ctx, d.Pool, e.ID)
 		if err != nil {
 			return err

@@ -111,9 +111,12 @@ func TestEveryCommandStopsWhileItWaits(t *testing.T) {
 	printed(track, "1\tt1")
 	track.stopsWith(t)
 
-	redeliver := start("deliveries redeliver --wait --since 1h")
-	printed(redeliver, "redelivery 1")
-	redeliver.stopsWith(t)
+	canceling := start("cancel --wait --yes --since 1h")
+	printed(canceling, "bulk action 1")
+	canceling.stopsWith(t)
+	watched := start("list --watch")
+	printed(watched, "t1")
+	watched.stopsWith(t)
 
 	sim := start("sim --listen 127.0.0.1:0")
 	printed(sim, "simulated relay at ")

@@ -49,11 +49,12 @@ type commands struct {
 	Track       trackCommand       `cmd:"" help:"Track tasks by their ids."`
 	List        listCommand        `cmd:"" help:"List tasks, newest first."`
 	Show        showCommand        `cmd:"" help:"Show everything about a task."`
-	Retry       retryCommand       `cmd:"" help:"Ask the relay again about a task that has ended."`
-	Cancel      cancelCommand      `cmd:"" help:"Stop tracking a task."`
+	Retry       retryCommand       `cmd:"" help:"Ask the relay again about a task that has ended, or about many."`
+	Cancel      cancelCommand      `cmd:"" help:"Stop tracking a task, or many."`
 	Relays      relaysCommand      `cmd:"" help:"Manage relays: where tasks are asked about, and with which key."`
 	Endpoints   endpointsCommand   `cmd:"" help:"Manage endpoints: receivers of every task's events."`
 	Deliveries  deliveriesCommand  `cmd:"" help:"List, inspect and resend webhooks."`
+	Bulk        bulkCommand        `cmd:"" help:"Watch and stop what is done to many tasks or deliveries."`
 	Keys        keysCommand        `cmd:"" help:"Show and rotate the secrets that sign webhooks."`
 	Doctor      doctorCommand      `cmd:"" help:"Check settings, database, relay, key, services and webhooks; change nothing."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Check that a running service is ready; exit code 0 if it is."`

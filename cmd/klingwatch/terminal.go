@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -130,6 +132,31 @@ func (p *progress) line(format string, args ...any) {
 func (p *progress) end() {
 	if p.bar != nil {
 		_ = p.bar.Clear()
+	}
+}
+
+// confirm asks a person; where there is none, only yes goes on.
+func (c *console) confirm(ctx context.Context, yes bool, question string) error {
+	if yes {
+		return nil
+	}
+	if !terminal(c.in) {
+		return fmt.Errorf("nobody is here who could be asked: give --yes to %s", question)
+	}
+	fmt.Fprintf(c.err, "%s? [y/N] ", strings.ToUpper(question[:1])+question[1:])
+	answers := make(chan string, 1)
+	go func() { // a read that nothing ends but an answer
+		answer, _ := bufio.NewReader(c.in).ReadString('\n')
+		answers <- strings.ToLower(strings.TrimSpace(answer))
+	}()
+	select {
+	case answer := <-answers:
+		if answer == "y" || answer == "yes" {
+			return nil
+		}
+		return errors.New("nothing was done")
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

@@ -1,0 +1,285 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/operate"
+)
+
+// taskFlags choose tasks by what apps gave them, or deliveries by their tasks.
+type taskFlags struct {
+	Status     []string          `help:"Only tasks with these statuses." placeholder:"STATUS" predictor:"status"`
+	Action     string            `help:"Only tasks of this action, or action/action2." placeholder:"PATH"`
+	Relay      string            `help:"Only tasks at this relay." placeholder:"NAME"`
+	ExternalID string            `help:"Only tasks with this external id." placeholder:"TEXT"`
+	Metadata   map[string]string `help:"Only tasks with this value in their metadata; may be repeated." placeholder:"KEY=VALUE"`
+}
+
+// period chooses by time.
+type period struct {
+	Since moment `help:"Only what was created since this time: 2h, 7d, 2026-11-23 or 2026-11-23T08:00:00Z." placeholder:"WHEN"`
+	Until moment `help:"Only what was created before this time." placeholder:"WHEN"`
+}
+
+// taskChoice is all that chooses tasks.
+type taskChoice struct {
+	taskFlags
+	period
+	Error   string `help:"Only tasks with this in their reason, error code or last error." placeholder:"TEXT"`
+	Overdue bool   `help:"Only open tasks that should have been asked about, or have ended, by now."`
+}
+
+func (f taskFlags) choice() db.TaskChoice {
+	return db.TaskChoice{Statuses: f.Status, Path: f.Action, Relay: f.Relay, ExternalID: f.ExternalID, Metadata: f.Metadata}
+}
+
+func (f taskChoice) choice() db.TaskChoice {
+	c := f.taskFlags.choice()
+	c.Error, c.Overdue, c.Since, c.Until = f.Error, f.Overdue, f.Since.Time, f.Until.Time
+	return c
+}
+
+// deliveryChoice is all that chooses deliveries.
+type deliveryChoice struct {
+	taskFlags
+	period
+	Endpoint *int64   `help:"Only deliveries to this endpoint." placeholder:"ID"`
+	State    []string `help:"Only deliveries in these states: pending, delivered, exhausted, canceled." placeholder:"STATE"`
+	Error    string   `help:"Only deliveries with this in their last error." placeholder:"TEXT"`
+}
+
+func (f deliveryChoice) choice() db.DeliveryChoice {
+	return db.DeliveryChoice{States: f.State, Endpoint: f.Endpoint, Since: f.Since.Time, Until: f.Until.Time, Error: f.Error, Tasks: f.taskFlags.choice()}
+}
+
+// bulkFlags say how something is done to many.
+type bulkFlags struct {
+	DryRun    bool `help:"Only tell how many there are."`
+	Yes       bool `short:"y" help:"Do not ask."`
+	PerSecond int  `help:"How many to change per second." default:"50"`
+	Wait      bool `help:"Wait until all are done, and show the progress."`
+}
+
+// bulkWords are what people read about an action.
+var bulkWords = map[string]struct{ things, question, done string }{
+	db.BulkRedeliver: {"deliveries", "send them again", "are due"},
+	db.BulkRetry:     {"tasks", "ask about them again", "are asked about again"},
+	db.BulkCancel:    {"tasks", "stop tracking them", "are not tracked any more"},
+}
+
+// run counts, asks and begins.
+func (f bulkFlags) run(ctx context.Context, c *console, d *database, bulk operate.Bulk) error {
+	n, err := operate.CountBulk(ctx, d.Pool, bulk)
+	if err != nil {
+		return err
+	}
+	words := bulkWords[bulk.Action]
+	if fmt.Fprintf(c.out, "%d %s are chosen\n", n, words.things); f.DryRun || n == 0 {
+		return nil
+	}
+	if err := c.confirm(ctx, f.Yes, words.question); err != nil {
+		return err
+	}
+	begun, err := operate.BeginBulk(ctx, d.Pool, bulk)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.out, "bulk action %d: %s %d %s, %d per second; see klingwatch bulk list\n", begun.ID, begun.Action, begun.Matched, words.things, begun.PerSecond)
+	if err := c.hintIdle(ctx, d); err != nil || !f.Wait {
+		return err
+	}
+	return c.followBulk(ctx, d, begun)
+}
+
+// progressLook is how often a command looks at the progress of others.
+const progressLook = 250 * time.Millisecond
+
+// followBulk waits until a running service has done it to all of them.
+func (c *console) followBulk(ctx context.Context, d *database, bulk db.Bulk) error {
+	words := bulkWords[bulk.Action]
+	p := c.newProgress(int(bulk.Matched), bulk.Action)
+	defer p.end()
+	for {
+		now, err := operate.ViewBulk(ctx, d.Pool, bulk.ID)
+		if err != nil {
+			return err
+		}
+		p.set(int(now.Done), fmt.Sprintf("%d of %d %s", now.Done, bulk.Matched, words.done))
+		if now.FinishedAt != nil {
+			p.line("%d %s %s", now.Done, words.things, words.done)
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(progressLook):
+		}
+	}
+}
+
+type retryCommand struct {
+	ID string `arg:"" optional:"" help:"The task's id: ours, the provider's or an external one. Or choose many by flags: those that failed, expired or were not found, unless --status says others."`
+	taskChoice
+	bulkFlags
+}
+
+// Run asks again at once about a task that has ended, or about many.
+func (r retryCommand) Run(ctx context.Context, c *console) error {
+	return oneOrMany(ctx, c, r.ID, r.taskChoice, r.bulkFlags, db.BulkRetry, func(s settings, d *database, task db.Task) error {
+		if err := operate.Retry(ctx, d.Pool, task, s.TaskDeadline); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.out, "task %d (%s) is asked again\n", task.ID, clean(task.TaskID))
+		return c.hintIdle(ctx, d)
+	})
+}
+
+type cancelCommand struct {
+	ID string `arg:"" optional:"" help:"The task's id: ours, the provider's or an external one. Or choose many open ones by flags."`
+	taskChoice
+	bulkFlags
+}
+
+// Run stops tracking a task, or many; the provider goes on with them.
+func (r cancelCommand) Run(ctx context.Context, c *console) error {
+	return oneOrMany(ctx, c, r.ID, r.taskChoice, r.bulkFlags, db.BulkCancel, func(s settings, d *database, task db.Task) error {
+		if err := operate.Cancel(ctx, d.Pool, task, s.TaskDeadline); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.out, "task %d (%s) is not tracked any more; the provider may still finish and charge it\n", task.ID, clean(task.TaskID))
+		return nil
+	})
+}
+
+// oneOrMany does something to the task with an id, or to those that the flags choose.
+func oneOrMany(ctx context.Context, c *console, id string, flags taskChoice, how bulkFlags, action string, one func(settings, *database, db.Task) error) error {
+	bulk := operate.Bulk{Action: action, Tasks: flags.choice(), PerSecond: how.PerSecond}
+	err := bulk.Check()
+	switch chosen := !bulk.Tasks.ChoosesAll(); {
+	case id != "" && chosen:
+		return errors.New("give either the id of one task or flags that choose many")
+	case id == "" && !chosen:
+		return fmt.Errorf("choose what to %s: the id of a task, or flags like --action and --since", action)
+	case id == "" && err != nil:
+		return err
+	}
+	return withDatabase(ctx, c, func(s settings, d *database) error {
+		if id == "" {
+			return how.run(ctx, c, d, bulk)
+		}
+		task, err := operate.FindTask(ctx, d.Pool, id)
+		if err != nil {
+			return err
+		}
+		return one(s, d, task)
+	})
+}
+
+type deliveriesRedeliver struct {
+	ID int64 `arg:"" optional:"" help:"Number of one delivery. Or choose many by flags: exhausted ones, unless --state says others."`
+	deliveryChoice
+	bulkFlags
+}
+
+// Run makes one delivery due, or begins a bulk redelivery, which a running
+// service works off.
+func (r deliveriesRedeliver) Run(ctx context.Context, c *console) error {
+	bulk := operate.Bulk{Action: db.BulkRedeliver, Deliveries: r.choice(), PerSecond: r.PerSecond}
+	err := bulk.Check()
+	switch many := !bulk.Deliveries.ChoosesAll(); {
+	case r.ID != 0 && many:
+		return errors.New("give either the number of one delivery or flags that choose many")
+	case r.ID == 0 && !many:
+		return errors.New("choose what to send again: the number of a delivery, or flags like --endpoint and --since")
+	case r.ID == 0 && err != nil:
+		return err
+	}
+	return withDatabase(ctx, c, func(_ settings, d *database) error {
+		if r.ID == 0 {
+			return r.run(ctx, c, d, bulk)
+		}
+		return redeliverOne(ctx, c, d, r.ID)
+	})
+}
+
+func redeliverOne(ctx context.Context, c *console, d *database, id int64) error {
+	again, err := operate.Redeliver(ctx, d.Pool, id)
+	if err != nil {
+		return err
+	}
+	if again.Waits {
+		fmt.Fprintf(c.out, "delivery %d waits: endpoint %d is disabled\n", id, deref(again.Endpoint))
+		return nil
+	}
+	fmt.Fprintf(c.out, "delivery %d is due now, to %s\n", id, clean(again.URL))
+	return c.hintIdle(ctx, d)
+}
+
+type bulkCommand struct {
+	List bulkList `cmd:"" help:"List bulk actions with their progress, newest first."`
+	Stop bulkStop `cmd:"" help:"Stop a bulk action; what is done stays done."`
+}
+
+type bulkStop struct {
+	ID int64 `arg:"" help:"Number of the bulk action."`
+}
+
+// Run stops a bulk action.
+func (x bulkStop) Run(ctx context.Context, c *console) error {
+	return withDatabase(ctx, c, func(_ settings, d *database) error {
+		if err := operate.StopBulk(ctx, d.Pool, x.ID); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.out, "bulk action %d is stopped; what is done stays done\n", x.ID)
+		return nil
+	})
+}
+
+type bulkList struct {
+	ID    int64 `arg:"" optional:"" help:"Number of one bulk action."`
+	Limit int   `help:"Show at most this many." default:"20"`
+	JSON  bool  `help:"Print one JSON object per line."`
+}
+
+func (x bulkList) Run(ctx context.Context, c *console) error {
+	return withDatabase(ctx, c, func(_ settings, d *database) error {
+		list, err := db.ListBulks(ctx, d.Pool, x.ID, x.Limit)
+		if err != nil {
+			return fmt.Errorf("reading the bulk actions: %w", err)
+		}
+		if x.JSON {
+			return printLines(c.out, list)
+		}
+		var rows [][]string
+		for _, b := range list {
+			state := "under way"
+			if b.FinishedAt != nil {
+				state = "finished"
+			}
+			endpoint := ""
+			if b.Endpoint != nil {
+				endpoint = strconv.FormatInt(*b.Endpoint, 10)
+			}
+			rows = append(rows, []string{
+				strconv.FormatInt(b.ID, 10), b.Action, state, fmt.Sprintf("%d of %d", b.Done, b.Matched), strconv.Itoa(b.PerSecond), strings.Join(b.States, ","),
+				endpoint, sinceText(b.Since), b.Until.Local().Format(time.DateTime), nonTrivial(b.Filter),
+			})
+		}
+		c.printTable([]string{"ID", "ACTION", "STATE", "DONE", "PER SECOND", "STATES", "ENDPOINT", "SINCE", "UNTIL", "FILTER"}, rows)
+		return nil
+	})
+}
+
+// sinceText shows the beginning of a choice; nothing where it has none.
+func sinceText(t time.Time) string {
+	if t.Year() <= 1 {
+		return ""
+	}
+	return t.Local().Format(time.DateTime)
+}
