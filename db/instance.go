@@ -2,7 +2,12 @@ package db
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/json"
 	"fmt"
+	"regexp"
+	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -196,4 +201,86 @@ func Strangers(ctx context.Context, q Querier, migrationLock int64) ([]Stranger,
 		group by s.pid, s.usename
 		order by s.pid`,
 		pgx.StrictNamedArgs{"class": instanceLock, "migration": migrationLock})
+}
+
+// LivePoll is what the process knows that polls a task: most polls change nothing, and are
+// written nowhere.
+type LivePoll struct {
+	Task     int64         `json:"task"`
+	Instance string        `json:"instance"`           // kw and its slot
+	Polls    int           `json:"polls"`              // requests so far
+	Asking   bool          `json:"asking,omitempty"`   // a request is under way
+	Answered time.Duration `json:"answered,omitempty"` // how long ago the relay answered last; 0: not yet in this stay
+	Due      time.Duration `json:"due"`                // until the next request; negative: it waits for its turn
+}
+
+// LiveQuestion asks the processes what they know of tasks. It travels in a note, and so do the
+// answers, to a channel that nobody else knows.
+type LiveQuestion struct {
+	Channel string  `json:"answer_to"`
+	Tasks   []int64 `json:"tasks"`
+}
+
+const (
+	// mostAsked tasks fit into a note, and liveParts of them into the note of an answer.
+	mostAsked = 200
+	liveParts = 50
+)
+
+// answerChannel is what a channel for answers is called: an answer goes to no other.
+var answerChannel = regexp.MustCompile(`^klingwatch\.answer-[a-zA-Z0-9]{20,40}$`)
+
+// ReadLiveQuestion returns the question in a note on the channel of changes; false where
+// it is none.
+func ReadLiveQuestion(note string) (q LiveQuestion, ok bool) {
+	err := json.Unmarshal([]byte(note), &q)
+	return q, err == nil && answerChannel.MatchString(q.Channel) && len(q.Tasks) <= mostAsked
+}
+
+// AnswerLive answers a question.
+func AnswerLive(ctx context.Context, q Querier, question LiveQuestion, polls []LivePoll) error {
+	for part := range slices.Chunk(polls, liveParts) {
+		payload, err := json.Marshal(part)
+		if err != nil {
+			return err
+		}
+		if _, err := q.Exec(ctx, `select pg_notify(@channel, @payload)`, pgx.StrictNamedArgs{"channel": question.Channel, "payload": string(payload)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AskLive asks the processes about tasks, at most mostAsked of them, and returns what came back when all
+// are answered or ctx ends.
+func AskLive(ctx context.Context, conn *pgx.Conn, tasks []int64) (map[int64]LivePoll, error) {
+	tasks = tasks[:min(len(tasks), mostAsked)]
+	question := LiveQuestion{Channel: "klingwatch.answer-" + rand.Text(), Tasks: tasks}
+	note, err := json.Marshal(question)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.Exec(ctx, `listen "`+question.Channel+`"`); err != nil {
+		return nil, err
+	}
+	if _, err := conn.Exec(ctx, `select pg_notify(@topic, @note)`, pgx.StrictNamedArgs{"topic": changedTopic, "note": string(note)}); err != nil {
+		return nil, err
+	}
+	live := make(map[int64]LivePoll, len(tasks))
+	for len(live) < len(tasks) {
+		answer, err := conn.WaitForNotification(ctx)
+		if err != nil {
+			break // not all have answered in time
+		}
+		var polls []LivePoll
+		if answer.Channel != question.Channel || json.Unmarshal([]byte(answer.Payload), &polls) != nil {
+			continue
+		}
+		for _, p := range polls {
+			if slices.Contains(tasks, p.Task) {
+				live[p.Task] = p
+			}
+		}
+	}
+	return live, nil
 }

@@ -2,6 +2,7 @@ package db_test
 
 import (
 	"context"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -155,5 +156,55 @@ func TestProcessesSeeWhatTheOthersAsk(t *testing.T) {
 	}
 	if !asked("1234abcd") || asked("00000000") {
 		t.Errorf("what it shows is asked: %v; something else: %v", asked("1234abcd"), asked("00000000"))
+	}
+}
+
+// Two processes share the tasks: each answers for its own, and what nobody has stays
+// unanswered.
+func TestProcessesAreAskedWhatTheyPoll(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	for n := range int64(2) {
+		process := connect(t, pool)
+		check(t, db.ListenForChanges(t.Context(), process))
+		go func() {
+			for {
+				note, err := process.WaitForNotification(t.Context())
+				if err != nil {
+					return
+				}
+				question, ok := db.ReadLiveQuestion(note.Payload)
+				if !ok {
+					continue // the note of a change
+				}
+				_ = db.AnswerLive(t.Context(), process, question, []db.LivePoll{{Task: n + 1, Instance: db.InstanceID(int(n) + 1), Polls: 7, Due: time.Second}})
+			}
+		}()
+	}
+	check(t, db.NotifyChange(t.Context(), pool, 1))
+	want := map[int64]db.LivePoll{1: {Task: 1, Instance: "kw1", Polls: 7, Due: time.Second}, 2: {Task: 2, Instance: "kw2", Polls: 7, Due: time.Second}}
+	if live := must(db.AskLive(t.Context(), connect(t, pool), []int64{1, 2}))(t); !maps.Equal(live, want) {
+		t.Errorf("%+v", live)
+	}
+	limited, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if live := must(db.AskLive(limited, connect(t, pool), []int64{2, 3}))(t); len(live) != 1 || live[2] != want[2] {
+		t.Errorf("with one that nobody has: %+v", live)
+	}
+}
+
+// A stranger must not have a process write into a channel that means something.
+func TestAQuestionIsAnsweredOnlyOnAChannelForAnswers(t *testing.T) {
+	t.Parallel()
+	for note, want := range map[string]bool{
+		`{"answer_to": "klingwatch.answer-ABCDEFGHIJKLMNOPQRSTUVWX", "tasks": [1]}`: true,
+		`{"answer_to": "klingwatch.river_insert", "tasks": [1]}`:                    false,
+		`{"answer_to": "klingwatch.answer-", "tasks": [1]}`:                         false,
+		`17`: false, `garbage`: false, `{}`: false,
+		`{"answer_to": "klingwatch.answer-ABCDEFGHIJKLMNOPQRSTUVWX", "tasks": [` + strings.Repeat("1,", 200) + `1]}`: false,
+	} {
+		if _, ok := db.ReadLiveQuestion(note); ok != want {
+			t.Errorf("%.80s: %v", note, ok)
+		}
 	}
 }

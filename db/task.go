@@ -143,7 +143,8 @@ type Task struct {
 	Polls             int             `json:"polls"`
 	LastError         *string         `json:"last_error"`
 	LastPolledAt      *time.Time      `json:"last_polled_at"`
-	NextPollAt        *time.Time      `json:"next_poll_at"` // nil: none is planned, or one is under way
+	NextPollAt        *time.Time      `json:"next_poll_at"` // nil: none is planned, or only its process knows
+	PolledBy          *string         `json:"polled_by"`    // the process that has it now; nil: none has
 	CreatedAt         time.Time       `json:"created_at"`
 	SubmittedAt       *time.Time      `json:"submitted_at"`
 	ProcessingAt      *time.Time      `json:"processing_at"`
@@ -178,6 +179,7 @@ const taskColumns = `
 		       t.last_error,
 		       t.last_polled_at,
 		       case when j.state <> 'running' then j.scheduled_at end as next_poll_at,
+		       case when j.state = 'running' then j.instance end as polled_by,
 		       t.created_at,
 		       t.submitted_at,
 		       t.processing_at,

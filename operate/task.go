@@ -56,8 +56,8 @@ func CheckTasks(tasks []db.NewTask) error {
 
 // FindTasks returns the tasks with our id, the provider's id or an external id, oldest
 // first: the same one may be tracked under several paths.
-func FindTasks(ctx context.Context, pool *pgxpool.Pool, id string) ([]db.Task, error) {
-	tasks, err := db.FindTasks(ctx, pool, id)
+func FindTasks(ctx context.Context, q db.Querier, id string) ([]db.Task, error) {
+	tasks, err := db.FindTasks(ctx, q, id)
 	if err != nil && !db.RefusedValue(err) { // a text that the database cannot hold is no task's
 		return nil, fmt.Errorf("reading the task: %w", err)
 	}

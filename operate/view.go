@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/klingwatch/klingwatch/db"
@@ -16,6 +17,7 @@ import (
 // TaskView is a task with everything that belongs to it.
 type TaskView struct {
 	db.Task
+	Now        *Now           `json:"now"`      // null for a task that no process polls now, or whose process did not answer
 	Expected   *Expected      `json:"expected"` // null for a task that has ended, and where too few are known
 	Outputs    []db.Output    `json:"outputs"`
 	Events     []db.Event     `json:"events"`
@@ -58,25 +60,106 @@ func (s Schedules) expect(task db.Task) *Expected {
 	return &Expected{P50: now.Add(p50), P90: now.Add(p90)}
 }
 
+// Now is what the process knows that polls a task.
+type Now struct {
+	Instance   string     `json:"instance"`
+	Asking     bool       `json:"asking"`       // a request is under way
+	AnsweredAt *time.Time `json:"answered_at"`  // null: not yet since the process took the task
+	NextPollAt time.Time  `json:"next_poll_at"` // in the past: it waits for its turn
+}
+
+// liveWait bounds how long ViewTasks waits for the processes: they answer within
+// milliseconds.
+const liveWait = time.Second
+
+// ViewTasks reads everything that belongs to the tasks with an id (see FindTasks), as of
+// one moment; without schedules their expected end is not known. How open tasks are
+// polled is asked of the processes that poll them.
+func ViewTasks(ctx context.Context, pool *pgxpool.Pool, id string, schedules Schedules) (views []TaskView, err error) {
+	tasks, err := FindTasks(ctx, pool, id)
+	if err != nil {
+		return nil, err
+	}
+	live := askLive(ctx, pool, tasks)
+	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	err = pgx.BeginTxFunc(ctx, pool, snapshot, func(tx pgx.Tx) error {
+		if tasks, err = FindTasks(ctx, tx, id); err != nil {
+			return err
+		}
+		for _, task := range tasks {
+			view, err := ViewTask(ctx, tx, task, schedules)
+			if err != nil {
+				return err
+			}
+			view.bring(live[task.ID])
+			views = append(views, view)
+		}
+		return nil
+	})
+	return views, err
+}
+
+// askLive asks the processes about tasks that they poll. What cannot be asked is not
+// known; that hides nothing else of the tasks.
+func askLive(ctx context.Context, pool *pgxpool.Pool, tasks []db.Task) map[int64]db.LivePoll {
+	var polled []int64
+	for _, task := range tasks {
+		if task.PolledBy != nil {
+			polled = append(polled, task.ID)
+		}
+	}
+	if len(polled) == 0 {
+		return nil
+	}
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return nil
+	}
+	own := conn.Hijack() // it goes on listening: nobody else is to have it
+	defer func() { _ = own.Close(context.WithoutCancel(ctx)) }()
+	ctx, cancel := context.WithTimeout(ctx, liveWait)
+	defer cancel()
+	live, err := db.AskLive(ctx, own, polled)
+	if err != nil {
+		return nil
+	}
+	return live
+}
+
+// bring brings a view up to date with what the process knows that polls its task.
+func (v *TaskView) bring(live db.LivePoll) {
+	if v.PolledBy == nil || live.Instance != *v.PolledBy {
+		return // it has left meanwhile
+	}
+	now := time.Now().UTC()
+	v.Polls = max(v.Polls, live.Polls)
+	v.Now = &Now{Instance: live.Instance, Asking: live.Asking, NextPollAt: now.Add(live.Due)}
+	v.NextPollAt = &v.Now.NextPollAt
+	if live.Answered > 0 {
+		at := now.Add(-live.Answered)
+		v.Now.AnsweredAt, v.LastPolledAt = &at, &at
+	}
+}
+
 // ViewTask reads everything that belongs to a task; without schedules its
 // expected end is not known.
-func ViewTask(ctx context.Context, pool *pgxpool.Pool, task db.Task, schedules Schedules) (view TaskView, err error) {
+func ViewTask(ctx context.Context, q db.Querier, task db.Task, schedules Schedules) (view TaskView, err error) {
 	view = TaskView{Task: task, Expected: schedules.expect(task)}
-	if view.Outputs, err = db.OutputsOfTask(ctx, pool, task.ID); err != nil {
+	if view.Outputs, err = db.OutputsOfTask(ctx, q, task.ID); err != nil {
 		return view, fmt.Errorf("reading the outputs of task %d: %w", task.ID, err)
 	}
-	if view.Events, err = db.EventsOfTask(ctx, pool, task.ID); err != nil {
+	if view.Events, err = db.EventsOfTask(ctx, q, task.ID); err != nil {
 		return view, fmt.Errorf("reading the events of task %d: %w", task.ID, err)
 	}
-	if view.Deliveries, err = deliveriesOf(ctx, pool, task.ID); err != nil {
+	if view.Deliveries, err = deliveriesOf(ctx, q, task.ID); err != nil {
 		return view, fmt.Errorf("reading the deliveries of task %d: %w", task.ID, err)
 	}
 	return view, nil
 }
 
 // deliveriesOf reads a task's deliveries with their attempts.
-func deliveriesOf(ctx context.Context, pool *pgxpool.Pool, task int64) ([]TaskDelivery, error) {
-	deliveries, err := db.DeliveriesOfTask(ctx, pool, task)
+func deliveriesOf(ctx context.Context, q db.Querier, task int64) ([]TaskDelivery, error) {
+	deliveries, err := db.DeliveriesOfTask(ctx, q, task)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +168,7 @@ func deliveriesOf(ctx context.Context, pool *pgxpool.Pool, task int64) ([]TaskDe
 	for i, delivery := range deliveries {
 		ids[i], loaded[i], place[delivery.ID] = delivery.ID, TaskDelivery{delivery, []db.Attempt{}}, i
 	}
-	attempts, err := db.AttemptsOf(ctx, pool, ids)
+	attempts, err := db.AttemptsOf(ctx, q, ids)
 	for _, a := range attempts {
 		at := &loaded[place[a.Delivery]]
 		at.AttemptLog = append(at.AttemptLog, a)

@@ -27,6 +27,8 @@ const (
 	// joinWait is how long a new instance leaves the rate to the others: by then
 	// they have seen it and share.
 	joinWait = lockCheck * 3 / 2
+	// mostAnswers a second go to people who ask how tasks are polled: anybody may ask.
+	mostAnswers = 20
 	// shareMemory seconds must agree until the share grows: by then the instances
 	// whose share shrinks have seen it too.
 	shareMemory = 3
@@ -98,11 +100,12 @@ func (i *instance) shareWork(ctx context.Context, tasks int, asks string) (insta
 	return db.ShareWork(check, i.conn, i.slot, tasks, asks)
 }
 
-// listen passes changes by people on for about a second, however many are told.
+// listen passes changes by people on for about a second, however many are told, and
+// answers who asks about tasks that are here.
 func (i *instance) listen(ctx context.Context, asked *poll.Relays) {
 	ctx, cancel := context.WithTimeout(ctx, lockCheck)
 	defer cancel()
-	for ctx.Err() == nil {
+	for answers := 0; ctx.Err() == nil; {
 		note, err := i.conn.WaitForNotification(ctx)
 		if err != nil {
 			return
@@ -110,5 +113,21 @@ func (i *instance) listen(ctx context.Context, asked *poll.Relays) {
 		if id, err := strconv.ParseInt(note.Payload, 10, 64); err == nil && asked.Resident(id) {
 			i.changes.say(id)
 		}
+		if question, ok := db.ReadLiveQuestion(note.Payload); ok && answers < mostAnswers {
+			answers++
+			i.answer(ctx, asked, question)
+		}
 	}
+}
+
+// answer tells what is known of tasks that are here. A connection that breaks meanwhile
+// is noticed by the caller.
+func (i *instance) answer(ctx context.Context, asked *poll.Relays, question db.LiveQuestion) {
+	polls := asked.Look(question.Tasks)
+	for n := range polls {
+		polls[n].Instance = i.id()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockTimeout)
+	defer cancel()
+	_ = db.AnswerLive(ctx, i.conn, question, polls)
 }

@@ -166,10 +166,6 @@ type showCommand struct {
 // Run shows all that is known of the tasks with an id.
 func (s showCommand) Run(ctx context.Context, c *console) error {
 	return withDatabase(ctx, c, func(set settings, d *database) error {
-		tasks, err := operate.FindTasks(ctx, d.Pool, s.ID)
-		if err != nil {
-			return err
-		}
 		if err := c.hintPaused(ctx, d); err != nil {
 			return err
 		}
@@ -177,11 +173,11 @@ func (s showCommand) Run(ctx context.Context, c *console) error {
 		if err != nil {
 			fmt.Fprintln(c.err, "the expected end is not known:", clean(err.Error()))
 		}
-		for i, task := range tasks {
-			view, err := operate.ViewTask(ctx, d.Pool, task, schedules)
-			if err != nil {
-				return err
-			}
+		views, err := operate.ViewTasks(ctx, d.Pool, s.ID, schedules)
+		if err != nil {
+			return err
+		}
+		for i, view := range views {
 			if s.JSON {
 				if err := printJSON(c.out, view); err != nil {
 					return err
@@ -191,20 +187,21 @@ func (s showCommand) Run(ctx context.Context, c *console) error {
 			if i > 0 {
 				fmt.Fprintln(c.out)
 			}
-			c.printTask(view)
+			c.printTask(view, set.TaskDeadline)
 		}
 		return nil
 	})
 }
 
 // printTask prints what is known, for people; empty fields are left out.
-func (c *console) printTask(t operate.TaskView) {
+func (c *console) printTask(t operate.TaskView, deadline time.Duration) {
 	for _, field := range []struct{ name, value string }{
 		{"task", fmt.Sprintf("%d  %s/%s  %s", t.ID, t.Action, t.Action2, t.TaskID)},
 		{"relay", t.Relay},
 		{"app", t.App},
 		{"status", t.Status},
 		{"why", t.StatusMessage},
+		{"now", nowText(t)},
 		{"ended by", deref(t.EndedBy)},
 		{"provider says", deref(t.UpstreamStatus)},
 		{"external id", deref(t.ExternalID)},
@@ -215,7 +212,7 @@ func (c *console) printTask(t operate.TaskView) {
 		{"processing", when(t.ProcessingAt)},
 		{"finished", when(t.FinishedAt)},
 		{"expected", expectedText(t.Expected)},
-		{"deadline", when(t.DeadlineAt)},
+		{"deadline", when(deadlineOf(t.Task, deadline))},
 		{"polls", strconv.Itoa(t.Polls)},
 		{"last poll", when(t.LastPolledAt)},
 		{"next poll", when(t.NextPollAt)},
@@ -247,6 +244,45 @@ func (c *console) printTask(t operate.TaskView) {
 		fmt.Fprintln(c.out)
 		c.printDeliveries(t.Deliveries)
 	}
+}
+
+// nowText says what is going on with a task that has not ended, or is still asked about.
+func nowText(t operate.TaskView) string {
+	switch {
+	case t.Now != nil && t.Now.Asking:
+		return t.Now.Instance + " is asking the relay" + answeredText(t.Now)
+	case t.Now != nil && t.Now.NextPollAt.Before(time.Now()):
+		return fmt.Sprintf("polled by %s, due since %s and waiting for its turn%s", t.Now.Instance, ago(t.Now.NextPollAt), answeredText(t.Now))
+	case t.Now != nil && t.Now.AnsweredAt != nil:
+		every := t.Now.NextPollAt.Sub(*t.Now.AnsweredAt)
+		return fmt.Sprintf("polled by %s, every ~%s%s, next in %s", t.Now.Instance, readable.Duration(every.Round(time.Second)), answeredText(t.Now), readable.Duration(time.Until(t.Now.NextPollAt)))
+	case t.Now != nil:
+		return fmt.Sprintf("polled by %s, next in %s", t.Now.Instance, readable.Duration(time.Until(t.Now.NextPollAt)))
+	case t.PolledBy != nil:
+		return deref(t.PolledBy) + " has it, but did not answer: polls are as of the last change"
+	case t.NextPollAt != nil && t.NextPollAt.Before(time.Now()):
+		return "waits for a klingwatch serve that can ask its relay"
+	case t.NextPollAt != nil:
+		return "waits for its next poll"
+	}
+	return ""
+}
+
+func answeredText(n *operate.Now) string {
+	if n.AnsweredAt == nil {
+		return ""
+	}
+	return fmt.Sprintf(", last asked %s ago", ago(*n.AnsweredAt))
+}
+
+// deadlineOf is when a task expires; one that has no deadline of its own gets it with its first
+// change.
+func deadlineOf(t db.Task, deadline time.Duration) *time.Time {
+	if t.DeadlineAt != nil || db.Terminal(t.Status) {
+		return t.DeadlineAt
+	}
+	at := t.CreatedAt.Add(deadline)
+	return &at
 }
 
 // expectedText shows both times, or nothing.

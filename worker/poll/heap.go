@@ -14,6 +14,7 @@ type Watched struct {
 	read       time.Time // when task was read; its Age and Left count from then
 	memory     Memory
 	due        time.Time // of the next poll
+	answered   time.Time // when the last poll was settled; zero: none has been since it came
 	expiry     time.Time // when it expires if it could not be asked about by then
 	refusedAt  time.Time // the first of the refusals in a row; zero: the last answer was none
 	probes     int       // of a refused credential, made with this task

@@ -197,6 +197,22 @@ func (p *Poller) has(task int64) bool {
 	return p.resident[task] != nil
 }
 
+// look tells what is known here of a task; false when it is not here.
+func (p *Poller) look(task int64) (live db.LivePoll, here bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w := p.resident[task]
+	if w == nil {
+		return live, false
+	}
+	now := time.Now()
+	live = db.LivePoll{Task: task, Polls: w.memory.Polls, Asking: w.asked(), Due: w.due.Sub(now)}
+	if !w.answered.IsZero() {
+		live.Answered = max(now.Sub(w.answered), 1)
+	}
+	return live, true
+}
+
 // release sends the tasks of a relay back: it is asked about elsewhere from now on.
 func (p *Poller) release(r *relay) {
 	p.mu.Lock()
@@ -327,7 +343,7 @@ func (p *Poller) written(r *pollResult, applied bool, err error) {
 	if p.resident[w.task.ID] != w {
 		return // its job was cut off meanwhile
 	}
-	w.memory = v.memory
+	w.memory, w.answered = v.memory, time.Now()
 	if applied && err == nil {
 		w.take(r)
 	}

@@ -284,6 +284,18 @@ func (r *Relays) Resident(task int64) bool {
 	return slices.ContainsFunc(r.pollers(), func(p *Poller) bool { return p.has(task) })
 }
 
+// Look returns what is known here of those tasks that are here.
+func (r *Relays) Look(tasks []int64) (found []db.LivePoll) {
+	for _, task := range tasks {
+		for _, p := range r.pollers() {
+			if live, here := p.look(task); here {
+				found = append(found, live)
+			}
+		}
+	}
+	return found
+}
+
 // Drain sends all tasks back: what waits now, what is on its way when it is written.
 func (r *Relays) Drain() {
 	r.draining.Store(true)
