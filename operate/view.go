@@ -91,7 +91,7 @@ func ViewTasks(ctx context.Context, pool *pgxpool.Pool, id string, schedules Sch
 			if err != nil {
 				return err
 			}
-			view.bring(live[task.ID])
+			view.Now = bring(&view.Task, live[task.ID])
 			views = append(views, view)
 		}
 		return nil
@@ -126,19 +126,33 @@ func askLive(ctx context.Context, pool *pgxpool.Pool, tasks []db.Task) map[int64
 	return live
 }
 
-// bring brings a view up to date with what the process knows that polls its task.
-func (v *TaskView) bring(live db.LivePoll) {
-	if v.PolledBy == nil || live.Instance != *v.PolledBy {
-		return // it has left meanwhile
+// bring brings a task up to date with what the process knows that polls it; nil where it
+// did not answer, or the task has left it meanwhile.
+func bring(t *db.Task, live db.LivePoll) *Now {
+	if t.PolledBy == nil || live.Instance != *t.PolledBy {
+		return nil
 	}
-	now := time.Now().UTC()
-	v.Polls = max(v.Polls, live.Polls)
-	v.Now = &Now{Instance: live.Instance, Asking: live.Asking, NextPollAt: now.Add(live.Due)}
-	v.NextPollAt = &v.Now.NextPollAt
+	at := time.Now().UTC()
+	now := &Now{Instance: live.Instance, Asking: live.Asking, NextPollAt: at.Add(live.Due)}
+	t.Polls, t.NextPollAt = max(t.Polls, live.Polls), &now.NextPollAt
 	if live.Answered > 0 {
-		at := now.Add(-live.Answered)
-		v.Now.AnsweredAt, v.LastPolledAt = &at, &at
+		answered := at.Add(-live.Answered)
+		now.AnsweredAt, t.LastPolledAt = &answered, &answered
 	}
+	return now
+}
+
+// ListTasks returns the newest tasks of a choice first, as db.ListTasks does, with polls as of now.
+func ListTasks(ctx context.Context, pool *pgxpool.Pool, c db.TaskChoice, cursor int64, limit int) ([]db.Task, error) {
+	tasks, err := db.ListTasks(ctx, pool, c, cursor, limit)
+	if err != nil {
+		return nil, fmt.Errorf("reading the tasks: %w", err)
+	}
+	live := askLive(ctx, pool, tasks)
+	for i := range tasks {
+		bring(&tasks[i], live[tasks[i].ID])
+	}
+	return tasks, nil
 }
 
 // ViewTask reads everything that belongs to a task; without schedules its

@@ -70,6 +70,7 @@ func TestAViewOfATaskLeavesNothingOut(t *testing.T) {
 	}
 	missing := empties(reflect.ValueOf(view), "view")
 	want := []string{
+		"view.Task.PolledBy", "view.Now", // no process polls it
 		"view.Task.NextPollAt",     // it has ended
 		"view.Expected",            // as well
 		"view.Outputs[0].NeedsKey", // the URL is the file's own

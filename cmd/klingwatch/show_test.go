@@ -2,6 +2,7 @@ package main
 
 import (
 	"regexp"
+	"strconv"
 	"testing"
 	"time"
 
@@ -35,7 +36,7 @@ func TestShowTellsWhatIsGoingOnNow(t *testing.T) {
 		if first == "" {
 			first = polls(out)
 		}
-		return polls(out) > first
+		return polls(out) != first
 	})
 	if written := count(t, pool, `select polls from klingwatch.tasks`); written > 3 {
 		t.Errorf("%d polls are written: the test proves nothing", written)
@@ -43,6 +44,14 @@ func TestShowTellsWhatIsGoingOnNow(t *testing.T) {
 	if out := klingwatch(t, env, "show", "1"); !regexp.MustCompile(`(?m)^deadline +\d{4}-.* \(in \d+h\)$`).MatchString(out) {
 		t.Errorf("no deadline:\n%s", out)
 	}
+	await(t, "the list knows of them as well", func() bool {
+		found := regexp.MustCompile(`never-\d+ +\w+ +\d+s +(\d+)\b`).FindStringSubmatch(klingwatch(t, env, "list"))
+		if found == nil {
+			return false
+		}
+		polls, err := strconv.Atoi(found[1])
+		return err == nil && polls > count(t, pool, `select polls from klingwatch.tasks`)
+	})
 	serve.interrupt(t)
 	if out := klingwatch(t, env, "show", "1"); going.MatchString(out) {
 		t.Errorf("nobody polls it:\n%s", out)

@@ -68,9 +68,8 @@ func (l listCommand) Run(ctx context.Context, c *console) error {
 
 // read returns the tasks, and whether there are more.
 func (l listCommand) read(ctx context.Context, d *database) (tasks []db.Task, more bool, err error) {
-	tasks, err = db.ListTasks(ctx, d.Pool, l.choice(), l.Cursor, l.Limit+1)
-	if err != nil {
-		return nil, false, fmt.Errorf("reading the tasks: %w", err)
+	if tasks, err = operate.ListTasks(ctx, d.Pool, l.choice(), l.Cursor, l.Limit+1); err != nil {
+		return nil, false, err
 	}
 	tasks, more = atMost(tasks, l.Limit)
 	return tasks, more, nil
