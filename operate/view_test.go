@@ -70,8 +70,8 @@ func TestAViewOfATaskLeavesNothingOut(t *testing.T) {
 	}
 	missing := empties(reflect.ValueOf(view), "view")
 	want := []string{
-		"view.Task.PolledBy", "view.Now", // no process polls it
-		"view.Task.NextPollAt",     // it has ended
+		"view.Task.NextPollAt",           // it has ended
+		"view.Task.PolledBy", "view.Now", // so no process polls it
 		"view.Expected",            // as well
 		"view.Outputs[0].NeedsKey", // the URL is the file's own
 		"view.Outputs[1].NeedsKey",
