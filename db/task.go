@@ -305,14 +305,16 @@ func PruneTasks(ctx context.Context, q Querier, older time.Duration, limit int) 
 	err = q.QueryRow(ctx, `
 		with living as (
 			select least((select summarized_until from klingwatch.report_state),
-			             (select klingwatch.utc_day(min(created_at)) from klingwatch.tasks where finished_at is null),
-			             (select klingwatch.utc_day(min(created_at)) from klingwatch.tasks where late_checks_until is not null and late_checks_until > now())) as day
+			             (select min(day) from klingwatch.days_to_summarize),
+			             (select klingwatch.report_day(min(created_at)) from klingwatch.tasks where finished_at is null),
+			             (select klingwatch.report_day(min(created_at)) from klingwatch.tasks where late_checks_until is not null and late_checks_until > now()))
+			       ::timestamp at time zone (select time_zone from klingwatch.report_state) as since
 		), old as (
 			select t.id, t.created_at
 			from klingwatch.tasks t
 			where t.finished_at < now() - @older::interval
 			  and t.created_at < now() - @older::interval
-			  and t.created_at < klingwatch.utc_midnight((select day from living))
+			  and t.created_at < (select since from living)
 			  and not exists (select from klingwatch.events e
 			                  join klingwatch.deliveries d on d.event = e.id
 			                  where e.task = t.id and d.state = 'pending' and d.next_attempt_at is not null)
@@ -320,7 +322,7 @@ func PruneTasks(ctx context.Context, q Querier, older time.Duration, limit int) 
 			for update of t skip locked
 		), frozen as (
 			update klingwatch.report_state
-			set frozen_until = greatest(frozen_until, (select klingwatch.utc_day(max(created_at)) + 1 from old))
+			set frozen_until = greatest(frozen_until, (select klingwatch.report_day(max(created_at)) + 1 from old))
 			where exists (select from old)
 		), gone as (
 			delete from klingwatch.tasks where id in (select id from old)

@@ -17,7 +17,7 @@ import (
 // documented are the relations of docs/sql.md in its order; the rest is for
 // klingwatch itself.
 var documented = []string{
-	"report_daily", "report_in_flight", "report_failures", "report_outputs", "report_webhooks", "report_throughput",
+	"report_daily", "report_in_flight", "report_failures", "report_outputs", "report_webhooks", "report_deliveries", "report_throughput",
 	"tasks", "outputs", "events", "webhook_endpoints", "deliveries", "delivery_attempts", "bulk_actions", "polling_pauses", "cancellations",
 }
 

@@ -106,7 +106,7 @@ func TestAReaderMayReadAllButSecretsAndTheQueue(t *testing.T) {
 	reader := loginAs(t, pool, "klingwatch_reader")
 	for _, relation := range []string{
 		"tasks", "outputs", "events", "webhook_endpoints", "deliveries", "delivery_attempts", "redeliveries", "bulk_actions", "polling_pauses",
-		"report_daily", "report_in_flight", "report_failures", "report_outputs", "report_webhooks", "report_throughput",
+		"report_daily", "report_in_flight", "report_failures", "report_outputs", "report_webhooks", "report_deliveries", "report_throughput",
 	} {
 		allowed(t, reader, `select * from klingwatch.`+relation)
 	}
