@@ -87,7 +87,7 @@ create function klingwatch.percentile(durations bigint[], fraction double precis
         select case when place = 1 then part else power(2, (place - 2 + part) / 8) end from found
     );
 
-comment on function klingwatch.percentile(bigint[], double precision) is 'The seconds within which a fraction of a histogram''s tasks ended, to 5 %: percentile(merge_durations(durations), 0.95).';
+comment on function klingwatch.percentile(bigint[], double precision) is 'The seconds within which a fraction of a histogram''s tasks ended, to 9 % at worst: percentile(merge_durations(durations), 0.95).';
 
 alter table klingwatch.daily_summaries
     add column durations bigint[],
@@ -266,7 +266,7 @@ begin
     insert into klingwatch.days_to_summarize (day)
     select d::date
     from klingwatch.report_state s,
-         generate_series(greatest(s.frozen_until, (select min(day) - 1 from klingwatch.daily_summaries)), s.summarized_until, interval '1 day') as d;
+         generate_series(greatest(s.frozen_until, coalesce((select min(day) - 1 from klingwatch.daily_summaries), s.summarized_until)), s.summarized_until, interval '1 day') as d;
 end
 $$;
 

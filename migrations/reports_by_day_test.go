@@ -51,7 +51,7 @@ func TestOneQueryTellsTheP95OfAWeekOverAllPaths(t *testing.T) {
 		}
 		for _, fraction := range []float64{0.01, 0.5, 0.9, 0.95, 0.99, 1} {
 			exact := answer[float64](t, pool, `select percentile_cont($1) within group (order by extract(epoch from finished_at - created_at)::float8) from klingwatch.tasks`, fraction)
-			if got := answer[float64](t, pool, merged, fraction); math.Abs(got/exact-1) > 0.05 {
+			if got := answer[float64](t, pool, merged, fraction); math.Abs(got/exact-1) > 0.09 {
 				t.Errorf("summarized %t: p%v is %.1f s, want about %.1f s", refreshed, 100*fraction, got, exact)
 			}
 		}
@@ -122,22 +122,21 @@ func TestFailuresOfAWeekAreThoseOfItsDays(t *testing.T) {
 func TestDaysBeginWhereTheOperatorLives(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
-	do(t, pool, `update klingwatch.report_state set summarized_until = '2026-01-01'`)
-	do(t, pool, `insert into klingwatch.tasks (task_id, action, action2, status, status_message, created_at, finished_at) values
-		('a', 'videos', 'text2video', 'failed', 'no', '2026-01-01 22:30:00+00', '2026-01-01 22:31:00+00'),
-		('b', 'videos', 'text2video', 'failed', 'no', '2026-01-01 23:30:00+00', '2026-01-01 23:31:00+00'),
-		('c', 'videos', 'text2video', 'failed', 'no', '2025-12-31 22:30:00+00', '2025-12-31 23:31:00+00')`)
-	const days = `select string_agg(day || ' ' || n, ', ' order by day) from (select day, sum(total) as n from klingwatch.report_daily group by day) d`
+	// of ten days ago, which is day 0 here
+	do(t, pool, `
+		insert into klingwatch.tasks (task_id, action, action2, status, status_message, created_at, finished_at)
+		select name, 'videos', 'text2video', 'failed', 'no', at, at
+		from (values ('a', interval '22:30'), ('b', interval '23:30'), ('c', interval '-01:30')) as t (name, time),
+		     lateral (select klingwatch.utc_midnight(klingwatch.utc_day(now()) - 10) + time) as m (at)`)
+	const days = `select string_agg(day - (klingwatch.utc_day(now()) - 10) || ': ' || n, ', ' order by day) from (select day, sum(total) as n from klingwatch.report_daily group by day) d`
 	for _, test := range []struct{ zone, want string }{
-		{"UTC", "2025-12-31 1, 2026-01-01 2"},
-		{"Europe/Berlin", "2025-12-31 1, 2026-01-01 1, 2026-01-02 1"},
-		{"Asia/Tokyo", "2026-01-01 1, 2026-01-02 2"},
-		{"America/New_York", "2025-12-31 1, 2026-01-01 2"},
+		{"UTC", "-1: 1, 0: 2"},
+		{"Etc/GMT-1", "-1: 1, 0: 1, 1: 1"},
+		{"Asia/Tokyo", "0: 1, 1: 2"},
+		{"Etc/GMT+5", "-1: 1, 0: 2"},
 	} {
 		do(t, pool, `select klingwatch.set_report_time_zone($1)`, test.zone)
-		for range 20 { // some days at a time
-			refreshNow(t, pool)
-		}
+		refreshNow(t, pool)
 		if got := answer[string](t, pool, days); got != test.want {
 			t.Errorf("%s: %s, want %s", test.zone, got, test.want)
 		}

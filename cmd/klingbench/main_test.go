@@ -55,7 +55,7 @@ func TestWebhookPrintsAllFigures(t *testing.T) {
 
 func TestReportPrintsAllFigures(t *testing.T) {
 	t.Parallel()
-	checkFigures(t, []string{"summarize", "refresh", "report_daily", "report_failures", "report_in_flight", "report_outputs", "report_webhooks", "report_throughput"}, "report")
+	checkFigures(t, []string{"summarize", "refresh", "metadata_read", "metadata_summarize", "report_daily", "report_failures", "week_p95", "metadata", "report_in_flight", "report_outputs", "report_webhooks", "report_deliveries", "report_throughput"}, "report")
 }
 
 func TestSoakPrintsAllFigures(t *testing.T) {

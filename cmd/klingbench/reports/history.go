@@ -38,11 +38,12 @@ func insertHistory(ctx context.Context, d *bench.Database, n, days int) error {
 // each result and event.
 var historySQL = []string{
 	`alter table klingwatch.tasks disable trigger enqueue`,
+	`alter table klingwatch.tasks disable trigger note_backfill`,
 	`alter table klingwatch.deliveries disable trigger enqueue`,
-	`insert into klingwatch.tasks (task_id, action, action2, callback_url, status, status_message, error_code, result, unit_deduction, polls,
+	`insert into klingwatch.tasks (task_id, action, action2, callback_url, metadata, status, status_message, error_code, result, unit_deduction, polls,
 	                               created_at, submitted_at, processing_at, deadline_at, finished_at, last_polled_at)
 	 select 'h' || i, (array['videos', 'videos', 'images'])[1 + i % 3], (array['text2video', 'image2video', 'generations'])[1 + i % 3],
-	        'https://app' || i % 5 || '.example/hook',
+	        'https://app' || i % 5 || '.example/hook', jsonb_build_object('customer', 'c-' || i % 20),
 	        case when open then 'processing' when i % 20 = 0 then 'failed' else 'succeeded' end,
 	        case when i % 20 = 0 and not open then 'reason ' || chr(65 + i % 7) || ', request ' || md5(i::text) else '' end,
 	        case when i % 20 = 0 and not open then '1301' end, @payload::jsonb, 2.5, 6,
@@ -57,6 +58,7 @@ var historySQL = []string{
 	 select id, 'video', 0, 'https://cdn.example/' || id || '.mp4', finished_at + interval '30 days'
 	 from klingwatch.tasks where status = 'succeeded' order by id`,
 	`insert into klingwatch.deliveries (event, url, state, attempts, created_at, tries_since, delivered_at, next_attempt_at)
-	 select e.id, t.callback_url, 'delivered', 1, e.created_at, e.created_at, e.created_at + (e.id % 100) * interval '10 ms', null
+	 select e.id, t.callback_url, case when e.id % 1000 = 0 then 'exhausted' else 'delivered' end, 1, e.created_at, e.created_at,
+	        case when e.id % 1000 > 0 then e.created_at + (e.id % 100) * interval '10 ms' + case when e.id % 200 = 1 then interval '2 min' else '0' end end, null
 	 from klingwatch.events e join klingwatch.tasks t on t.id = e.task order by e.id`,
 }

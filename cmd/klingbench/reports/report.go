@@ -43,6 +43,9 @@ func (cmd ReportCommand) measure(ctx context.Context, b *bench.Bench) ([]figures
 		if err := measureRefresh(ctx, d, s, "summarize", fmt.Sprintf("summarizing %d days at once", cmd.Days-1)); err != nil {
 			return err
 		}
+		if err := measureMetadata(ctx, d, s); err != nil {
+			return err
+		}
 		for range cmd.Runs {
 			if err := measureRefresh(ctx, d, s, "refresh", "the refresh of every minute"); err != nil {
 				return err
@@ -62,6 +65,22 @@ func measureRefresh(ctx context.Context, d *bench.Database, s *figures.Series, n
 		return fmt.Errorf("refreshing the reports: %w", err)
 	}
 	s.Add(name, label, "ms", figures.Milliseconds(time.Since(begun)), nil)
+	return nil
+}
+
+// measureMetadata asks for a key of metadata that nobody has summarized, and then
+// summarizes it.
+func measureMetadata(ctx context.Context, d *bench.Database, s *figures.Series) error {
+	for _, q := range []struct{ name, label, sql string }{
+		{"metadata_read", "report_by_metadata, all days, not summarized", `select * from klingwatch.report_by_metadata('customer')`},
+		{"metadata_summarize", "summarizing a key of metadata", `select klingwatch.summarize_metadata('customer')`},
+	} {
+		begun := time.Now()
+		if _, err := countRows(ctx, d, q.sql); err != nil {
+			return fmt.Errorf("%s: %w", q.label, err)
+		}
+		s.Add(q.name, q.label, "ms", figures.Milliseconds(time.Since(begun)), nil)
+	}
 	return nil
 }
 
