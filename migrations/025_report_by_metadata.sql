@@ -170,27 +170,28 @@ comment on column klingwatch.report_deliveries.next_attempt_at is 'when the next
 comment on column klingwatch.report_deliveries.held_since is 'since when it is not sent because its receiver keeps failing or asked to slow down; null else';
 comment on column klingwatch.report_deliveries.last_error is 'why the last attempt failed, or why none is made';
 
--- The reader's rights on reports follow from their names; the functions for people read the state and the summaries with the caller's rights.
+-- Rights on reports follow from their names; the functions for people read the state and the summaries with the caller's rights.
 create function klingwatch.grant_reports() returns void
     language plpgsql
 as $$
 declare
+    wanted text;
     report regclass;
 begin
-    if not exists (select from pg_roles where rolname = 'klingwatch_reader') then
-        return;
-    end if;
-    for report in
-        select oid from pg_class where relnamespace = 'klingwatch'::regnamespace and relkind = 'v' and relname like 'report\_%'
-        union all
-        select unnest(array['klingwatch.report_state', 'klingwatch.metadata_keys', 'klingwatch.metadata_summaries']::regclass[])
-    loop
-        execute format('grant select on %s to klingwatch_reader', report);
+    foreach wanted in array array['klingwatch_reader', 'klingwatch_operator'] loop
+        continue when not exists (select from pg_roles where rolname = wanted);
+        for report in
+            select oid from pg_class where relnamespace = 'klingwatch'::regnamespace and relkind = 'v' and relname like 'report\_%'
+            union all
+            select unnest(array['klingwatch.report_state', 'klingwatch.metadata_keys', 'klingwatch.metadata_summaries']::regclass[])
+        loop
+            execute format('grant select on %s to %I', report, wanted);
+        end loop;
     end loop;
 end
 $$;
 
-comment on function klingwatch.grant_reports() is 'Gives klingwatch_reader, where it exists, its rights on reports.';
+comment on function klingwatch.grant_reports() is 'Gives klingwatch_reader and klingwatch_operator, where they exist, their rights on reports.';
 revoke all on function klingwatch.grant_reports() from public;
 
 alter function klingwatch.grant_roles() rename to grant_tables;
@@ -202,7 +203,7 @@ create function klingwatch.grant_roles() returns void
         select klingwatch.grant_reports();
     end;
 
-comment on function klingwatch.grant_roles() is 'Gives klingwatch_producer and klingwatch_reader, where they exist, their rights.';
+comment on function klingwatch.grant_roles() is 'Gives klingwatch_producer, klingwatch_reader and klingwatch_operator, where they exist, their rights, and those who log in to read their timeouts.';
 revoke all on function klingwatch.grant_roles() from public;
 
 select klingwatch.grant_roles();

@@ -87,7 +87,7 @@ func TestALateEndIsCountedApart(t *testing.T) {
 	}
 	end(2, db.Succeeded)
 	end(3, db.NotFound)
-	if reopened, err := db.ReopenTask(t.Context(), pool, 3, time.Hour); err != nil || !reopened {
+	if reopened, err := db.ReopenTasks(t.Context(), pool, []int64{3}, time.Hour); err != nil || len(reopened) != 1 {
 		t.Fatal(reopened, err)
 	}
 	end(3, db.Succeeded)

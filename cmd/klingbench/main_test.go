@@ -60,7 +60,7 @@ func TestReportPrintsAllFigures(t *testing.T) {
 
 func TestSoakPrintsAllFigures(t *testing.T) {
 	t.Parallel()
-	checkFigures(t, []string{"tasks_ended", "tasks_size", "tasks_growth", "river_job_growth", "deliveries_growth"}, "soak", "--half=1s")
+	checkFigures(t, []string{"tasks_ended", "tasks_size", "tasks_growth", "river_job_growth", "deliveries_growth"}, "soak", "--half=4s")
 }
 
 func TestInsertPrintsAllFigures(t *testing.T) {

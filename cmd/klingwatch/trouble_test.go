@@ -32,7 +32,7 @@ var (
 		"deliveries cancel 1", "retry --status expired", "cancel --since 1h --yes", "bulk list", "bulk stop 1",
 		"keys show", "keys rotate",
 		"relays add second https://relay.example --key-file /run/key", "relays list", "relays edit second --batch-size 5", "relays check second", "relays remove second",
-		"doctor",
+		"sql select", "doctor",
 	}
 	onNone = []string{"dev --exit", "sim --listen 127.0.0.1:0", "healthcheck", "version", "completion bash", "settings"}
 )
@@ -211,15 +211,15 @@ func TestEveryCommandOnADatabaseThatCannotBeUsed(t *testing.T) {
 		},
 		"no schema": {
 			"DATABASE_URL=" + dbtest.NewEmptyURL(t), "run klingwatch migrate",
-			"-> run klingwatch migrate", []string{"migrate"},
+			"-> run klingwatch migrate", []string{"migrate", "sql select"},
 		},
 		"newer database": {
 			"DATABASE_URL=" + newerDatabase(t), "the database is newer than this binary: install the newer klingwatch",
-			"bad     migrations     the database is newer", nil,
+			"bad     migrations     the database is newer", []string{"sql select"},
 		},
 		"no rights": {
 			"DATABASE_URL=" + withoutRights(t), "permission denied for schema klingwatch",
-			"-> give DATABASE_URL the role that klingwatch serve has", nil,
+			"-> give DATABASE_URL the role that klingwatch serve has", []string{"sql select"},
 		},
 		"no embedded one runs": {
 			"KLINGWATCH_DATA_DIR=" + filepath.Join(t.TempDir(), "postgres"), "there is no database: set DATABASE_URL, or start klingwatch serve",
