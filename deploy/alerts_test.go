@@ -64,11 +64,14 @@ var situations = map[string]history{
 	"KlingwatchNothingAsked": {
 		`klingwatch_polls_total{outcome="unchanged",relay="default"}`: "9x180", `klingwatch_polls_total{outcome="finished",relay="default"}`: "9x180",
 	},
-	"KlingwatchTasksOverdue":      {"klingwatch_overdue_tasks": "7x180", "klingwatch_overdue_oldest_seconds": growing},
-	"KlingwatchRelayFails":        {`klingwatch_polls_total{outcome="unreachable",relay="default"}`: "0+300x180"},
-	"KlingwatchThrottled":         {`klingwatch_polls_total{outcome="throttled",relay="default"}`: growing},
-	"KlingwatchPollsLate":         {`klingwatch_poll_lateness_seconds_bucket{le="0.1"}`: still, `klingwatch_poll_lateness_seconds_bucket{le="60"}`: still},
-	"KlingwatchTasksExpire":       {`klingwatch_status_changes_total{status="expired"}`: growing},
+	"KlingwatchTasksOverdue": {"klingwatch_overdue_tasks": "7x180", "klingwatch_overdue_oldest_seconds": growing},
+	"KlingwatchRelayFails":   {`klingwatch_polls_total{outcome="unreachable",relay="default"}`: "0+300x180"},
+	"KlingwatchThrottled":    {`klingwatch_polls_total{outcome="throttled",relay="default"}`: growing},
+	"KlingwatchPollsLate":    {`klingwatch_poll_lateness_seconds_bucket{le="0.1"}`: still, `klingwatch_poll_lateness_seconds_bucket{le="60"}`: still},
+	"KlingwatchTasksExpire":  {`klingwatch_status_changes_total{status="expired"}`: growing},
+	"KlingwatchTasksFail": {
+		`klingwatch_tasks_ended_total{path="videos/effects"}`: growing, `klingwatch_tasks_failed_total{path="videos/effects"}`: "0+30x180",
+	},
 	"KlingwatchUnknownStatusWord": {`klingwatch_unknown_status_words_total{instance="b"}`: "0x150 1x30"},
 	"KlingwatchJobsVanish":        {"klingwatch_missing_jobs_total": growing},
 	"KlingwatchConnectionsShort":  {`klingwatch_db_acquire_wait_seconds_total{instance="a"}`: "0+180x180"},
@@ -110,6 +113,38 @@ func TestAlertsFireWhenTheyShould(t *testing.T) {
 	for name := range situations {
 		if !slices.Contains(names, name) {
 			t.Errorf("%s is not an alert", name)
+		}
+	}
+}
+
+// One unlucky task of a path that is seldom used is no share worth a ticket, nor is the
+// usual share of prompts that are refused; a busy path does not hide another.
+func TestTheShareOfFailuresIsOfOnePathWithEnoughTasks(t *testing.T) {
+	t.Parallel()
+	var expr string
+	for _, rule := range readAlerts(t).Groups[0].Rules {
+		if rule.Alert == "KlingwatchTasksFail" {
+			expr = rule.Expr
+		}
+	}
+	for _, test := range []struct {
+		about, ended, failed string
+		fires                bool
+	}{
+		{"three failures of three tasks", "0x150 3x30", "0x150 3x30", false},
+		{"one in ten of many", growing, "0+6x180", false},
+		{"half of a few", "0+1x180", "0+0.5x180", true},
+	} {
+		h := healthy(t)
+		h[`klingwatch_tasks_ended_total{path="images/generations"}`] = "0+6000x180"
+		h[`klingwatch_tasks_ended_total{path="audio/text-to-audio"}`] = test.ended
+		h[`klingwatch_tasks_failed_total{path="audio/text-to-audio"}`] = test.failed
+		result := ask(t, h, expr)
+		if fires := len(result) > 0; fires != test.fires {
+			t.Errorf("%s: %v, want that it fires: %v", test.about, result, test.fires)
+		}
+		if test.fires && len(result) == 1 && result[0].Metric.Get("path") != "audio/text-to-audio" {
+			t.Errorf("%s: it names the path %v", test.about, result[0].Metric)
 		}
 	}
 }

@@ -11,8 +11,11 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/klingwatch/klingwatch/klingapi/klingsim"
 )
 
 var update = flag.Bool("update", false, "write docs/metrics.md")
@@ -128,6 +131,41 @@ func TestMetricsFollowTheRulesOfPrometheus(t *testing.T) {
 			t.Errorf("%s: one label at most beside the relay, and a sentence as help", family.GetName())
 		}
 	}
+}
+
+// The label path has the documented paths, and one value for all others, so that text
+// of tasks never becomes a label.
+func TestEndsAreCountedByDocumentedPath(t *testing.T) {
+	t.Parallel()
+	if want := append(klingsim.Paths(), OtherPath); !slices.Equal(TaskPaths, want) {
+		t.Errorf("the paths are %q, want the documented ones: %q", TaskPaths, want)
+	}
+	m := New()
+	for _, status := range ChangeStatuses {
+		m.CountStatus("videos/text2video", status)
+		m.CountStatus("videos/of-tomorrow", status)
+		m.CountStatus(OtherPath, status)
+	}
+	for path, times := range map[string]float64{"videos/text2video": 1, OtherPath: 2, "images/generations": 0} {
+		if ended := value(t, m.TasksEnded.WithLabelValues(path)); ended != 4*times {
+			t.Errorf("%s: %v tasks ended, want %v", path, ended, 4*times)
+		}
+		if failed := value(t, m.TasksFailed.WithLabelValues(path)); failed != times {
+			t.Errorf("%s: %v tasks failed, want %v", path, failed, times)
+		}
+	}
+	if canceled := value(t, m.StatusChanges.WithLabelValues("canceled")); canceled != 3 {
+		t.Errorf("%v changes to canceled, want 3", canceled)
+	}
+}
+
+func value(t *testing.T, counter prometheus.Counter) float64 {
+	t.Helper()
+	var read dto.Metric
+	if err := counter.Write(&read); err != nil {
+		t.Fatal(err)
+	}
+	return read.GetCounter().GetValue()
 }
 
 func TestThePoolIsServedOnceItIsKnown(t *testing.T) {

@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
@@ -10,6 +12,18 @@ var PollOutcomes = []string{"finished", "changed", "unchanged", "not_found", "re
 
 // ChangeStatuses are the statuses that a task can change to.
 var ChangeStatuses = []string{"submitted", "processing", "succeeded", "failed", "expired", "not_found", "canceled"}
+
+// OtherPath counts all paths that are not in TaskPaths: tasks are inserted with any.
+const OtherPath = "other"
+
+// TaskPaths are the values of the label path: the documented action/action2, and OtherPath.
+var TaskPaths = []string{
+	"images/generations", "images/kolors-virtual-try-on", "images/omni-image", "images/multi-image2image", "images/editing/expand",
+	"videos/text2video", "videos/image2video", "videos/multi-image2video", "videos/multi-elements", "videos/omni-video",
+	"videos/motion-control", "videos/video-extend", "videos/lip-sync", "videos/advanced-lip-sync", "videos/effects",
+	"videos/avatar/image2video", "general/ai-multi-shot", "audio/text-to-audio", "audio/video-to-audio",
+	OtherPath,
+}
 
 // Polling has the metrics of this process's requests to relays. Times are in
 // seconds.
@@ -23,6 +37,8 @@ type Polling struct {
 	RelayAsked      *prometheus.GaugeVec   // by relay: 1 while this process can ask it
 	RefusedWrites   prometheus.Counter     // results of polls that Postgres refused to store
 	StatusChanges   *prometheus.CounterVec // by status: ChangeStatuses
+	TasksEnded      *prometheus.CounterVec // by path: TaskPaths; canceled ones are left out
+	TasksFailed     *prometheus.CounterVec // by path: TaskPaths
 }
 
 func newPolling(auto promauto.Factory) Polling {
@@ -45,6 +61,10 @@ func newPolling(auto promauto.Factory) Polling {
 			"Results of polls that Postgres refused to store as they were. They are stored in part where that is possible, and last_error of the task says so; else see klingwatch_failing_jobs."),
 		StatusChanges: counters(auto, "klingwatch_status_changes_total",
 			"Status changes of tasks that this process wrote, by new status.", "status", ChangeStatuses),
+		TasksEnded: counters(auto, "klingwatch_tasks_ended_total",
+			"Tasks that this process wrote as succeeded, failed, expired or not_found, by path; a late verdict counts again. other: paths that Kling does not document.", "path", TaskPaths),
+		TasksFailed: counters(auto, "klingwatch_tasks_failed_total",
+			"Those of klingwatch_tasks_ended_total that the provider ended as failed.", "path", TaskPaths),
 	}
 	p.AddRelay("default")
 	return p
@@ -65,4 +85,19 @@ func (p *Polling) RemoveRelay(relay string) {
 	p.Polls.DeletePartialMatch(of)
 	p.PollingPaused.DeletePartialMatch(of)
 	p.RelayAsked.DeletePartialMatch(of)
+}
+
+// CountStatus counts a change of a task of a path, action/action2, to a status.
+func (p *Polling) CountStatus(path, status string) {
+	p.StatusChanges.WithLabelValues(status).Inc()
+	if !slices.Contains(TaskPaths, path) {
+		path = OtherPath
+	}
+	switch status {
+	case "failed":
+		p.TasksFailed.WithLabelValues(path).Inc()
+		p.TasksEnded.WithLabelValues(path).Inc()
+	case "succeeded", "expired", "not_found":
+		p.TasksEnded.WithLabelValues(path).Inc()
+	}
 }

@@ -331,7 +331,11 @@ func (r *Relays) ExpireUnasked(ctx context.Context, grace time.Duration) error {
 	if err != nil {
 		return fmt.Errorf("expiring tasks that nobody asks about: %w", err)
 	}
-	r.Metrics.StatusChanges.WithLabelValues(db.Expired).Add(float64(len(applied)))
+	for _, task := range tasks {
+		if applied[task.ID] {
+			r.Metrics.CountStatus(task.Action+"/"+task.Action2, db.Expired)
+		}
+	}
 	if len(applied) > 0 {
 		r.Log.Warn("tasks expired whose relay no process could ask", "tasks", len(applied))
 	}

@@ -188,7 +188,7 @@ func (w *writer) log(r *pollResult) {
 	if r.change == nil || r.change.Status == r.change.From {
 		return
 	}
-	w.Metrics.StatusChanges.WithLabelValues(r.change.Status).Inc()
+	w.Metrics.CountStatus(r.task.Action+"/"+r.task.Action2, r.change.Status)
 	w.Log.Info("task status", "task", r.task.ID, "relay", r.task.Relay, "task_id", r.task.TaskID, "action", r.task.Action, "action2", r.task.Action2,
 		"from", r.change.From, "status", r.change.Status, "message", outbound.LogLine(r.change.StatusMessage), "polls", r.change.Polls,
 		"outputs", len(r.change.Outputs), "age", r.task.Age.Round(time.Millisecond).String())
