@@ -3,6 +3,7 @@ package deploy_test
 import (
 	"maps"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,6 +16,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -46,8 +48,8 @@ func TestKubernetesListsEveryManifest(t *testing.T) {
 	}
 	for _, file := range files {
 		name := filepath.Base(file)
-		// the example would overwrite the real secret
-		listed, wanted := slices.Contains(k.Resources, name), name != "kustomization.yaml" && name != "secret.example.yaml"
+		// an example would overwrite what somebody has made of it
+		listed, wanted := slices.Contains(k.Resources, name), name != "kustomization.yaml" && !strings.HasSuffix(name, ".example.yaml")
 		if listed != wanted {
 			t.Errorf("kustomization.yaml lists %s: %v, want %v", name, listed, wanted)
 		}
@@ -179,5 +181,42 @@ func TestKubernetesFindsTheWorkers(t *testing.T) {
 	}
 	if container.LivenessProbe.HTTPGet.Path != "/livez" || container.ReadinessProbe.HTTPGet.Path != "/readyz" {
 		t.Error("liveness must be /livez: readiness depends on the database, which a restart does not repair")
+	}
+}
+
+// The setting alone would open the whole cluster to every callback_url, so the policy
+// must close what the setting opens, but for the receivers.
+func TestKubernetesReceiversInTheClusterAreTheOnlyOnes(t *testing.T) {
+	t.Parallel()
+	policy := manifest[networkingv1.NetworkPolicy](t, "receivers.example.yaml").Spec
+	workers := manifest[appsv1.Deployment](t, "worker.yaml").Spec.Template.Labels
+	if !maps.Equal(policy.PodSelector.MatchLabels, workers) || !slices.Equal(policy.PolicyTypes, []networkingv1.PolicyType{networkingv1.PolicyTypeEgress}) {
+		t.Errorf("the policy is not about what workers send: %+v", policy)
+	}
+	example := regexp.MustCompile(`(?m)^  #KLINGWATCH_WEBHOOK_ALLOW_NETWORKS: (\S+)$`).FindStringSubmatch(read(t, kubernetes+"configmap.yaml"))
+	if example == nil {
+		t.Fatal("configmap.yaml does not show KLINGWATCH_WEBHOOK_ALLOW_NETWORKS")
+	}
+	opened := netip.MustParsePrefix(example[1])
+	database := regexp.MustCompile(`@[^:]+:(\d+)/`).FindStringSubmatch(manifest[corev1.Secret](t, "secret.example.yaml").StringData["DATABASE_URL"])[1]
+	var receivers, names, closed, postgres bool
+	for _, rule := range policy.Egress {
+		to := rule.To[0]
+		switch {
+		case to.PodSelector != nil && len(rule.Ports) == 0:
+			receivers = to.NamespaceSelector != nil && len(to.PodSelector.MatchLabels) == 1
+		case to.PodSelector != nil:
+			names = to.NamespaceSelector != nil && len(rule.Ports) == 2 && rule.Ports[0].Port.IntValue() == 53
+		case len(rule.Ports) == 0:
+			closed = slices.ContainsFunc(to.IPBlock.Except, func(cidr string) bool {
+				network := netip.MustParsePrefix(cidr)
+				return network.Contains(opened.Addr()) && network.Bits() <= opened.Bits()
+			})
+		default:
+			postgres = rule.Ports[0].Port.String() == database && strings.HasSuffix(to.IPBlock.CIDR, "/32")
+		}
+	}
+	if !receivers || !names || !closed || !postgres {
+		t.Errorf("reaches labelled receivers %v, DNS %v, Postgres %v; keeps %s closed but for them %v", receivers, names, postgres, opened, closed)
 	}
 }
