@@ -252,7 +252,7 @@ func TestABulkActionChoosesTasks(t *testing.T) {
 		values ('a', 'videos', 'text2video', 'order-1', '{"user": 7, "plan": "pro"}', 'failed', 'Quota of user 7 exceeded', null, now() - interval '3 h', now(), null),
 		       ('b', 'videos', 'text2video', 'order-2', '{"user": 7}', 'pending', '', null, now() - interval '2 h', null, null),
 		       ('c', 'images', 'generations', null, '{}', 'processing', '', 'timeout: no answer', now(), null, now() + interval '1 h'),
-		       ('d', 'images', 'generations', null, '{"user": "7"}', 'processing', '', null, now() - interval '2 h', null, now() - interval '1 h')`)
+		       ('d', 'images', 'generations', null, '{"user": "7"}', 'processing', '', null, now() - interval '1 min', null, now() - interval '1 h')`)
 	for name, c := range map[string]struct {
 		choice db.TaskChoice
 		want   []int64

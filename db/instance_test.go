@@ -164,12 +164,16 @@ func TestProcessesSeeWhatTheOthersAsk(t *testing.T) {
 func TestProcessesAreAskedWhatTheyPoll(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
+	ctx, stop := context.WithCancel(t.Context())
+	var processes sync.WaitGroup
+	t.Cleanup(func() { stop(); processes.Wait() })
 	for n := range int64(2) {
-		process := connect(t, pool)
+		process := must(pgx.ConnectConfig(t.Context(), pool.Config().ConnConfig))(t)
 		check(t, db.ListenForChanges(t.Context(), process))
-		go func() {
+		processes.Go(func() {
+			defer func() { _ = process.Close(context.WithoutCancel(ctx)) }()
 			for {
-				note, err := process.WaitForNotification(t.Context())
+				note, err := process.WaitForNotification(ctx)
 				if err != nil {
 					return
 				}
@@ -177,9 +181,9 @@ func TestProcessesAreAskedWhatTheyPoll(t *testing.T) {
 				if !ok {
 					continue // the note of a change
 				}
-				_ = db.AnswerLive(t.Context(), process, question, []db.LivePoll{{Task: n + 1, Instance: db.InstanceID(int(n) + 1), Polls: 7, Due: time.Second}})
+				_ = db.AnswerLive(ctx, process, question, []db.LivePoll{{Task: n + 1, Instance: db.InstanceID(int(n) + 1), Polls: 7, Due: time.Second}})
 			}
-		}()
+		})
 	}
 	check(t, db.NotifyChange(t.Context(), pool, 1))
 	want := map[int64]db.LivePoll{1: {Task: 1, Instance: "kw1", Polls: 7, Due: time.Second}, 2: {Task: 2, Instance: "kw2", Polls: 7, Due: time.Second}}

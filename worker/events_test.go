@@ -93,7 +93,7 @@ func TestEveryEventFitsTheSchema(t *testing.T) {
 	track(t, pool, "videos/text2video", "", "unknown")
 	if _, err := pool.Exec(t.Context(), `
 		insert into klingwatch.tasks (task_id, action, action2, external_id, metadata, deadline_at)
-		values ('late', 'videos', 'text2video', 'order-7', '{"user": 42, "outputs": null}', now())`); err != nil {
+		values ('late', 'videos', 'text2video', 'order-7', '{"user": 42, "outputs": null}', now() + interval '100 ms')`); err != nil {
 		t.Fatal(err)
 	}
 	disableAndWarn(t, pool)

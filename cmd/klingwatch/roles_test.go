@@ -30,11 +30,12 @@ func loginIn(t *testing.T, databaseURL, role string) string {
 var eachCan = map[string][]string{
 	"klingwatch_producer": {"track videos/text2video p1 p2", "track videos/text2video p1"},
 	"klingwatch_reader": {
-		"list", "list --relay default", "show 1", "endpoints list", "deliveries list", "deliveries show 1", "deliveries progress", "relays list", "migrate --check",
+		"list", "list --relay default", "show 1", "endpoints list", "deliveries list", "deliveries show 1", "bulk list", "relays list", "migrate --check",
 	},
 	"klingwatch_operator": {
 		"list", "show 1", "endpoints list", "deliveries list", "deliveries show 1", "relays list", "migrate --check",
-		"retry 1", "deliveries redeliver 1", "deliveries redeliver --since 1h", "deliveries progress", "deliveries cancel 1", "deliveries stop 1",
+		"retry --since 1h --yes", "bulk list", "bulk stop 1", "retry 1",
+		"deliveries redeliver 1", "deliveries redeliver --since 1h --yes", "deliveries cancel 1",
 		"endpoints disable 1", "endpoints enable 1", "cancel 2",
 	},
 }
