@@ -14,6 +14,7 @@ type TaskChoice struct {
 	Statuses   []string          `json:"statuses,omitempty"`
 	Path       string            `json:"path,omitempty"` // action, or action/action2
 	Relay      string            `json:"relay,omitempty"`
+	App        string            `json:"app,omitempty"`
 	ExternalID string            `json:"external_id,omitempty"`
 	Metadata   map[string]string `json:"metadata,omitempty"` // keys of the object itself, with their values as text
 	Error      string            `json:"error,omitempty"`    // part of the reason, the code or the last error, in capitals or not
@@ -27,6 +28,7 @@ const chosenTasks = `
 		      (cardinality(@statuses::text[]) = 0 or t.status = any (@statuses))
 		  and (@path = '' or t.action = @path or t.action || '/' || t.action2 = @path)
 		  and (@relay = '' or t.relay = @relay)
+		  and (@app = '' or t.app = @app)
 		  and (@external_id = '' or t.external_id = @external_id)
 		  and (@metadata::jsonb = '{}' or not exists (select from jsonb_each_text(@metadata) wanted where t.metadata->>wanted.key is distinct from wanted.value))
 		  and (@error = '' or position(lower(@error) in lower(concat_ws(' ', t.status_message, t.error_code, t.last_error))) > 0)
@@ -38,7 +40,7 @@ const chosenTasks = `
 // with returns the parameters of chosenTasks and more.
 func (c TaskChoice) with(more pgx.StrictNamedArgs) pgx.StrictNamedArgs {
 	args := pgx.StrictNamedArgs{
-		"statuses": orEmpty(c.Statuses), "path": c.Path, "relay": c.Relay, "external_id": c.ExternalID, "metadata": "{}", "error": c.Error,
+		"statuses": orEmpty(c.Statuses), "path": c.Path, "relay": c.Relay, "app": c.App, "external_id": c.ExternalID, "metadata": "{}", "error": c.Error,
 		"overdue": c.Overdue, "since": c.Since, "until": optionalTime(c.Until),
 	}
 	if len(c.Metadata) > 0 {
@@ -83,7 +85,7 @@ func (c DeliveryChoice) with(more pgx.StrictNamedArgs) pgx.StrictNamedArgs {
 
 // ChoosesAll reports whether no field chooses.
 func (c TaskChoice) ChoosesAll() bool {
-	return len(c.Statuses) == 0 && c.Path == "" && c.Relay == "" && c.ExternalID == "" && len(c.Metadata) == 0 && c.Error == "" && !c.Overdue &&
+	return len(c.Statuses) == 0 && c.Path == "" && c.Relay == "" && c.App == "" && c.ExternalID == "" && len(c.Metadata) == 0 && c.Error == "" && !c.Overdue &&
 		c.Since.IsZero() && c.Until.IsZero()
 }
 

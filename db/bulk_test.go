@@ -253,6 +253,7 @@ func TestABulkActionChoosesTasks(t *testing.T) {
 		       ('b', 'videos', 'text2video', 'order-2', '{"user": 7}', 'pending', '', null, now() - interval '2 h', null, null),
 		       ('c', 'images', 'generations', null, '{}', 'processing', '', 'timeout: no answer', now(), null, now() + interval '1 h'),
 		       ('d', 'images', 'generations', null, '{"user": "7"}', 'processing', '', null, now() - interval '1 min', null, now() - interval '1 h')`)
+	run(t, pool, `update klingwatch.tasks set app = 'shop' where task_id in ('b', 'c')`)
 	for name, c := range map[string]struct {
 		choice db.TaskChoice
 		want   []int64
@@ -261,6 +262,7 @@ func TestABulkActionChoosesTasks(t *testing.T) {
 		"by statuses":                 {db.TaskChoice{Statuses: []string{db.Failed, db.Pending}}, []int64{1, 2}},
 		"by action":                   {db.TaskChoice{Path: "videos"}, []int64{1, 2}},
 		"by relay":                    {db.TaskChoice{Relay: "second"}, nil},
+		"by app":                      {db.TaskChoice{App: "shop"}, []int64{2, 3}},
 		"by external id":              {db.TaskChoice{ExternalID: "order-2"}, []int64{2}},
 		"by metadata, as text":        {db.TaskChoice{Metadata: map[string]string{"user": "7"}}, []int64{1, 2, 4}},
 		"by all of several":           {db.TaskChoice{Metadata: map[string]string{"user": "7", "plan": "pro"}}, []int64{1}},

@@ -17,6 +17,7 @@ type taskFlags struct {
 	Status     []string          `help:"Only tasks with these statuses." placeholder:"STATUS" predictor:"status"`
 	Action     string            `help:"Only tasks of this action, or action/action2." placeholder:"PATH"`
 	Relay      string            `help:"Only tasks at this relay." placeholder:"NAME"`
+	App        string            `help:"Only tasks of this app, the role that inserted them." placeholder:"ROLE"`
 	ExternalID string            `help:"Only tasks with this external id." placeholder:"TEXT"`
 	Metadata   map[string]string `help:"Only tasks with this value in their metadata; may be repeated." placeholder:"KEY=VALUE"`
 }
@@ -36,7 +37,7 @@ type taskChoice struct {
 }
 
 func (f taskFlags) choice() db.TaskChoice {
-	return db.TaskChoice{Statuses: f.Status, Path: f.Action, Relay: f.Relay, ExternalID: f.ExternalID, Metadata: f.Metadata}
+	return db.TaskChoice{Statuses: f.Status, Path: f.Action, Relay: f.Relay, App: f.App, ExternalID: f.ExternalID, Metadata: f.Metadata}
 }
 
 func (f taskChoice) choice() db.TaskChoice {
