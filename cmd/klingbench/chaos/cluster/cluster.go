@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -80,15 +81,17 @@ func prepare(ctx context.Context, serverURL, password string) (bin, superPasswor
 	return bin, superPassword, err
 }
 
-// freePort is a port below those that the system gives to outgoing connections.
+// freePort is a port below those that the system gives to outgoing connections, and not
+// the first: another run could take it while its Postgres is down.
 func freePort() (int, error) {
-	for port := 15000; port < 20000; port++ {
+	for range 1000 {
+		port := 15000 + rand.IntN(5000)
 		listener, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err == nil {
 			return port, listener.Close()
 		}
 	}
-	return 0, errors.New("choosing a port for Postgres: none between 15000 and 19999 is free on 127.0.0.1")
+	return 0, errors.New("choosing a port for Postgres: 1000 between 15000 and 19999 are taken on 127.0.0.1")
 }
 
 // Current is the server that is the primary at present.
