@@ -31,6 +31,8 @@ type batchLimit struct {
 	answered int // the most tasks that it answered about at once, lately
 	at       time.Time
 	hopeless time.Time // until then it is not asked by halves: it refused everything, alone as well
+	doubted  int       // so many at once it may not take, as a search found; 0: there is no doubt
+	doubter  *search
 }
 
 // now is the most tasks to ask about; usual is what the row of the relay says.
@@ -56,7 +58,24 @@ func (b *batchLimit) noteAnswer(tasks int) {
 	if now := time.Now(); tasks >= b.answered || now.Sub(b.at) > answeredBatch {
 		b.answered, b.at = tasks, now
 	}
+	if tasks >= b.doubted {
+		b.doubted, b.doubter = 0, nil
+	}
 	b.hopeless = time.Time{}
+}
+
+// doubt takes in that a search found the relay to refuse so many tasks at once, of which
+// it refused none alone. It reports whether another search found so before, and the relay
+// answered about no more since: the requests of one search may leave no time for others
+// that would show what the relay takes.
+func (b *batchLimit) doubt(tasks int, by *search) (again bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.doubted > 0 && b.doubter != by {
+		return true
+	}
+	b.doubted, b.doubter = tasks, by
+	return false
 }
 
 // takes reports whether the relay has answered about so many at once since a time.
@@ -241,6 +260,9 @@ func (p *Poller) judgeTrial(r *relay, t *trial) {
 	size := len(t.tasks)
 	switch {
 	case !r.batch.takes(size, t.begun):
+		if !r.batch.doubt(size, t.search) {
+			return
+		}
 		r.batch.set((size + 1) / 2)
 		p.Log.Warn("the relay refuses requests for so many tasks, and none of them alone: it is asked for fewer at once for a while",
 			"relay", r.Name, "tasks", size, "fewer", (size+1)/2)

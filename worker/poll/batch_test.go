@@ -258,3 +258,28 @@ func TestACulpritDoesNotDelayItsCompanyUnderBacklog(t *testing.T) {
 		}
 	})
 }
+
+// The requests of a search fill the rate, so that meanwhile no other shows what the relay
+// takes: one search alone proves nothing.
+func TestOneSearchDoesNotMakeRequestsSmaller(t *testing.T) {
+	t.Parallel()
+	limit, first, second := &batchLimit{}, &search{}, &search{}
+	for _, step := range []struct {
+		name string
+		by   *search
+		size int
+		want bool
+	}{
+		{"the first", first, 3, false},
+		{"the same once more", first, 2, false},
+		{"another", second, 2, true},
+	} {
+		if got := limit.doubt(step.size, step.by); got != step.want {
+			t.Errorf("%s: %t", step.name, got)
+		}
+	}
+	limit.noteAnswer(20)
+	if limit.doubt(2, first) {
+		t.Error("an answer about 20 at once has not ended the doubt")
+	}
+}

@@ -5,7 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -85,7 +85,7 @@ func prepare(ctx context.Context, serverURL, password string) (bin, superPasswor
 // the first: another run could take it while its Postgres is down.
 func freePort() (int, error) {
 	for range 1000 {
-		port := 15000 + rand.IntN(5000)
+		port := 15000 + mathrand.IntN(5000)
 		listener, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err == nil {
 			return port, listener.Close()
