@@ -89,6 +89,7 @@ type DeliveryTarget struct {
 	Created  time.Time
 	Since    time.Time     // when the schedule began
 	Held     time.Duration // how long it has been held back because its receiver fails; 0: it is not
+	Read     time.Time     // when it was read, by the database's clock, which the times above go by
 	EventAge time.Duration
 	Endpoint *int64 // nil: the task's callback_url
 	Disabled bool   // its endpoint is disabled
@@ -117,6 +118,7 @@ func DeliveryTargets(ctx context.Context, q Querier, ids []int64) ([]DeliveryTar
 		       d.created_at as created,
 		       d.tries_since as since,
 		       coalesce(clock_timestamp() - d.held_since, '0') as held,
+		       clock_timestamp() as read,
 		       clock_timestamp() - e.created_at as event_age,
 		       d.endpoint,
 		       w.disabled_at is not null as disabled,

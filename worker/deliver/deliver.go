@@ -46,6 +46,7 @@ type Sender struct {
 	receivers *receivers
 	writer    *writer
 	unsigned  unsignedLog
+	clock     clockWatch
 
 	mu      sync.Mutex
 	working context.Context // while callers wait for their records
@@ -110,6 +111,9 @@ func (s *Sender) targets(ctx context.Context, ids []int64) (map[int64]db.Deliver
 	found := make(map[int64]db.DeliveryTarget, len(targets))
 	for _, t := range targets {
 		found[t.ID] = t
+	}
+	if len(targets) > 0 {
+		s.clock.note(targets[len(targets)-1].Read, time.Now())
 	}
 	return found, nil
 }
@@ -191,6 +195,9 @@ func sendable(t, before db.DeliveryTarget) bool {
 
 // holdBack puts a delivery off until its receiver may be asked.
 func (s *Sender) holdBack(t db.DeliveryTarget, held heldError) (next Sleep, again bool, err error) {
+	if s.clock.hasMoved(time.Now()) {
+		t.Held = 0 // nobody knows how long
+	}
 	outcome := afterHold(t, held, rand.Float64())
 	if held.wait < recordHold && !outcome.Skipped {
 		return sleepOf(t, held.wait), true, nil
