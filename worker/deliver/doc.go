@@ -26,6 +26,7 @@
 //	outcome.go    what an attempt means for the delivery; pure functions
 //	receivers.go  from the wish to send to what came of it; slots.go: who gets a slot of the process
 //	host.go       what the receivers of a host share; receiver.go: one of them
+//	clock.go      whether the database's clock has moved
 //	breaker.go    holds back what fails again and again, a receiver or a host
 //	writer.go     many records in one transaction, with the health of endpoints
 //	health.go     endpoints that fail for days
