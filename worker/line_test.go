@@ -313,7 +313,7 @@ func TestADisabledEndpointsEventsWaitAndGoOutLater(t *testing.T) {
 func TestAnEndpointGetsTheEventsItAskedFor(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
-	_, relayURL := simulator(t)
+	_, relayURL := simulator(t, func(c *klingsim.Config) { c.Lifetime = 3 * time.Second }) // so that it is seen running
 	secret := webhook.NewSecret()
 	consumer := newConsumer(t, secret)
 	if _, err := db.AddEndpoint(t.Context(), pool, db.NewEndpoint{URL: consumer.URL, EventTypes: []string{webhook.TaskProcessing, webhook.TaskFailed}, Secret: secret}); err != nil {

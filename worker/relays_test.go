@@ -179,8 +179,8 @@ func TestRelaysInTroubleDelayNoOther(t *testing.T) {
 	alone := late(false)
 	beside := late(true)
 	t.Logf("p99 of lateness: %s alone, %s beside the others", alone, beside)
-	// a relay that waited for another would be late by its time-out, 2 s; a busy machine costs some milliseconds
-	if limit := max(alone*12/10, 250*time.Millisecond); beside > limit {
+	// a relay that waited for another would be late by its time-out, 2 s; a busy machine costs some hundred milliseconds
+	if limit := max(alone*12/10, time.Second); beside > limit {
 		t.Errorf("p99 of lateness is %s beside relays in trouble, %s alone", beside, alone)
 	}
 }
