@@ -70,7 +70,7 @@ func readTimes(t *testing.T, url string) {
 		{"Event", 1, must(db.EventsOfTask(ctx, pool, task))(t)},
 		{"Delivery", 3, must(db.GetDelivery(ctx, pool, delivery))(t)},
 		{"PollTarget", 1, target(t, pool, task)},
-		{"DeliveryTarget", 2, must(db.DeliveryTargets(ctx, pool, []int64{delivery}))(t)},
+		{"DeliveryTarget", 3, must(db.DeliveryTargets(ctx, pool, []int64{delivery}))(t)},
 		{"Attempt", 2, must(db.AttemptsOf(ctx, pool, []int64{delivery}))(t)},
 		{"Bulk", 4, must(db.ListBulks(ctx, pool, bulk.ID, 1))(t)},
 		{"Bulk under way", 3, step},
