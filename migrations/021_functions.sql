@@ -106,6 +106,7 @@ begin
             last_polled_at = null,
             finished_at = null,
             late_checks_until = null,
+            late = false,
             retried_at = now(),
             ended_by = null,
             version = version + 1,
@@ -180,66 +181,3 @@ create function klingwatch.track(task_id text, action text, action2 text, extern
 
 comment on function klingwatch.track(text, text, text, text, text, jsonb, timestamptz, text) is 'Inserts a task by the provider''s id, unless it is tracked already, and returns it.';
 revoke all on function klingwatch.track(text, text, text, text, text, jsonb, timestamptz, text) from public;
-
--- The rights of the roles, with those of the functions.
-
-create or replace function klingwatch.grant_roles() returns void
-    language plpgsql
-as $$
-declare
-    wanted text;
-begin
-    foreach wanted in array array['klingwatch_producer', 'klingwatch_reader', 'klingwatch_operator'] loop
-        continue when not exists (select from pg_roles where rolname = wanted);
-        execute format('grant usage on schema klingwatch to %I', wanted);
-        -- a command looks first whether the schema is the one that it knows
-        execute format('grant select on klingwatch.migrations to %I', wanted);
-        execute format('grant select on klingwatch.tasks, klingwatch.outputs, klingwatch.events to %I', wanted);
-
-        if wanted in ('klingwatch_producer', 'klingwatch_operator') then
-            execute format('grant execute on function klingwatch.cancel(bigint), klingwatch.cancel(bigint[]), klingwatch.retry(bigint, interval),
-                klingwatch.retry(bigint[], interval) to %I', wanted);
-        end if;
-        if wanted = 'klingwatch_producer' then
-            -- status and everything found out is klingwatch's to write
-            grant insert (task_id, action, action2, external_id, callback_url, metadata, deadline_at, relay, app)
-                on klingwatch.tasks to klingwatch_producer;
-            grant select (name, base_url, task_path) on klingwatch.relays to klingwatch_producer;
-            grant execute on function klingwatch.track(text, text, text, text, text, jsonb, timestamptz, text),
-                klingwatch.track(text[], text, text, text[], text, jsonb, timestamptz, text) to klingwatch_producer;
-            continue;
-        end if;
-
-        execute format('grant select on klingwatch.webhook_endpoints, klingwatch.deliveries, klingwatch.delivery_attempts,
-            klingwatch.redeliveries, klingwatch.polling_pauses, klingwatch.cancellations, klingwatch.live_jobs, klingwatch.usual_durations,
-            klingwatch.report_daily, klingwatch.report_failures, klingwatch.report_in_flight, klingwatch.report_outputs,
-            klingwatch.report_webhooks, klingwatch.report_throughput, klingwatch.report_relays to %I', wanted);
-        -- all but stored_key
-        execute format('grant select (id, name, base_url, task_path, batch_size, poll_rate, output_lifetime, key_source, key_file, access_key,
-            secret_key_file, credential, version, created_at, changed_at) on klingwatch.relays to %I', wanted);
-
-        if wanted = 'klingwatch_operator' then
-            -- No table as a whole may be changed, tasks least: a session's locks count as klingwatch's where its role may change tasks.
-            grant update (disabled_at, disabled_reason, revision, failing_since, last_failed_at, failures, warned_at, last_error)
-                on klingwatch.webhook_endpoints to klingwatch_operator;
-            grant update (state, url, next_attempt_at, delivered_at, tries_before, tries_since, held_since, last_error)
-                on klingwatch.deliveries to klingwatch_operator;
-            grant insert (endpoint, since, until, states, per_second, last, matched), update (finished_at)
-                on klingwatch.redeliveries to klingwatch_operator;
-            grant execute on function klingwatch.give_jobs(text, bigint[]) to klingwatch_operator;
-        end if;
-    end loop;
-
-    -- a long snapshot keeps dead rows of the queue alive
-    for wanted in select klingwatch.roles_without_timeouts() loop
-        begin
-            execute format('alter role %I set statement_timeout = ''60s''', wanted);
-            execute format('alter role %I set idle_in_transaction_session_timeout = ''60s''', wanted);
-        exception when others then
-            raise warning 'the timeouts of % were not set: %', wanted, sqlerrm;
-        end;
-    end loop;
-end
-$$;
-
-select klingwatch.grant_roles();

@@ -53,22 +53,3 @@ comment on column klingwatch.redeliveries.finished_at is 'as in bulk_actions';
 
 comment on view klingwatch.live_jobs is 'The River job of each row that has one: of tasks (poll), deliveries (deliver), bulk actions (bulk).';
 comment on column klingwatch.live_jobs.kind is 'poll, deliver or bulk; redeliver: of a bulk action that the version before began';
-
--- Whoever may see redeliveries may see bulk actions, and whoever may begin them may begin those, in roles that come later as well.
-do $$
-declare
-    before text := pg_get_functiondef('klingwatch.grant_roles()'::regprocedure);
-    change text[];
-begin
-    foreach change slice 1 in array array[
-        ['klingwatch.redeliveries, klingwatch.polling_pauses', 'klingwatch.redeliveries, klingwatch.bulk_actions, klingwatch.polling_pauses'],
-        ['grant insert (endpoint, since,', 'grant insert (action, filter, endpoint, since,'],
-        ['on klingwatch.redeliveries to klingwatch_operator', 'on klingwatch.bulk_actions to klingwatch_operator']]
-    loop
-        assert strpos(before, change[1]) > 0, 'grant_roles() has no ' || change[1];
-        before := replace(before, change[1], change[2]);
-    end loop;
-    execute before;
-    perform klingwatch.grant_roles();
-end
-$$;

@@ -4,16 +4,6 @@
 alter table klingwatch.tasks add column late boolean not null default false;
 comment on column klingwatch.tasks.late is 'its end came when we had given it up already (expired, not_found, or failed by the relay); its durations are in no report';
 
--- A task that is retried has not ended late.
-do $$
-declare
-    retry text := pg_get_functiondef('klingwatch.retry(bigint[], interval)'::regprocedure);
-begin
-    assert strpos(retry, 'late_checks_until = null,') > 0, 'retry() has no late_checks_until';
-    execute replace(retry, 'late_checks_until = null,', 'late_checks_until = null, late = false,');
-end
-$$;
-
 create or replace function klingwatch.short_reason(status_message text) returns text
     language plpgsql immutable parallel safe
 as $$

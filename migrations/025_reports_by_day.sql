@@ -185,6 +185,9 @@ begin
     delete from klingwatch.failure_summaries where day = wanted;
     insert into klingwatch.failure_summaries (day, relay, action, action2, status, ended_by, error_code, reason, tasks, first_seen, last_seen, example)
     select * from klingwatch.failures_by_day(wanted, wanted + 1, zone);
+    delete from klingwatch.metadata_summaries where day = wanted;
+    insert into klingwatch.metadata_summaries
+    select k.key, m.* from klingwatch.metadata_keys k, klingwatch.metadata_by_day(k.key, wanted, wanted + 1, zone) m;
 end
 $$;
 
