@@ -158,16 +158,26 @@ func (r cancelCommand) Run(ctx context.Context, c *console) error {
 	})
 }
 
+// checkChoice refuses a command that names one and chooses many (both), does neither, or
+// chooses many in a way that cannot be.
+func checkChoice(one, many bool, bulk operate.Bulk, both, neither string) error {
+	switch {
+	case one && many:
+		return errors.New(both)
+	case one:
+		return nil
+	case !many:
+		return errors.New(neither)
+	}
+	return bulk.Check()
+}
+
 // oneOrMany does something to the task with an id, or to those that the flags choose.
 func oneOrMany(ctx context.Context, c *console, id string, flags taskChoice, how bulkFlags, action string, one func(settings, *database, db.Task) error) error {
 	bulk := operate.Bulk{Action: action, Tasks: flags.choice(), PerSecond: how.PerSecond}
-	err := bulk.Check()
-	switch chosen := !bulk.Tasks.ChoosesAll(); {
-	case id != "" && chosen:
-		return errors.New("give either the id of one task or flags that choose many")
-	case id == "" && !chosen:
-		return fmt.Errorf("choose what to %s: the id of a task, or flags like --action and --since", action)
-	case id == "" && err != nil:
+	if err := checkChoice(id != "", !bulk.Tasks.ChoosesAll(), bulk,
+		"give either the id of one task or flags that choose many",
+		fmt.Sprintf("choose what to %s: the id of a task, or flags like --action and --since", action)); err != nil {
 		return err
 	}
 	return withDatabase(ctx, c, func(s settings, d *database) error {
@@ -192,13 +202,9 @@ type deliveriesRedeliver struct {
 // service works off.
 func (r deliveriesRedeliver) Run(ctx context.Context, c *console) error {
 	bulk := operate.Bulk{Action: db.BulkRedeliver, Deliveries: r.choice(), PerSecond: r.PerSecond}
-	err := bulk.Check()
-	switch many := !bulk.Deliveries.ChoosesAll(); {
-	case r.ID != 0 && many:
-		return errors.New("give either the number of one delivery or flags that choose many")
-	case r.ID == 0 && !many:
-		return errors.New("choose what to send again: the number of a delivery, or flags like --endpoint and --since")
-	case r.ID == 0 && err != nil:
+	if err := checkChoice(r.ID != 0, !bulk.Deliveries.ChoosesAll(), bulk,
+		"give either the number of one delivery or flags that choose many",
+		"choose what to send again: the number of a delivery, or flags like --endpoint and --since"); err != nil {
 		return err
 	}
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
