@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -49,24 +48,14 @@ func retryWait(before []rivertype.AttemptError, now time.Time) time.Duration {
 
 // errorHandler logs job errors in one line each, and of those that are alike one a while.
 type errorHandler struct {
-	log *slog.Logger
-
-	mu     sync.Mutex
-	logged map[failure]*repetition
+	log    *slog.Logger
+	logged *repetitions // by failure
 }
 
 // failure is what errors that are alike have in common.
 type failure struct{ kind, code string }
 
-// repetition says when such an error was logged, and how many followed.
-type repetition struct {
-	at   time.Time
-	more int
-}
-
-func newErrorHandler(log *slog.Logger) *errorHandler {
-	return &errorHandler{log: log, logged: map[failure]*repetition{}}
-}
+func newErrorHandler(log *slog.Logger) *errorHandler { return &errorHandler{log, newRepetitions()} }
 
 // HandleError logs an error unless the stop caused it.
 func (h *errorHandler) HandleError(ctx context.Context, job *rivertype.JobRow, err error) *river.ErrorHandlerResult {
@@ -77,27 +66,10 @@ func (h *errorHandler) HandleError(ctx context.Context, job *rivertype.JobRow, e
 		h.log.ErrorContext(ctx, "job failed, it is tried again", "job", job.ID, "kind", job.Kind, "args", string(job.EncodedArgs), "error", err)
 		return nil
 	}
-	if others, tell := h.repeat(failure{job.Kind, db.Code(err)}, time.Now()); tell {
+	if others, tell := h.logged.note(failure{job.Kind, db.Code(err)}, time.Now()); tell {
 		h.log.ErrorContext(ctx, "job failed, it is tried again", "job", job.ID, "kind", job.Kind, "args", string(job.EncodedArgs), "error", err, "others_since_last_line", others)
 	}
 	return nil
-}
-
-// repeat reports whether a failure is to be told, and how many like it were not since the
-// last one that was.
-func (h *errorHandler) repeat(f failure, now time.Time) (others int, tell bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	last := h.logged[f]
-	if last != nil && now.Sub(last.at) < repeatAfter {
-		last.more++
-		return 0, false
-	}
-	if last != nil {
-		others = last.more
-	}
-	h.logged[f] = &repetition{at: now}
-	return others, true
 }
 
 // HandlePanic logs a panic with its trace.

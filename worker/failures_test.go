@@ -133,7 +133,7 @@ func TestAJobThatIsRefusedIsTriedAgainLessAndLessOften(t *testing.T) {
 
 func TestErrorsThatAreAlikeAreLoggedOnceAMinute(t *testing.T) {
 	t.Parallel()
-	h := newErrorHandler(nil)
+	logged := newRepetitions()
 	now := time.Now()
 	poll, deliver := failure{"poll", "P0001"}, failure{"deliver", "P0001"}
 	for _, c := range []struct {
@@ -149,7 +149,7 @@ func TestErrorsThatAreAlikeAreLoggedOnceAMinute(t *testing.T) {
 		{poll, 61 * time.Second, 2, true},
 		{poll, 62 * time.Second, 0, false},
 	} {
-		if others, tell := h.repeat(c.failure, now.Add(c.after)); others != c.others || tell != c.tell {
+		if others, tell := logged.note(c.failure, now.Add(c.after)); others != c.others || tell != c.tell {
 			t.Errorf("%v after %s: %d others, told %t; want %d, %t", c.failure, c.after, others, tell, c.others, c.tell)
 		}
 	}

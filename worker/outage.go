@@ -32,7 +32,7 @@ func newOutageLog(above slog.Handler) outageLog {
 
 // forRiver returns the log for River, which counts the same troubles.
 func (l outageLog) forRiver() outageLog {
-	return outageLog{riverLog{l.Handler, &sync.Map{}}, l.outages, true}
+	return outageLog{riverLog{l.Handler, newRepetitions()}, l.outages, true}
 }
 
 // Handle counts warnings and errors that are about the database, and passes the rest on.
@@ -46,22 +46,9 @@ func (l outageLog) Handle(ctx context.Context, r slog.Record) error {
 			l.outages.note(ctx, r.Message, kind, text)
 			return nil
 		}
-		r = inOneLine(r)
+		r = inOneLine(r, r.Message)
 	}
 	return l.Handler.Handle(ctx, r)
-}
-
-// inOneLine returns a record without line breaks in its errors.
-func inOneLine(r slog.Record) slog.Record {
-	line := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
-	r.Attrs(func(a slog.Attr) bool {
-		if err, ok := a.Value.Any().(error); ok {
-			a.Value = slog.StringValue(outbound.Line(err.Error()))
-		}
-		line.AddAttrs(a)
-		return true
-	})
-	return line
 }
 
 // WithAttrs keeps the count.
