@@ -47,6 +47,7 @@ func (cmd sqlCommand) Run(ctx context.Context, c *console) error {
 	defer pool.Close()
 	statements := strings.Join(cmd.Query, " ")
 	if program, err := exec.LookPath("psql"); err == nil {
+		pool.Close() // psql connects by itself
 		return c.runPsql(ctx, program, at, statements)
 	}
 	if statements == "" {
