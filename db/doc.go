@@ -10,6 +10,7 @@
 //	change.go      what polls read and write, and the note that a person changed a task
 //	output.go      the files of a task
 //	event.go       status changes, each with its deliveries
+//	feed.go        events as those read them who follow all of them
 //	delivery.go    webhooks on their way
 //	bulk.go        which tasks and deliveries people choose, and what is done to many over time
 //	endpoint.go    receivers and their health

@@ -257,7 +257,8 @@ func FailingEndpoints(ctx context.Context, q Querier, atLeast time.Duration) ([]
 		from klingwatch.webhook_endpoints
 		where disabled_at is null and failing_since < now() - @at_least::interval
 		order by id
-		for update skip locked`,
+		-- "for update" would stop those who have the turn to write events, and write deliveries to these endpoints
+		for no key update skip locked`,
 		pgx.StrictNamedArgs{"at_least": atLeast})
 }
 

@@ -97,10 +97,14 @@ func AddEndpointEvent(ctx context.Context, q Querier, endpoint int64, eventID, e
 	return added, err
 }
 
-// EventSecret returns what the ids of events are derived with. It returns ErrNotFound
-// where somebody has deleted it.
-func EventSecret(ctx context.Context, q Querier) ([]byte, error) {
-	got, err := one[struct{ Secret []byte }](ctx, q, `select secret from klingwatch.event_secret`)
+// LockEventOrder waits for the turn to write events, which lasts until the end of the
+// transaction, and returns what their ids are derived with: it is the last lock that a
+// transaction may take. Where somebody keeps the turn for seconds, the error is an Outage
+// that names the session. It returns ErrNotFound where somebody has deleted the secret.
+func LockEventOrder(ctx context.Context, q Querier) (secret []byte, err error) {
+	got, err := one[struct{ Secret []byte }](ctx, q, `
+		with turn as materialized (select klingwatch.lock_event_order())
+		select secret from klingwatch.event_secret, turn`)
 	return got.Secret, err
 }
 
@@ -151,16 +155,24 @@ func EventPayload(ctx context.Context, q Querier, delivery int64) (payload json.
 // means that none are left. An event that somebody has locked, or with a webhook
 // under way, stays. The events of a task are deleted with the task.
 func PruneEndpointEvents(ctx context.Context, q Querier, older time.Duration, limit int) (pruned int, err error) {
-	tag, err := q.Exec(ctx, `
-		delete from klingwatch.events
-		where id in (select e.id
-		             from klingwatch.events e
-		             where e.task is null and e.created_at < now() - @older::interval
-		               and not exists (select from klingwatch.deliveries d where d.event = e.id and d.state = 'pending' and d.next_attempt_at is not null)
-		             limit @limit
-		             for update skip locked)`,
-		pgx.StrictNamedArgs{"older": older, "limit": limit})
-	return int(tag.RowsAffected()), err
+	err = q.QueryRow(ctx, `
+		with gone as (
+			delete from klingwatch.events
+			where id in (select e.id
+			             from klingwatch.events e
+			             where e.task is null and e.created_at < now() - @older::interval
+			               and not exists (select from klingwatch.deliveries d where d.event = e.id and d.state = 'pending' and d.next_attempt_at is not null)
+			             limit @limit
+			             for update skip locked)
+			returning id
+		), noted as (
+			update klingwatch.feed
+			set endpoints_until = greatest(endpoints_until, (select max(id) from gone))
+			where exists (select from gone)
+		)
+		select count(*) from gone`,
+		pgx.StrictNamedArgs{"older": older, "limit": limit}).Scan(&pruned)
+	return pruned, err
 }
 
 // Happening is something that people watch: a change of a task, or a webhook request.

@@ -324,6 +324,10 @@ func PruneTasks(ctx context.Context, q Querier, older time.Duration, limit int) 
 			update klingwatch.report_state
 			set frozen_until = greatest(frozen_until, (select klingwatch.report_day(max(created_at)) + 1 from old))
 			where exists (select from old)
+		), noted as (
+			update klingwatch.feed
+			set tasks_until = greatest(tasks_until, (select max(e.id) from klingwatch.events e where e.task in (select id from old)))
+			where exists (select from old)
 		), gone as (
 			delete from klingwatch.tasks where id in (select id from old)
 		)

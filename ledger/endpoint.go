@@ -21,32 +21,47 @@ type Disabling struct {
 	Reason   string
 }
 
-// DisableEndpoints disables endpoints and writes an event for the others who ask
-// for such. It returns those that were enabled until now.
+// DisableEndpoints disables endpoints, and writes an event for each for the others who
+// ask for such. It returns those that were enabled until now.
 func DisableEndpoints(ctx context.Context, tx pgx.Tx, list []Disabling) (disabled []Disabling, err error) {
-	for _, d := range list {
+	return TendEndpoints(ctx, tx, list, nil)
+}
+
+// Warning is an endpoint that has failed for long and will be disabled, and why.
+type Warning struct {
+	Endpoint int64
+	Reason   string
+}
+
+// TendEndpoints is DisableEndpoints that writes an event for each warning as well, and
+// remembers that it did. All rows are changed before the first event is written: who has
+// the turn to write events waits for no row.
+func TendEndpoints(ctx context.Context, tx pgx.Tx, disable []Disabling, warn []Warning) (disabled []Disabling, err error) {
+	for _, d := range disable {
 		done, err := db.DisableEndpoint(ctx, tx, d.Endpoint, d.URL, d.Reason)
 		if err != nil {
 			return nil, err
 		}
-		if !done {
-			continue
+		if done {
+			disabled = append(disabled, d)
 		}
-		disabled = append(disabled, d)
+	}
+	for _, w := range warn {
+		if err := db.MarkWarned(ctx, tx, w.Endpoint); err != nil {
+			return nil, err
+		}
+	}
+	for _, d := range disabled {
 		if err := addEndpointEvent(ctx, tx, d.Endpoint, webhook.EndpointDisabled, d.Reason); err != nil {
 			return nil, err
 		}
 	}
-	return disabled, nil
-}
-
-// WarnEndpoint writes the event that an endpoint has failed for long and will be
-// disabled, and remembers that it did.
-func WarnEndpoint(ctx context.Context, tx pgx.Tx, id int64, reason string) error {
-	if err := addEndpointEvent(ctx, tx, id, webhook.EndpointFailing, reason); err != nil {
-		return err
+	for _, w := range warn {
+		if err := addEndpointEvent(ctx, tx, w.Endpoint, webhook.EndpointFailing, w.Reason); err != nil {
+			return nil, err
+		}
 	}
-	return db.MarkWarned(ctx, tx, id)
+	return disabled, nil
 }
 
 // EnableEndpoint lets an endpoint have its events again, what waited first, and

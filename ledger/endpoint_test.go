@@ -90,7 +90,8 @@ func TestAFailingEndpointIsReportedToTheOthers(t *testing.T) {
 	run(t, pool, `update klingwatch.webhook_endpoints set failing_since = now() - interval '1 d', last_failed_at = now() where id = $1`, failing)
 	warn := func(id int64) error {
 		return pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
-			return ledger.WarnEndpoint(t.Context(), tx, id, "failing for a day")
+			_, err := ledger.TendEndpoints(t.Context(), tx, nil, []ledger.Warning{{Endpoint: id, Reason: "failing for a day"}})
+			return err
 		})
 	}
 	check(t, warn(failing))
@@ -151,7 +152,8 @@ func TestAnEventAboutAnEndpointHasAnIDOfItsOccasion(t *testing.T) {
 		t.Helper()
 		check(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
 			if what == webhook.EndpointFailing {
-				return ledger.WarnEndpoint(t.Context(), tx, endpoint, "timeout")
+				_, err := ledger.TendEndpoints(t.Context(), tx, nil, []ledger.Warning{{Endpoint: endpoint, Reason: "timeout"}})
+				return err
 			}
 			_, err := ledger.DisableEndpoints(t.Context(), tx, []ledger.Disabling{{Endpoint: endpoint, Reason: "it answered 410 Gone"}})
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -43,14 +44,27 @@ func addEvents(ctx context.Context, tx pgx.Tx, events []event) error {
 	return nil
 }
 
-// eventSecret is read for each transaction: a process may outlive the database that it
-// started on.
+// eventSecret takes the transaction's turn to write events, and returns the secret of
+// their ids: the rows that it changes are locked by then. The secret is read for each
+// transaction: a process may outlive the database that it started on.
 func eventSecret(ctx context.Context, tx pgx.Tx) ([]byte, error) {
-	secret, err := db.EventSecret(ctx, tx)
+	begun := time.Now()
+	secret, err := db.LockEventOrder(ctx, tx)
+	if told, _ := ctx.Value(orderWait{}).(func(time.Duration)); told != nil {
+		told(time.Since(begun))
+	}
 	if errors.Is(err, db.ErrNotFound) {
 		return nil, errNoEventSecret
 	}
 	return secret, err
+}
+
+type orderWait struct{}
+
+// WithOrderWait has told called with how long a transaction of this context waited for its
+// turn to write events; nil: it is not.
+func WithOrderWait(ctx context.Context, told func(time.Duration)) context.Context {
+	return context.WithValue(ctx, orderWait{}, told)
 }
 
 var errNoEventSecret = errors.New("klingwatch.event_secret has no row: restore it from a backup, " +

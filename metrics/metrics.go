@@ -11,6 +11,7 @@
 //
 //	polling.go   requests to the relay
 //	webhooks.go  requests to receivers
+//	feed.go      the order of events, and who listens to them
 //	sweep.go     what the sweep does, and what it reads from the database
 //	pool.go      connections to the database
 package metrics
@@ -29,6 +30,7 @@ import (
 type Metrics struct {
 	Polling
 	Webhooks
+	Feed
 	Sweep
 	Build *prometheus.GaugeVec // by version, which the caller sets
 
@@ -44,6 +46,7 @@ func New() *Metrics {
 	return &Metrics{
 		Polling:  newPolling(auto),
 		Webhooks: newWebhooks(auto),
+		Feed:     newFeed(auto),
 		Sweep:    newSweep(auto),
 		Build: auto.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "klingwatch_build_info", Help: "Always 1; the label is the version.",

@@ -135,7 +135,7 @@ func disableAndWarn(t *testing.T, pool *pgxpool.Pool) {
 		t.Fatal(err)
 	}
 	if err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
-		if err := ledger.WarnEndpoint(t.Context(), tx, endpoint, "http_status: HTTP 500"); err != nil {
+		if _, err := ledger.TendEndpoints(t.Context(), tx, nil, []ledger.Warning{{Endpoint: endpoint, Reason: "http_status: HTTP 500"}}); err != nil {
 			return err
 		}
 		_, err := ledger.DisableEndpoints(t.Context(), tx, []ledger.Disabling{{Endpoint: endpoint, Reason: "the receiver answered 410 Gone"}})

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 
 	"github.com/klingwatch/klingwatch/db"
@@ -158,6 +157,7 @@ type bulkWorker struct {
 
 // Work does one second's worth.
 func (b *bulkWorker) Work(ctx context.Context, job *river.Job[bulkArgs]) error {
+	ctx = ledger.WithOrderWait(ctx, b.cfg.Metrics.ObserveOrderWait)
 	finished, err := ledger.CarryOn(ctx, b.cfg.Pool, job.Args.ID, b.cfg.TaskDeadline)
 	if err != nil && !db.RowLocked(err) {
 		return err
@@ -179,11 +179,10 @@ func (cancelArgs) Kind() string { return "cancel" }
 // cancelWorker cancels what somebody asked for who may not write tasks.
 type cancelWorker struct {
 	river.WorkerDefaults[cancelArgs]
-	pool     *pgxpool.Pool
-	deadline time.Duration
+	cfg Config
 }
 
 // Work cancels the task.
 func (c *cancelWorker) Work(ctx context.Context, job *river.Job[cancelArgs]) error {
-	return ledger.CancelAsked(ctx, c.pool, job.Args.ID, c.deadline)
+	return ledger.CancelAsked(ledger.WithOrderWait(ctx, c.cfg.Metrics.ObserveOrderWait), c.cfg.Pool, job.Args.ID, c.cfg.TaskDeadline)
 }

@@ -63,7 +63,7 @@ func newClient(cfg Config, id string, driver riverdriver.Driver[pgx.Tx], c *cloc
 	river.AddWorker(workers, polls)
 	river.AddWorker(workers, deliveries)
 	river.AddWorker(workers, &bulkWorker{cfg: cfg, clocks: c})
-	river.AddWorker(workers, &cancelWorker{pool: cfg.Pool, deadline: cfg.TaskDeadline})
+	river.AddWorker(workers, &cancelWorker{cfg: cfg})
 	return river.NewClient(driver, &river.Config{
 		ID:     id,
 		Schema: schema,

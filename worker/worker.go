@@ -78,14 +78,14 @@ func New(cfg Config) *Worker {
 	cfg.Log = slog.New(cfg.log)
 	cfg.Metrics.WatchPool(cfg.Pool)
 	return &Worker{cfg: cfg, book: newRelayBook(cfg), sender: deliver.New(deliver.Config{
-		Pool: cfg.Pool, Webhooks: cfg.Webhooks, Keyring: cfg.Keyring, Metrics: &cfg.Metrics.Webhooks, Log: cfg.Log, Tracer: cfg.Tracer,
+		Pool: cfg.Pool, Webhooks: cfg.Webhooks, Keyring: cfg.Keyring, Metrics: &cfg.Metrics.Webhooks, OrderWait: cfg.Metrics.ObserveOrderWait, Log: cfg.Log, Tracer: cfg.Tracer,
 	})}
 }
 
 // newRelays prepares polling; when asking ends, requests on their way are cut off.
 func newRelays(asking context.Context, cfg Config) *poll.Relays {
 	return poll.NewRelays(asking, poll.Config{
-		Pool: cfg.Pool, Metrics: &cfg.Metrics.Polling, Log: cfg.Log, Tracer: cfg.Tracer,
+		Pool: cfg.Pool, Metrics: &cfg.Metrics.Polling, OrderWait: cfg.Metrics.ObserveOrderWait, Log: cfg.Log, Tracer: cfg.Tracer,
 		Interval: cfg.PollInterval, TaskDeadline: cfg.TaskDeadline,
 		NotFoundGrace: cfg.NotFoundGrace, ProbeDistance: cfg.ProbeDistance, TestHook: cfg.PollHook,
 	})

@@ -31,12 +31,13 @@ const (
 
 // Config sets up a Sender. Pool, Webhooks, Metrics and Log are required.
 type Config struct {
-	Pool     *pgxpool.Pool
-	Webhooks *webhook.Client
-	Keyring  *keyring.Keyring // opens the stored signing keys; nil: they are stored plainly
-	Metrics  *metrics.Webhooks
-	Log      *slog.Logger
-	Tracer   trace.Tracer // nil: nothing is traced
+	Pool      *pgxpool.Pool
+	Webhooks  *webhook.Client
+	Keyring   *keyring.Keyring // opens the stored signing keys; nil: they are stored plainly
+	Metrics   *metrics.Webhooks
+	OrderWait func(time.Duration) // told how long a write waited for its turn to write events; nil: nobody is
+	Log       *slog.Logger
+	Tracer    trace.Tracer // nil: nothing is traced
 }
 
 // Sender delivers webhooks. It is safe for concurrent use.
@@ -57,7 +58,7 @@ type Sender struct {
 func New(cfg Config) *Sender {
 	s := &Sender{Config: cfg, receivers: newReceivers()}
 	s.loader = batch.NewLoader(s.targets)
-	s.writer = newWriter(cfg.Pool, s.logAttempt, s.logDisabled)
+	s.writer = newWriter(cfg.Pool, cfg.OrderWait, s.logAttempt, s.logDisabled)
 	s.working, s.suspend = context.WithCancel(context.Background())
 	return s
 }

@@ -49,48 +49,42 @@ func remedyFor(e db.FailingEndpoint) remedy {
 // WatchEndpoints warns about endpoints that fail for long, and disables those
 // that fail for days.
 func (s *Sender) WatchEndpoints(ctx context.Context) error {
-	var logs []func()
+	ctx = ledger.WithOrderWait(ctx, s.OrderWait)
+	var (
+		warned   []db.FailingEndpoint
+		disabled []ledger.Disabling
+	)
 	err := pgx.BeginFunc(ctx, s.Pool, func(tx pgx.Tx) error {
 		failing, err := db.FailingEndpoints(ctx, tx, warnAfter)
 		if err != nil {
 			return err
 		}
+		var disable []ledger.Disabling
+		var warn []ledger.Warning
 		for _, e := range failing {
-			log, err := s.remedy(ctx, tx, e)
-			if err != nil {
-				return err
+			switch remedyFor(e) {
+			case remedyDisable:
+				reason := fmt.Sprintf("it failed for %s without a 2xx; last: %s", hours(e.FailingFor), e.LastError)
+				disable = append(disable, ledger.Disabling{Endpoint: e.ID, URL: e.URL, Reason: reason})
+			case remedyWarn:
+				warn, warned = append(warn, ledger.Warning{Endpoint: e.ID, Reason: e.LastError}), append(warned, e)
+			case remedyNone:
 			}
-			logs = append(logs, log)
 		}
-		return nil
+		disabled, err = ledger.TendEndpoints(ctx, tx, disable, warn)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("looking after failing endpoints: %w", err)
 	}
-	for _, log := range logs {
-		log()
+	for _, d := range disabled {
+		s.logDisabled(d)
+	}
+	for _, e := range warned {
+		s.Log.Warn("a webhook endpoint has failed for long and will be disabled", "endpoint", e.ID, "url", webhook.HostOf(e.URL),
+			"failing_for", hours(e.FailingFor), "disabled_after", disableAfter.String(), "error", e.LastError)
 	}
 	return nil
 }
 
-// remedy does what is decided; log is for after the commit.
-func (s *Sender) remedy(ctx context.Context, tx pgx.Tx, e db.FailingEndpoint) (log func(), err error) {
-	failingFor := e.FailingFor.Round(time.Hour).String()
-	switch remedyFor(e) {
-	case remedyDisable:
-		reason := fmt.Sprintf("it failed for %s without a 2xx; last: %s", failingFor, e.LastError)
-		disabled, err := ledger.DisableEndpoints(ctx, tx, []ledger.Disabling{{Endpoint: e.ID, URL: e.URL, Reason: reason}})
-		return func() {
-			for _, d := range disabled {
-				s.logDisabled(d)
-			}
-		}, err
-	case remedyWarn:
-		return func() {
-			s.Log.Warn("a webhook endpoint has failed for long and will be disabled", "endpoint", e.ID, "url", webhook.HostOf(e.URL),
-				"failing_for", failingFor, "disabled_after", disableAfter.String(), "error", e.LastError)
-		}, ledger.WarnEndpoint(ctx, tx, e.ID, e.LastError)
-	case remedyNone:
-	}
-	return func() {}, nil
-}
+func hours(d time.Duration) string { return d.Round(time.Hour).String() }

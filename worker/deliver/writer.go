@@ -34,9 +34,10 @@ const (
 // states, the health of endpoints.
 type writer struct {
 	*batch.Batcher[*record]
-	pool     *pgxpool.Pool
-	recorded func(*record)          // after commit
-	disabled func(ledger.Disabling) // after commit
+	pool      *pgxpool.Pool
+	orderWait func(time.Duration)
+	recorded  func(*record)          // after commit
+	disabled  func(ledger.Disabling) // after commit
 
 	mu        sync.Mutex
 	unwritten map[int64]*record // by delivery: being written, or kept
@@ -57,8 +58,8 @@ type writing struct {
 	err  error         // valid from then on
 }
 
-func newWriter(pool *pgxpool.Pool, recorded func(*record), disabled func(ledger.Disabling)) *writer {
-	w := &writer{pool: pool, recorded: recorded, disabled: disabled, unwritten: map[int64]*record{}}
+func newWriter(pool *pgxpool.Pool, orderWait func(time.Duration), recorded func(*record), disabled func(ledger.Disabling)) *writer {
+	w := &writer{pool: pool, orderWait: orderWait, recorded: recorded, disabled: disabled, unwritten: map[int64]*record{}}
 	w.Batcher = batch.NewBatcher(w.write)
 	return w
 }
@@ -155,7 +156,7 @@ func (w *writer) writeOnce(records []*record) error {
 		}
 	}
 	d.Health, d.Disable = healthOf(records)
-	disabled, err := ledger.RecordDeliveries(ctx, w.pool, d)
+	disabled, err := ledger.RecordDeliveries(ledger.WithOrderWait(ctx, w.orderWait), w.pool, d)
 	for _, one := range disabled {
 		w.disabled(one)
 	}

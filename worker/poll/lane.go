@@ -20,10 +20,11 @@ import (
 
 // Config sets up Relays. Pool, Metrics and Log are required.
 type Config struct {
-	Pool    *pgxpool.Pool
-	Metrics *metrics.Polling
-	Log     *slog.Logger
-	Tracer  trace.Tracer // nil: nothing is traced
+	Pool      *pgxpool.Pool
+	Metrics   *metrics.Polling
+	OrderWait func(time.Duration) // told how long a write waited for its turn to write events; nil: nobody is
+	Log       *slog.Logger
+	Tracer    trace.Tracer // nil: nothing is traced
 
 	Interval      time.Duration // between two polls of one task; jittered
 	TaskDeadline  time.Duration // age at which a task without a deadline of its own becomes expired

@@ -119,7 +119,7 @@ func (w *writer) apply(results []*pollResult) (applied map[int64]bool, err error
 func (w *writer) applyOnce(changes []ledger.Change, troubles []db.Trouble) (map[int64]bool, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
-	return ledger.Apply(ctx, w.Pool, changes, troubles)
+	return ledger.Apply(ledger.WithOrderWait(ctx, w.OrderWait), w.Pool, changes, troubles)
 }
 
 // errLocked says why a result could not be written.
