@@ -40,6 +40,7 @@ var arrows = map[string][]string{
 	"doctor":            {"operate", "relays", "db", "migrations", "klingapi", "keyring", "outbound", "readable"},
 	"operate":           {"ledger", "relays", "db", "schedule", "klingapi", "webhook", "keyring"},
 	"ledger":            {"db", "webhook", "keyring"},
+	"feed":              {"db", "metrics"},
 	"relays":            {"db", "keyring", "klingapi"},
 	"schedule":          {"db"},
 	"klingapi/klingsim": {"klingapi"},

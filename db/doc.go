@@ -9,8 +9,7 @@
 //	task.go        what apps insert and people read
 //	change.go      what polls read and write, and the note that a person changed a task
 //	output.go      the files of a task
-//	event.go       status changes, each with its deliveries
-//	feed.go        events as those read them who follow all of them
+//	event.go       status changes, each with its deliveries, and as those read them who follow all
 //	delivery.go    webhooks on their way
 //	bulk.go        which tasks and deliveries people choose, and what is done to many over time
 //	endpoint.go    receivers and their health
@@ -18,7 +17,7 @@
 //	pause.go       credentials that the relay refuses
 //	job.go         River's jobs: the only file that knows River's tables
 //	instance.go    the processes that work on this database
-//	report.go      summaries, counts and backlogs of the whole deployment
+//	report.go      summaries, counts, backlogs and latest happenings of the whole deployment
 //	server.go      the Postgres server itself
 //
 // Functions are named for the fact that they establish. They take a Querier, which

@@ -224,3 +224,42 @@ func OverdueDeliveries(ctx context.Context, q Querier, grace time.Duration) (Del
 		from pending`,
 		pgx.StrictNamedArgs{"grace": grace})
 }
+
+// Happening is something that people watch: a change of a task, or a webhook request.
+type Happening struct {
+	Key        string // tells it from all others
+	At         time.Time
+	EventType  string // task.succeeded and so on
+	Path       string // of the task; "": the event is about an endpoint
+	TaskID     string // the provider's
+	Message    string // why the task ended so, or why the request failed; "": there is nothing to say
+	URL        string // of a webhook request; "": it is a change
+	StatusCode int    // of the receiver's answer; 0: none came
+}
+
+// Happenings returns what happened after a moment of the database's clock, oldest first.
+// It reads whole tables: it is for databases of one developer.
+func Happenings(ctx context.Context, q Querier, after time.Time) ([]Happening, error) {
+	return all[Happening](ctx, q, `
+		with happened as (
+			select e.id,
+			       e.created_at,
+			       e.type,
+			       coalesce(concat_ws('/', t.action, nullif(t.action2, '')), '') as path,
+			       coalesce(t.task_id, '') as task_id,
+			       coalesce(e.payload->'data'->>'status_message', '') as message
+			from klingwatch.events e
+			left join klingwatch.tasks t on t.id = e.task
+		)
+		select 'event ' || id as key, created_at as at, type as event_type, path, task_id, message, '' as url, 0 as status_code
+		from happened
+		where created_at > @after
+		union all
+		select 'request ' || a.delivery || '/' || a.attempt, a.finished_at, h.type, h.path, h.task_id, coalesce(a.error, ''), d.url, coalesce(a.status_code, 0)
+		from klingwatch.delivery_attempts a
+		join klingwatch.deliveries d on d.id = a.delivery
+		join happened h on h.id = d.event
+		where a.finished_at > @after
+		order by at, key`,
+		pgx.StrictNamedArgs{"after": after})
+}
