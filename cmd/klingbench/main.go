@@ -7,6 +7,7 @@
 //	go run ./cmd/klingbench late            # how exactly polls keep their time
 //	go run ./cmd/klingbench insert          # from the row to the first poll, bulk inserts, webhooks
 //	go run ./cmd/klingbench crash           # taking over after kill -9
+//	go run ./cmd/klingbench order           # what the order of events costs
 //	go run ./cmd/klingbench webhook         # how soon and how many webhooks go out, beside receivers in trouble
 //	go run ./cmd/klingbench report          # the report views on a million tasks
 //	go run ./cmd/klingbench soak            # sizes while everything runs at once for minutes
@@ -63,6 +64,7 @@ type commands struct {
 	Late     polls.LateCommand         `cmd:"" help:"How late polls arrive at the relay, below saturation."`
 	Insert   polls.InsertCommand       `cmd:"" help:"From the insert to the first poll, bulk and single inserts, from the last reply to the webhook."`
 	Crash    polls.CrashCommand        `cmd:"" help:"How soon the tasks of a killed process are polled again."`
+	Order    polls.OrderCommand        `cmd:"" help:"How many tasks end per second with events in the order of their commits, and without."`
 	Webhook  webhooks.WebhookCommand   `cmd:"" help:"From the commit to the receiver, against the webhook client alone, beside receivers in trouble."`
 	Report   reports.ReportCommand     `cmd:"" help:"How fast the report views answer on a million tasks."`
 	Soak     reports.SoakCommand       `cmd:"" help:"Whether the database stays small while tasks come, end, are reported by webhook, read and deleted."`

@@ -71,6 +71,11 @@ func TestInsertPrintsAllFigures(t *testing.T) {
 	}, "insert", "--singles=5", "--rows=1000")
 }
 
+func TestOrderPrintsAllFigures(t *testing.T) {
+	t.Parallel()
+	checkFigures(t, []string{"ordered_completions_per_second", "unordered_completions_per_second", "order_part"}, "order", "--tasks=200")
+}
+
 func TestLatePrintsAllFigures(t *testing.T) {
 	t.Parallel()
 	checkFigures(t, []string{"polls_per_second", "late_p50", "late_p99", "begun_late_p50", "begun_late_p99", "peak_per_second", "cpu_per_poll"},

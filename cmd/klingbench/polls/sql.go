@@ -88,3 +88,17 @@ func emptyTables(ctx context.Context, pool *pgxpool.Pool) error {
 		truncate klingwatch.tasks, klingwatch.bare, klingwatch.untriggered, klingwatch.river_job restart identity cascade`)
 	return err
 }
+
+// forgetOrder takes away what gives events ids in the order of their commits.
+func forgetOrder(ctx context.Context, pool *pgxpool.Pool) error {
+	_, err := pool.Exec(ctx, `
+		drop trigger write_events_in_order on klingwatch.events;
+		create or replace function klingwatch.lock_event_order() returns void language sql as ''`)
+	return err
+}
+
+// countEnded counts the tasks that have ended.
+func countEnded(ctx context.Context, pool *pgxpool.Pool) (n int, err error) {
+	err = pool.QueryRow(ctx, `select count(*) from klingwatch.tasks where finished_at is not null`).Scan(&n)
+	return n, err
+}
