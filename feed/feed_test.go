@@ -313,6 +313,22 @@ func TestFiltersChooseTheSameKeptAndLive(t *testing.T) {
 	}
 }
 
+// However little a filter chooses, one question looks at ten thousand events at most.
+func TestAPageOfAlmostNothingIsRead(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	f := started(t, pool)
+	tell(t, pool, 0, "endpoint.failing", 10_001)
+	tell(t, pool, 0, "endpoint.disabled", 1)
+	rare := db.FeedFilter{Types: []string{"endpoint.disabled"}}
+	if frames, next, more, err := f.Page(t.Context(), 0, rare, 10); len(frames) != 0 || next != 10_000 || !more || err != nil {
+		t.Errorf("%d frames, next %d, more %v, %v", len(frames), next, more, err)
+	}
+	if got := take(t, follow(t, f, 0, rare), 1); got[0] != 10_002 {
+		t.Errorf("events %v", got)
+	}
+}
+
 func TestACursorBeforeWhatWasDeletedIsTooOld(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)

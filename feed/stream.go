@@ -24,11 +24,15 @@ type Stream struct {
 }
 
 // Follow returns the events after a cursor that a filter chooses, those that are kept and
-// then those that come. It returns a *CursorError where some after it are gone.
+// then those that come. It returns a *CursorError where some after it are gone. ctx is for
+// the beginning only, which waits for the database where the cursor is Latest.
 func (f *Feed) Follow(ctx context.Context, after int64, filter db.FeedFilter) (*Stream, error) {
 	s := &Stream{feed: f, filter: filter, cursor: after, read: after}
 	if after != Latest {
-		return s, s.replay(ctx)
+		if err := s.replay(ctx); err != nil {
+			return nil, err
+		}
+		return s, nil
 	}
 	if err := s.listen(ctx); err != nil {
 		return nil, err
@@ -54,6 +58,7 @@ func (s *Stream) Close() {
 func (s *Stream) Next(ctx context.Context, patience time.Duration) (frames []*Frame, err error) {
 	s.note(0)
 	defer func() { s.note(time.Now().UnixNano()) }()
+	begun := time.Now()
 	for {
 		if frames, s.pending, s.cursor = s.pending, nil, s.read; len(frames) > 0 {
 			return frames, nil
@@ -64,7 +69,7 @@ func (s *Stream) Next(ctx context.Context, patience time.Duration) (frames []*Fr
 			}
 			s.sub, s.live, s.atEnd = nil, false, false
 		}
-		if err = s.advance(ctx); err != nil {
+		if err = s.advance(ctx); err != nil || len(s.pending) == 0 && !s.live && time.Since(begun) > patience {
 			return nil, err
 		}
 	}

@@ -151,6 +151,19 @@ func TestWhoKeepsAllOthersFromWritingEventsIsNamed(t *testing.T) {
 	move(t, pool, id, db.Failed)
 }
 
+// A process that is stopped in the middle of a write has its session ended by Postgres.
+func TestAStoppedProcessKeepsNobodyFromWritingEventsForLong(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	id := track(t, pool, "t")[0]
+	stopped := begin(t, pool)
+	run(t, stopped, insertEvent)
+	move(t, pool, id, db.Failed)
+	if err := stopped.Commit(t.Context()); db.OutageOf(err) != db.Unreachable {
+		t.Errorf("its transaction ended with %v", err)
+	}
+}
+
 // Who looks after endpoints keeps nobody from writing events for them, whom it will wait
 // for itself.
 func TestWhoLooksAfterEndpointsAndWhoEndsTasksAreNotInEachOthersWay(t *testing.T) {
