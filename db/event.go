@@ -28,20 +28,24 @@ const TaskChannel = "klingwatch_task"
 // AddEvents writes events of tasks, a note on TaskChannel for each task that has ended,
 // and a delivery with its job for each receiver that wants one: the callback_url of a task
 // that has ended, and endpoints by their event types and actions. The delivery of a disabled endpoint has no job and waits
-// until that is enabled. An event whose EventID is taken is not written; AddEvents
-// returns the tasks of such events.
-func AddEvents(ctx context.Context, q Querier, events []NewEvent) (taken []int64, err error) {
+// until that is enabled.
+//
+// Ids follow commits: all that write events wait for their turn, which lasts until the end
+// of the transaction, so it is the last lock that a transaction may take. Where somebody
+// keeps the turn for seconds, the error is an Outage that names the session.
+func AddEvents(ctx context.Context, q Querier, events []NewEvent) (AddedEvents, error) {
 	if len(events) == 0 {
-		return nil, nil
+		return AddedEvents{}, nil
 	}
 	input, err := json.Marshal(events)
 	if err != nil {
-		return nil, err
+		return AddedEvents{}, err
 	}
-	rows, err := q.Query(ctx, `
-		with wanted as (
-			select *
-			from jsonb_to_recordset(@events::jsonb) as n(event_id text, task bigint, sequence int, type text, payload jsonb, traceparent text)
+	return one[AddedEvents](ctx, q, `
+		with turn as materialized (`+takeTurn+`
+		), wanted as (
+			select n.*
+			from turn, jsonb_to_recordset(@events::jsonb) as n(event_id text, task bigint, sequence int, type text, payload jsonb, traceparent text)
 		), news as (
 			insert into klingwatch.events (event_id, task, sequence, type, payload, traceparent)
 			select event_id, task, sequence, type, payload, traceparent
@@ -68,24 +72,32 @@ func AddEvents(ctx context.Context, q Querier, events []NewEvent) (taken []int64
 			join klingwatch.tasks t on t.id = n.task
 			where t.finished_at is not null
 		)
-		select w.task from wanted w, (select count(*) from told) t
-		except
-		select task from news`,
+		select (select waited from turn) as waited,
+		       array(select task from wanted except select task from news) as taken
+		from (select count(*) from told) as notes`,
 		pgx.StrictNamedArgs{"events": input, "channel": TaskChannel})
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowTo[int64])
 }
 
+// AddedEvents is what became of new events.
+type AddedEvents struct {
+	Waited float64 // seconds, for the turn to write events
+	Taken  []int64 // tasks of events that were not written, because their EventID is taken
+}
+
+// takeTurn is the first step of a statement that writes events.
+const takeTurn = `
+			select klingwatch.lock_event_order(), extract(epoch from clock_timestamp() - statement_timestamp())::float8 as waited`
+
 // AddEndpointEvent writes an event about a receiver, with a delivery for each of the
-// other receivers that asked for that type. It writes nothing and returns false where
-// eventID is taken.
-func AddEndpointEvent(ctx context.Context, q Querier, endpoint int64, eventID, eventType string, payload json.RawMessage) (added bool, err error) {
-	err = q.QueryRow(ctx, `
-		with news as (
+// other receivers that asked for that type, in its turn, see AddEvents. It writes nothing
+// where eventID is taken.
+func AddEndpointEvent(ctx context.Context, q Querier, endpoint int64, eventID, eventType string, payload json.RawMessage) (AddedEndpointEvent, error) {
+	return one[AddedEndpointEvent](ctx, q, `
+		with turn as materialized (`+takeTurn+`
+		), news as (
 			insert into klingwatch.events (event_id, type, payload)
-			values (@event_id, @type, @payload)
+			select @event_id, @type, @payload::jsonb
+			from turn
 			on conflict (event_id) do nothing
 			returning id, type
 		), sent as (
@@ -94,19 +106,20 @@ func AddEndpointEvent(ctx context.Context, q Querier, endpoint int64, eventID, e
 			from news n
 			join klingwatch.webhook_endpoints w on n.type = any (w.event_types) and w.id <> @endpoint
 		)
-		select exists (select from news)`,
-		pgx.StrictNamedArgs{"event_id": eventID, "type": eventType, "payload": payload, "endpoint": endpoint}).Scan(&added)
-	return added, err
+		select exists (select from news) as added, (select waited from turn) as waited`,
+		pgx.StrictNamedArgs{"event_id": eventID, "type": eventType, "payload": payload, "endpoint": endpoint})
 }
 
-// LockEventOrder waits for the turn to write events, which lasts until the end of the
-// transaction, and returns what their ids are derived with: it is the last lock that a
-// transaction may take. Where somebody keeps the turn for seconds, the error is an Outage
-// that names the session. It returns ErrNotFound where somebody has deleted the secret.
-func LockEventOrder(ctx context.Context, q Querier) (secret []byte, err error) {
-	got, err := one[struct{ Secret []byte }](ctx, q, `
-		with turn as materialized (select klingwatch.lock_event_order())
-		select secret from klingwatch.event_secret, turn`)
+// AddedEndpointEvent is what became of a new event about a receiver.
+type AddedEndpointEvent struct {
+	Waited float64 // seconds, for the turn to write events
+	Added  bool    // false: its EventID is taken
+}
+
+// EventSecret returns what the ids of events are derived with. It returns ErrNotFound
+// where somebody has deleted it.
+func EventSecret(ctx context.Context, q Querier) ([]byte, error) {
+	got, err := one[struct{ Secret []byte }](ctx, q, `select secret from klingwatch.event_secret`)
 	return got.Secret, err
 }
 

@@ -99,10 +99,10 @@ func TestAnEventWhoseIDIsTakenIsHandedBack(t *testing.T) {
 	event := func(id string, task int64, sequence int) db.NewEvent {
 		return db.NewEvent{EventID: id, Task: task, Sequence: sequence, Type: "task.processing", Payload: json.RawMessage(`{}`)}
 	}
-	if taken := must(db.AddEvents(t.Context(), pool, []db.NewEvent{event("msg_1", ids[0], 1)}))(t); len(taken) != 0 {
+	if taken := must(db.AddEvents(t.Context(), pool, []db.NewEvent{event("msg_1", ids[0], 1)}))(t).Taken; len(taken) != 0 {
 		t.Errorf("taken are the ids of tasks %v", taken)
 	}
-	if taken := must(db.AddEvents(t.Context(), pool, []db.NewEvent{event("msg_1", ids[0], 2), event("msg_2", ids[1], 1)}))(t); !slices.Equal(taken, ids[:1]) {
+	if taken := must(db.AddEvents(t.Context(), pool, []db.NewEvent{event("msg_1", ids[0], 2), event("msg_2", ids[1], 1)}))(t).Taken; !slices.Equal(taken, ids[:1]) {
 		t.Errorf("taken are the ids of tasks %v, want %v", taken, ids[:1])
 	}
 	for i, id := range ids {
@@ -121,10 +121,10 @@ func TestAnEventAboutAReceiverGoesToTheOthers(t *testing.T) {
 	off := addEndpoint(t, pool, "https://c.example/", asking)
 	addEndpoint(t, pool, "https://d.example/")
 	check(t, disable(t, pool, off))
-	if !must(db.AddEndpointEvent(t.Context(), pool, about, "msg_1", "endpoint.disabled", json.RawMessage(`{"n": 1}`)))(t) {
+	if !must(db.AddEndpointEvent(t.Context(), pool, about, "msg_1", "endpoint.disabled", json.RawMessage(`{"n": 1}`)))(t).Added {
 		t.Error("the event was not written")
 	}
-	if must(db.AddEndpointEvent(t.Context(), pool, about, "msg_1", "endpoint.disabled", json.RawMessage(`{"n": 2}`)))(t) {
+	if must(db.AddEndpointEvent(t.Context(), pool, about, "msg_1", "endpoint.disabled", json.RawMessage(`{"n": 2}`)))(t).Added {
 		t.Error("an event with an id that is taken was written")
 	}
 	got := must(db.ListDeliveries(t.Context(), pool, db.DeliveryChoice{}, 0, 9))(t)

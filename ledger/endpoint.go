@@ -97,9 +97,13 @@ func addEndpointEvent(ctx context.Context, tx pgx.Tx, id int64, eventType, reaso
 	}
 	occasion := occasionOf(endpoint, eventType)
 	for number := 1; ; number++ {
-		added, err := db.AddEndpointEvent(ctx, tx, id, webhook.EventID(secret, eventType, number, occasion...), eventType, payload)
-		if added || err != nil {
+		news, err := db.AddEndpointEvent(ctx, tx, id, webhook.EventID(secret, eventType, number, occasion...), eventType, payload)
+		if err != nil {
 			return err
+		}
+		tellOrderWait(ctx, news.Waited)
+		if news.Added {
+			return nil
 		}
 	}
 }

@@ -35,24 +35,20 @@ func addEvents(ctx context.Context, tx pgx.Tx, events []event) error {
 			rows[i] = e.NewEvent
 			rows[i].EventID = webhook.EventID(secret, e.Type, e.of.Number+passed, e.of.Relay, e.of.Action, e.of.Action2, e.of.TaskID)
 		}
-		taken, err := db.AddEvents(ctx, tx, rows)
+		added, err := db.AddEvents(ctx, tx, rows)
 		if err != nil {
 			return err
 		}
-		events = slices.DeleteFunc(events, func(e event) bool { return !slices.Contains(taken, e.Task) })
+		tellOrderWait(ctx, added.Waited)
+		events = slices.DeleteFunc(events, func(e event) bool { return !slices.Contains(added.Taken, e.Task) })
 	}
 	return nil
 }
 
-// eventSecret takes the transaction's turn to write events, and returns the secret of
-// their ids: the rows that it changes are locked by then. The secret is read for each
-// transaction: a process may outlive the database that it started on.
+// eventSecret is read for each transaction: a process may outlive the database that it
+// started on.
 func eventSecret(ctx context.Context, tx pgx.Tx) ([]byte, error) {
-	begun := time.Now()
-	secret, err := db.LockEventOrder(ctx, tx)
-	if told, _ := ctx.Value(orderWait{}).(func(time.Duration)); told != nil {
-		told(time.Since(begun))
-	}
+	secret, err := db.EventSecret(ctx, tx)
 	if errors.Is(err, db.ErrNotFound) {
 		return nil, errNoEventSecret
 	}
@@ -65,6 +61,12 @@ type orderWait struct{}
 // turn to write events; nil: it is not.
 func WithOrderWait(ctx context.Context, told func(time.Duration)) context.Context {
 	return context.WithValue(ctx, orderWait{}, told)
+}
+
+func tellOrderWait(ctx context.Context, seconds float64) {
+	if told, _ := ctx.Value(orderWait{}).(func(time.Duration)); told != nil {
+		told(time.Duration(seconds * float64(time.Second)))
+	}
 }
 
 var errNoEventSecret = errors.New("klingwatch.event_secret has no row: restore it from a backup, " +

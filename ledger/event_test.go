@@ -60,7 +60,7 @@ func idsOf(t testing.TB, q db.Querier, id int64) (ids []string) {
 // videos/text2video.
 func derived(t testing.TB, q db.Querier, taskID, eventType string, number int) string {
 	t.Helper()
-	return webhook.EventID(must(db.LockEventOrder(t.Context(), q))(t), eventType, number, "default", "videos", "text2video", taskID)
+	return webhook.EventID(must(db.EventSecret(t.Context(), q))(t), eventType, number, "default", "videos", "text2video", taskID)
 }
 
 // Thirty tasks end, and a standby that lagged behind is promoted. There they end again,

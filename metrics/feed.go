@@ -30,7 +30,7 @@ type Feed struct {
 func newFeed(auto promauto.Factory) Feed {
 	return Feed{
 		EventOrderWait: histogram(auto, "klingwatch_event_order_wait_seconds",
-			"How long a transaction waited for its turn to write events, round trip included: their ids follow commits, so all that write events wait for each other.", exchangeBuckets),
+			"How long a transaction waited for its turn to write events: their ids follow commits, so all that write events wait for each other.", exchangeBuckets),
 		FeedListeners: gauges(auto, "klingwatch_feed_listeners",
 			"Clients that listen to the feed of events in this process: streams, and requests that wait for a task.", "kind", Listeners),
 		FeedEvents: counter(auto, "klingwatch_feed_events_total",

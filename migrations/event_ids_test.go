@@ -14,7 +14,7 @@ import (
 // secretOf is what a database derives webhook-ids with.
 func secretOf(t *testing.T, pool *pgxpool.Pool) string {
 	t.Helper()
-	secret, err := db.LockEventOrder(t.Context(), pool)
+	secret, err := db.EventSecret(t.Context(), pool)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func TestACancellationInATransactionOfAnApp(t *testing.T) {
 			t.Errorf("%+v", events)
 		}
 	}
-	secret, err := db.LockEventOrder(t.Context(), pool)
+	secret, err := db.EventSecret(t.Context(), pool)
 	if err != nil {
 		t.Fatal(err)
 	}
