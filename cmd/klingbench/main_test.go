@@ -73,7 +73,7 @@ func TestInsertPrintsAllFigures(t *testing.T) {
 
 func TestOrderPrintsAllFigures(t *testing.T) {
 	t.Parallel()
-	checkFigures(t, []string{"ordered_completions_per_second", "unordered_completions_per_second", "order_part"}, "order", "--tasks=200")
+	checkFigures(t, []string{"ordered_completions_per_second", "unordered_completions_per_second", "order_part"}, "order")
 }
 
 func TestLatePrintsAllFigures(t *testing.T) {
