@@ -26,10 +26,14 @@ type TaskChoice struct {
 // chosenTasks is the condition of a TaskChoice on the tasks t.
 const chosenTasks = `
 		      (cardinality(@statuses::text[]) = 0 or t.status = any (@statuses))
+		      -- what follows from the statuses, in the words of indexes
+		  and (@ended = '' or t.ended_as = @ended)
+		  and (not @troubled or t.finished_at is null and @open or t.ended_as = any (@all_ended))
 		  and (@path = '' or t.action = @path or t.action || '/' || t.action2 = @path)
 		  and (@relay = '' or t.relay = @relay)
 		  and (@app = '' or t.app = @app)
 		  and (@external_id = '' or t.external_id = @external_id)
+		  and (@key = '' or t.metadata->>@key = @value)
 		  and (@metadata::jsonb = '{}' or not exists (select from jsonb_each_text(@metadata) wanted where t.metadata->>wanted.key is distinct from wanted.value))
 		  and (@error = '' or position(lower(@error) in lower(concat_ws(' ', t.status_message, t.error_code, t.last_error))) > 0)
 		  and (not @overdue or t.finished_at is null
@@ -40,14 +44,59 @@ const chosenTasks = `
 // with returns the parameters of chosenTasks and more.
 func (c TaskChoice) with(more pgx.StrictNamedArgs) pgx.StrictNamedArgs {
 	args := pgx.StrictNamedArgs{
-		"statuses": orEmpty(c.Statuses), "path": c.Path, "relay": c.Relay, "app": c.App, "external_id": c.ExternalID, "metadata": "{}", "error": c.Error,
+		"statuses": orEmpty(c.Statuses), "path": c.Path, "relay": c.Relay, "app": c.App, "external_id": c.ExternalID, "metadata": "{}", "key": "", "value": "", "error": c.Error,
 		"overdue": c.Overdue, "since": c.Since, "until": optionalTime(c.Until),
 	}
-	if len(c.Metadata) > 0 {
+	for args["key"], args["value"] = range c.Metadata { // one of them first: to look at all costs ten times as much
+		break
+	}
+	if len(c.Metadata) > 1 || args["key"] == "" && len(c.Metadata) > 0 {
 		args["metadata"] = c.Metadata
 	}
+	maps.Copy(args, c.reach())
 	maps.Copy(args, more)
 	return args
+}
+
+// reach tells where the tasks of a choice are, going by their statuses: an index leads to
+// those that are open, or that have ended without success. What has an error is one of them.
+func (c TaskChoice) reach() pgx.StrictNamedArgs {
+	open, ended, others := false, []string{}, len(c.Statuses) == 0
+	for _, status := range c.Statuses {
+		switch {
+		case !Terminal(status):
+			open = true
+		case status == Succeeded:
+			others = true
+		default:
+			ended = append(ended, status)
+		}
+	}
+	if others && c.Error != "" {
+		open, ended, others = true, unsuccessful, false
+	}
+	if c.Overdue {
+		open, ended, others = true, []string{}, false
+	}
+	args := pgx.StrictNamedArgs{"ended": "", "troubled": !others, "open": open, "all_ended": ended}
+	if !others && !open && len(ended) == 1 {
+		args["ended"], args["troubled"] = ended[0], false // in the order of their ids
+	}
+	return args
+}
+
+// indexed reports whether an index may lead to what is chosen, wherever it is.
+func (c TaskChoice) indexed() bool {
+	args := c.reach()
+	return args["ended"] != "" || args["troubled"] == true && c.Error == "" || c.Path != "" || c.Relay != "" || c.App != "" || c.ExternalID != "" || !c.Since.IsZero()
+}
+
+// onlySince reports whether no index leads to what is chosen but the one on times, which
+// the planner underestimates.
+func (c TaskChoice) onlySince() bool {
+	since := c.Since
+	c.Since = time.Time{}
+	return !since.IsZero() && !c.indexed()
 }
 
 // DeliveryChoice chooses deliveries. Zero fields choose all.
@@ -66,7 +115,8 @@ const chosenDeliveries = `
 		  and (@endpoint::bigint is null or d.endpoint = @endpoint)
 		  and d.created_at >= @from
 		  and (@before::timestamptz is null or d.created_at < @before)
-		  and (@last_error = '' or position(lower(@last_error) in lower(d.last_error)) > 0)
+		  -- what was delivered has no error
+		  and (@last_error = '' or (d.state = 'pending' or d.state = 'exhausted' or d.state = 'canceled') and position(lower(@last_error) in lower(d.last_error)) > 0)
 		  and (not @by_task or exists (select
 		                               from klingwatch.events ev
 		                               join klingwatch.tasks t on t.id = ev.task
@@ -81,6 +131,12 @@ func (c DeliveryChoice) with(more pgx.StrictNamedArgs) pgx.StrictNamedArgs {
 	})
 	maps.Copy(args, more)
 	return args
+}
+
+// indexed reports whether an index may lead to what is chosen, wherever it is.
+func (c DeliveryChoice) indexed() bool {
+	rare := len(c.States) == 1 && c.States[0] != DeliveryDelivered
+	return rare || c.Endpoint != nil || c.Error != "" || !c.Since.IsZero() || c.Tasks.indexed()
 }
 
 // ChoosesAll reports whether no field chooses.

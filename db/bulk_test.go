@@ -8,6 +8,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
+	"github.com/klingwatch/klingwatch/lookback"
 )
 
 // finishJobs ends the jobs of all deliveries, as if they had been worked.
@@ -274,7 +275,7 @@ func TestABulkActionChoosesTasks(t *testing.T) {
 		if n := must(db.CountTasks(t.Context(), pool, c.choice))(t); n != int64(len(c.want)) {
 			t.Errorf("%s: %d are counted", name, n)
 		}
-		listed := idsOf(must(db.ListTasks(t.Context(), pool, c.choice, 0, 9))(t))
+		listed := idsOf(must(db.ListTasks(t.Context(), pool, c.choice, lookback.Search{Limit: 9}))(t).Items)
 		slices.Sort(listed)
 		if !slices.Equal(listed, c.want) {
 			t.Errorf("%s: %v are listed, want %v", name, listed, c.want)

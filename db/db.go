@@ -13,6 +13,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/klingwatch/klingwatch/lookback"
 )
 
 // Querier is a pool, a connection or a transaction.
@@ -27,6 +29,53 @@ type Querier interface {
 // RowLocked holds for its error.
 func LimitLockWait(limit time.Duration) pgx.TxOptions {
 	return pgx.TxOptions{BeginQuery: fmt.Sprintf("begin; set local lock_timeout = '%dms'", limit.Milliseconds())}
+}
+
+// Beginner is a pool or a connection.
+type Beginner interface {
+	Querier
+	BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error)
+}
+
+// single keeps the planner from what costs more than it gains for a page.
+const single = "; set local jit = off; set local max_parallel_workers_per_gather = 0"
+
+// bitmaps leaves the planner only indexes that are read as a whole, like those on times.
+const bitmaps = "; set local enable_seqscan = off; set local enable_indexscan = off"
+
+// limited reads rows as all does, in a transaction with further settings, or returns
+// lookback.ErrTooLong after a time.
+func limited[T any](ctx context.Context, b Beginner, limit time.Duration, settings, sql string, args ...any) (list []T, err error) {
+	options := pgx.TxOptions{BeginQuery: fmt.Sprintf("begin read only; set local statement_timeout = '%dms'%s%s", max(limit.Milliseconds(), 1), single, settings)}
+	err = pgx.BeginTxFunc(ctx, b, options, func(tx pgx.Tx) error {
+		list, err = all[T](ctx, tx, sql, args...)
+		return err
+	})
+	if Code(err) == "57014" && ctx.Err() == nil { // query_canceled
+		err = lookback.ErrTooLong
+	}
+	return list, err
+}
+
+// Page is a part of a list, newest first.
+type Page[T any] struct {
+	Items []T
+	Next  int64     // where the list goes on: Before of its next page; 0: it ends here
+	Cut   bool      // what is older than Next was not looked at: there was no time, and no index led to it
+	Since time.Time // with Cut: the time of the oldest that was looked at
+}
+
+// pageOf is a page that was read; when returns the time of the first row from an id on.
+func pageOf[T any](ctx context.Context, q Querier, p lookback.Page[T], when string) (Page[T], error) {
+	page := Page[T]{Items: p.Items, Next: p.Next, Cut: p.Cut}
+	if !p.Cut {
+		return page, nil
+	}
+	err := q.QueryRow(ctx, when, pgx.StrictNamedArgs{"id": p.Next}).Scan(&page.Since)
+	if errors.Is(err, pgx.ErrNoRows) { // gone meanwhile
+		err = nil
+	}
+	return page, err
 }
 
 // one reads exactly one row into a T, by column names. It returns ErrNotFound

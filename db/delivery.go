@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/klingwatch/klingwatch/lookback"
 )
 
 // The states of a delivery.
@@ -51,15 +53,37 @@ const deliveryColumns = `
 		from klingwatch.deliveries d
 		join klingwatch.events e on e.id = d.event`
 
-// ListDeliveries returns the newest deliveries of a choice first, at most limit of them,
-// of those before a cursor; 0 is no cursor.
-func ListDeliveries(ctx context.Context, q Querier, c DeliveryChoice, cursor int64, limit int) ([]Delivery, error) {
-	return all[Delivery](ctx, q, `
-		select`+deliveryColumns+`
-		where (@cursor = 0 or d.id < @cursor) and`+chosenDeliveries+`
-		order by d.id desc
-		limit @limit`,
-		c.with(pgx.StrictNamedArgs{"cursor": cursor, "limit": limit}))
+// ListDeliveries returns a page of the deliveries of a choice.
+func ListDeliveries(ctx context.Context, b Beginner, c DeliveryChoice, s lookback.Search) (Page[Delivery], error) {
+	list := lookback.List[Delivery]{
+		ID: func(d Delivery) int64 { return d.ID },
+		Newest: func(ctx context.Context) (id int64, err error) {
+			err = b.QueryRow(ctx, `select coalesce(max(id), 0) from klingwatch.deliveries`).Scan(&id)
+			return id, err
+		},
+		Read: func(ctx context.Context, r lookback.Range, limit int, patience time.Duration) ([]Delivery, error) {
+			return limited[Delivery](ctx, b, patience, "", `
+				with page as materialized (
+					select d.id
+					from klingwatch.deliveries d
+					where d.id >= @low and d.id < @high and`+chosenDeliveries+`
+					order by d.id desc
+					limit @limit
+				)
+				select`+deliveryColumns+`
+				where d.id = any (array(select id from page))
+				order by d.id desc`,
+				c.with(pgx.StrictNamedArgs{"low": r.From, "high": r.Before, "limit": limit}))
+		},
+	}
+	if c.indexed() {
+		list.ReadIndexed = list.Read
+	}
+	p, err := list.Page(ctx, s)
+	if err != nil {
+		return Page[Delivery]{}, err
+	}
+	return pageOf(ctx, b, p, `select created_at from klingwatch.deliveries where id >= @id order by id limit 1`)
 }
 
 // GetDelivery returns a delivery; ErrNotFound for an unknown id.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
+	"github.com/klingwatch/klingwatch/lookback"
 )
 
 // deliveries makes tasks that succeeded and returns the deliveries of their
@@ -98,7 +99,7 @@ func TestDeliveriesAreListedAndFound(t *testing.T) {
 		"by time":           {db.DeliveryChoice{States: []string{db.DeliveryPending}, Since: time.Now().Add(-time.Minute)}, 9, []int64{both[1], both[0], ids[2]}},
 	} {
 		var got []int64
-		for _, d := range must(db.ListDeliveries(t.Context(), pool, list.choice, 0, list.limit))(t) {
+		for _, d := range must(db.ListDeliveries(t.Context(), pool, list.choice, lookback.Search{Limit: list.limit}))(t).Items {
 			got = append(got, d.ID)
 		}
 		if !slices.Equal(got, list.want) {
@@ -347,7 +348,7 @@ func TestOldDeliveriesArePruned(t *testing.T) {
 		t.Errorf("pruned %d after the lock", n)
 	}
 	var left []int64
-	for _, d := range must(db.ListDeliveries(t.Context(), pool, db.DeliveryChoice{}, 0, 9))(t) {
+	for _, d := range must(db.ListDeliveries(t.Context(), pool, db.DeliveryChoice{}, lookback.Search{Limit: 9}))(t).Items {
 		left = append(left, d.ID)
 	}
 	if !slices.Equal(left, []int64{ids[5], ids[2], ids[1]}) {

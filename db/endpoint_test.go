@@ -8,6 +8,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
+	"github.com/klingwatch/klingwatch/lookback"
 )
 
 // addEndpoint adds a receiver of the ends of tasks.
@@ -250,7 +251,7 @@ func TestAReceiverIsRemovedInSteps(t *testing.T) {
 		}
 	}
 	left := must(db.ListEndpoints(t.Context(), pool))(t)
-	if len(left) != 1 || left[0].ID != other || len(must(db.ListDeliveries(t.Context(), pool, db.DeliveryChoice{}, 0, 9))(t)) != 0 ||
+	if len(left) != 1 || left[0].ID != other || len(must(db.ListDeliveries(t.Context(), pool, db.DeliveryChoice{}, lookback.Search{Limit: 9}))(t).Items) != 0 ||
 		len(must(db.ListBulks(t.Context(), pool, bulk.ID, 1))(t)) != 0 || len(must(db.SigningKeys(t.Context(), pool))(t)) != 1 {
 		t.Errorf("left are %+v", left)
 	}

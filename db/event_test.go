@@ -12,6 +12,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
+	"github.com/klingwatch/klingwatch/lookback"
 )
 
 // addEvent writes the event of a task's present status and returns its
@@ -127,7 +128,7 @@ func TestAnEventAboutAReceiverGoesToTheOthers(t *testing.T) {
 	if must(db.AddEndpointEvent(t.Context(), pool, about, "msg_1", "endpoint.disabled", json.RawMessage(`{"n": 2}`)))(t).Added {
 		t.Error("an event with an id that is taken was written")
 	}
-	got := must(db.ListDeliveries(t.Context(), pool, db.DeliveryChoice{}, 0, 9))(t)
+	got := must(db.ListDeliveries(t.Context(), pool, db.DeliveryChoice{}, lookback.Search{Limit: 9}))(t).Items
 	slices.SortFunc(got, func(a, b db.Delivery) int { return int(*a.Endpoint - *b.Endpoint) })
 	if len(got) != 2 || *got[0].Endpoint != other || got[0].NextAttemptAt == nil || *got[1].Endpoint != off || got[1].NextAttemptAt != nil || got[0].Task != nil {
 		t.Fatalf("deliveries %+v", got)

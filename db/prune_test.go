@@ -7,6 +7,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
+	"github.com/klingwatch/klingwatch/lookback"
 )
 
 // longAgo moves a task with all its times three days into the past.
@@ -50,7 +51,7 @@ func TestTasksArePrunedWhenTheirDayIsOverAndSummarized(t *testing.T) {
 	}
 	prune(10)
 	var left []string
-	for _, task := range must(db.ListTasks(t.Context(), pool, db.TaskChoice{}, 0, 9))(t) {
+	for _, task := range must(db.ListTasks(t.Context(), pool, db.TaskChoice{}, lookback.Search{Limit: 9}))(t).Items {
 		left = append(left, task.TaskID)
 	}
 	// "open" was canceled just now

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/klingwatch/klingwatch/lookback"
 )
 
 // The statuses of a task.
@@ -31,6 +33,9 @@ const (
 
 // Statuses are all statuses, in the order of a task's life.
 var Statuses = []string{Pending, Submitted, Processing, Succeeded, Failed, Expired, NotFound, Canceled}
+
+// unsuccessful are the statuses of tasks that have ended without success: tasks.ended_as.
+var unsuccessful = []string{Failed, Expired, NotFound, Canceled}
 
 // Terminal reports whether a status ends a task.
 func Terminal(status string) bool {
@@ -190,15 +195,86 @@ const taskColumns = `
 		from klingwatch.tasks t
 		left join klingwatch.live_jobs j on j.key = klingwatch.job_key('poll', t.id) and t.status in ('pending', 'submitted', 'processing', 'expired')`
 
-// ListTasks returns the newest tasks of a choice first, at most limit of them, of those
-// before a cursor; 0 is no cursor.
-func ListTasks(ctx context.Context, q Querier, c TaskChoice, cursor int64, limit int) ([]Task, error) {
-	return all[Task](ctx, q, `
-		select`+taskColumns+`
-		where (@cursor = 0 or t.id < @cursor) and`+chosenTasks+`
-		order by t.id desc
-		limit @limit`,
-		c.with(pgx.StrictNamedArgs{"cursor": cursor, "limit": limit}))
+// ListTasks returns a page of the tasks of a choice.
+func ListTasks(ctx context.Context, b Beginner, c TaskChoice, s lookback.Search) (Page[Task], error) {
+	list := lookback.List[Task]{
+		ID: func(t Task) int64 { return t.ID },
+		Newest: func(ctx context.Context) (id int64, err error) {
+			err = b.QueryRow(ctx, `select coalesce(max(id), 0) from klingwatch.tasks`).Scan(&id)
+			return id, err
+		},
+		Read: c.read(b, ""),
+	}
+	if c.indexed() {
+		list.ReadIndexed = list.Read
+	}
+	if c.onlySince() {
+		list.ReadIndexed = c.read(b, bitmaps)
+	}
+	if !c.Until.IsZero() {
+		list.Skip = c.skip(b)
+	}
+	p, err := list.Page(ctx, s)
+	if err != nil {
+		return Page[Task]{}, err
+	}
+	return pageOf(ctx, b, p, `select created_at from klingwatch.tasks where id >= @id order by id limit 1`)
+}
+
+// read reads the newest tasks of a range of ids first.
+func (c TaskChoice) read(b Beginner, settings string) func(context.Context, lookback.Range, int, time.Duration) ([]Task, error) {
+	return func(ctx context.Context, r lookback.Range, limit int, patience time.Duration) ([]Task, error) {
+		return limited[Task](ctx, b, patience, settings, `
+			with page as materialized (
+				select t.id
+				from klingwatch.tasks t
+				where t.id >= @low and t.id < @high and`+chosenTasks+`
+				order by t.id desc
+				limit @limit
+			)
+			select`+taskColumns+`
+			where t.id = any (array(select id from page))
+			order by t.id desc`,
+			c.with(pgx.StrictNamedArgs{"low": r.From, "high": r.Before, "limit": limit}))
+	}
+}
+
+// skip finds the id from which on tasks are younger than Until, as their times follow
+// their ids, and reads those above it that are older all the same: an index on both tells
+// where such are.
+func (c TaskChoice) skip(b Beginner) func(context.Context, lookback.Range, int, time.Duration) ([]Task, int64, error) {
+	return func(ctx context.Context, r lookback.Range, limit int, patience time.Duration) (tasks []Task, to int64, err error) {
+		if err := b.QueryRow(ctx, `
+			with recursive half as (
+				select @low::bigint as low, @high::bigint as high
+				union all
+				select case when p.created_at < @until then h.low + (h.high - h.low) / 2 else h.low end,
+				       case when p.created_at < @until then h.high else h.low + (h.high - h.low) / 2 end
+				from half h
+				-- the last one is beyond the ids that there are
+				cross join lateral (select coalesce((select created_at from klingwatch.tasks t where t.id >= h.low + (h.high - h.low) / 2 order by id limit 1), 'infinity')) as p(created_at)
+				where h.high - h.low > 1
+			)
+			select min(high) from half`,
+			pgx.StrictNamedArgs{"low": r.From, "high": r.Before, "until": c.Until}).Scan(&to); err != nil {
+			return nil, 0, err
+		}
+		if to == r.Before {
+			return nil, to, nil
+		}
+		tasks, err = limited[Task](ctx, b, patience, bitmaps, `
+			with stray as materialized (
+				select id
+				from klingwatch.tasks
+				where created_at < @until and id >= @low and id < @high
+			)
+			select`+taskColumns+`
+			where t.id = any (array(select id from stray)) and`+chosenTasks+`
+			order by t.id desc
+			limit @limit`,
+			c.with(pgx.StrictNamedArgs{"low": to, "high": r.Before, "limit": limit}))
+		return tasks, to, err
+	}
 }
 
 // TrackedPaths returns the paths that there are tasks of.

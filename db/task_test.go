@@ -10,6 +10,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
+	"github.com/klingwatch/klingwatch/lookback"
 )
 
 // newTask is a task of the type videos/text2video.
@@ -163,7 +164,7 @@ func TestTasksAreListedAndFound(t *testing.T) {
 		"by both":           {db.TaskChoice{Statuses: []string{db.Pending}, Path: "videos/text2video"}, 9, []int64{ids[1], ids[0]}},
 		"by half a path":    {db.TaskChoice{Path: "videos/avatar"}, 9, nil},
 	} {
-		if got := idsOf(must(db.ListTasks(t.Context(), pool, list.choice, 0, list.limit))(t)); !slices.Equal(got, list.want) {
+		if got := idsOf(must(db.ListTasks(t.Context(), pool, list.choice, lookback.Search{Limit: list.limit}))(t).Items); !slices.Equal(got, list.want) {
 			t.Errorf("%s: %v, want %v", name, got, list.want)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/lookback"
 	"github.com/klingwatch/klingwatch/schedule"
 	"github.com/klingwatch/klingwatch/webhook"
 )
@@ -142,17 +143,18 @@ func bring(t *db.Task, live db.LivePoll) *Now {
 	return now
 }
 
-// ListTasks returns the newest tasks of a choice first, as db.ListTasks does, with polls as of now.
-func ListTasks(ctx context.Context, pool *pgxpool.Pool, c db.TaskChoice, cursor int64, limit int) ([]db.Task, error) {
-	tasks, err := db.ListTasks(ctx, pool, c, cursor, limit)
+// ListTasks returns a page of the tasks of a choice, newest first, as db.ListTasks does, with
+// polls as of now.
+func ListTasks(ctx context.Context, pool *pgxpool.Pool, c db.TaskChoice, search lookback.Search) (db.Page[db.Task], error) {
+	page, err := db.ListTasks(ctx, pool, c, search)
 	if err != nil {
-		return nil, fmt.Errorf("reading the tasks: %w", err)
+		return page, fmt.Errorf("reading the tasks: %w", err)
 	}
-	live := askLive(ctx, pool, tasks)
-	for i := range tasks {
-		bring(&tasks[i], live[tasks[i].ID])
+	live := askLive(ctx, pool, page.Items)
+	for i := range page.Items {
+		bring(&page.Items[i], live[page.Items[i].ID])
 	}
-	return tasks, nil
+	return page, nil
 }
 
 // ViewTask reads everything that belongs to a task; without schedules its

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/lookback"
 	"github.com/klingwatch/klingwatch/operate"
 	"github.com/klingwatch/klingwatch/readable"
 )
@@ -34,19 +35,16 @@ func (l deliveriesList) Run(ctx context.Context, c *console) error {
 		if err := operate.KnowsRelay(ctx, d.Pool, l.Relay); err != nil {
 			return err
 		}
-		deliveries, err := db.ListDeliveries(ctx, d.Pool, l.choice(), l.Cursor, l.Limit+1)
+		page, err := db.ListDeliveries(ctx, d.Pool, l.choice(), lookback.Search{Before: l.Cursor, Limit: l.Limit, Within: lookTime})
 		if err != nil {
 			return fmt.Errorf("reading the deliveries: %w", err)
 		}
-		deliveries, more := atMost(deliveries, l.Limit)
-		if more {
-			c.hintMore(deliveries[l.Limit-1].ID)
-		}
+		hintMore(c, page)
 		if l.JSON {
-			return printLines(c.out, deliveries)
+			return printLines(c.out, page.Items)
 		}
 		var rows [][]string
-		for _, x := range deliveries {
+		for _, x := range page.Items {
 			rows = append(rows, []string{
 				strconv.FormatInt(x.ID, 10), x.Type, taskOf(x), x.State, strconv.Itoa(x.Attempts), ago(x.CreatedAt), when(x.NextAttemptAt), receiverOf(x),
 				cut(deref(x.LastError), 60),

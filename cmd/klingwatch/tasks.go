@@ -13,6 +13,7 @@ import (
 	"charm.land/lipgloss/v2"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/lookback"
 	"github.com/klingwatch/klingwatch/operate"
 	"github.com/klingwatch/klingwatch/readable"
 )
@@ -45,16 +46,17 @@ func (l listCommand) Run(ctx context.Context, c *console) error {
 		}
 		seen := map[int64]string{}
 		for {
-			tasks, more, err := l.read(ctx, d)
+			page, err := l.read(ctx, d)
 			if err != nil {
 				return err
 			}
 			if !l.Watch {
-				if err := l.hintEmpty(ctx, c, d, tasks); err != nil {
+				hintMore(c, page)
+				if err := l.hintEmpty(ctx, c, d, page); err != nil {
 					return err
 				}
 			}
-			if err := l.print(c, tasks, more, seen); err != nil || !l.Watch {
+			if err := l.print(c, page.Items, seen); err != nil || !l.Watch {
 				return err
 			}
 			select {
@@ -66,27 +68,28 @@ func (l listCommand) Run(ctx context.Context, c *console) error {
 	})
 }
 
-// read returns the tasks, and whether there are more.
-func (l listCommand) read(ctx context.Context, d *database) (tasks []db.Task, more bool, err error) {
-	if tasks, err = operate.ListTasks(ctx, d.Pool, l.choice(), l.Cursor, l.Limit+1); err != nil {
-		return nil, false, err
+// read returns the tasks.
+func (l listCommand) read(ctx context.Context, d *database) (db.Page[db.Task], error) {
+	return operate.ListTasks(ctx, d.Pool, l.choice(), lookback.Search{Before: l.Cursor, Limit: l.Limit, Within: lookTime})
+}
+
+// lookTime is how long a list looks back for what no index finds.
+const lookTime = time.Second
+
+// hintMore says where a list goes on, and why it ends where it does.
+func hintMore[T any](c *console, page db.Page[T]) {
+	switch {
+	case page.Cut && len(page.Items) == 0:
+		fmt.Fprintf(c.err, "none was found down to %s (id %d), and what is older was not searched: go on with --cursor %d\n", page.Since.Local().Format(time.DateTime), page.Next, page.Next)
+	case page.Cut:
+		fmt.Fprintf(c.err, "what is older than %s (id %d) was not searched: go on with --cursor %d\n", page.Since.Local().Format(time.DateTime), page.Next, page.Next)
+	case page.Next > 0:
+		fmt.Fprintf(c.err, "there are more: go on with --cursor %d, or choose by flags\n", page.Next)
 	}
-	tasks, more = atMost(tasks, l.Limit)
-	return tasks, more, nil
-}
-
-// atMost cuts a list of which one more than the limit was read, and tells whether there is
-// more.
-func atMost[T any](list []T, limit int) ([]T, bool) {
-	return list[:min(len(list), limit)], len(list) > limit
-}
-
-func (c *console) hintMore(last int64) {
-	fmt.Fprintf(c.err, "there are more: go on with --cursor %d, or choose by flags\n", last)
 }
 
 // print shows a list; of a watched one in a pipe only what has not been seen as it is.
-func (l listCommand) print(c *console, tasks []db.Task, more bool, seen map[int64]string) error {
+func (l listCommand) print(c *console, tasks []db.Task, seen map[int64]string) error {
 	switch whole := !l.JSON && terminal(c.out); {
 	case l.Watch && whole:
 		fmt.Fprint(c.out, "\x1b[H\x1b[2J") // a clean screen
@@ -99,9 +102,6 @@ func (l listCommand) print(c *console, tasks []db.Task, more bool, seen map[int6
 		if len(tasks) == 0 {
 			return nil
 		}
-	}
-	if more && !l.Watch {
-		c.hintMore(tasks[len(tasks)-1].ID)
 	}
 	if l.JSON {
 		return printLines(c.out, tasks)
@@ -121,8 +121,8 @@ func whyOf(t db.Task) string { return cmp.Or(t.StatusMessage, deref(t.LastError)
 
 // hintEmpty tells an empty list of a path that there is from that of one that was
 // misspelt.
-func (l listCommand) hintEmpty(ctx context.Context, c *console, d *database, tasks []db.Task) error {
-	if len(tasks) > 0 || l.Cursor > 0 {
+func (l listCommand) hintEmpty(ctx context.Context, c *console, d *database, page db.Page[db.Task]) error {
+	if len(page.Items) > 0 || page.Cut || l.Cursor > 0 {
 		return nil
 	}
 	paths, err := db.TrackedPaths(ctx, d.Pool)
