@@ -61,7 +61,7 @@ var arrows = map[string][]string{
 	"webhook/webhooktest": {"webhook"},
 
 	// klingbench: measurements stand on bench, bench on the processes that it starts
-	"cmd/klingbench/polls":         {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures"},
+	"cmd/klingbench/polls":         {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "db"},
 	"cmd/klingbench/webhooks":      {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "ledger", "db", "webhook"},
 	"cmd/klingbench/reports":       {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/figures", "db"},
 	"cmd/klingbench/schedules":     {"cmd/klingbench/figures", "schedule"},

@@ -3,10 +3,13 @@ package db
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/klingwatch/klingwatch/lookback"
 )
 
 // TaskChoice chooses tasks. Zero fields choose all.
@@ -106,6 +109,7 @@ type DeliveryChoice struct {
 	Since    time.Time  `json:"-"`               // created then or later
 	Until    time.Time  `json:"-"`               // created before
 	Error    string     `json:"error,omitempty"` // part of the last error, in capitals or not
+	Task     int64      `json:"task,omitempty"`  // of this task; 0: of all
 	Tasks    TaskChoice `json:"tasks,omitzero"`  // of these tasks; its times are not used
 }
 
@@ -113,6 +117,7 @@ type DeliveryChoice struct {
 const chosenDeliveries = `
 		      (cardinality(@states::text[]) = 0 or d.state = any (@states))
 		  and (@endpoint::bigint is null or d.endpoint = @endpoint)
+		  and (@task = 0 or d.event in (select id from klingwatch.events where task = @task))
 		  and d.created_at >= @from
 		  and (@before::timestamptz is null or d.created_at < @before)
 		  -- what was delivered has no error
@@ -127,7 +132,7 @@ func (c DeliveryChoice) with(more pgx.StrictNamedArgs) pgx.StrictNamedArgs {
 	c.Tasks.Since, c.Tasks.Until = time.Time{}, time.Time{}
 	args := c.Tasks.with(pgx.StrictNamedArgs{
 		"states": orEmpty(c.States), "endpoint": c.Endpoint, "from": c.Since, "before": optionalTime(c.Until), "last_error": c.Error,
-		"by_task": !c.Tasks.ChoosesAll(),
+		"task": c.Task, "by_task": !c.Tasks.ChoosesAll(),
 	})
 	maps.Copy(args, more)
 	return args
@@ -136,7 +141,7 @@ func (c DeliveryChoice) with(more pgx.StrictNamedArgs) pgx.StrictNamedArgs {
 // indexed reports whether an index may lead to what is chosen, wherever it is.
 func (c DeliveryChoice) indexed() bool {
 	rare := len(c.States) == 1 && c.States[0] != DeliveryDelivered
-	return rare || c.Endpoint != nil || c.Error != "" || !c.Since.IsZero() || c.Tasks.indexed()
+	return rare || c.Task != 0 || c.Endpoint != nil || c.Error != "" || !c.Since.IsZero() || c.Tasks.indexed()
 }
 
 // ChoosesAll reports whether no field chooses.
@@ -147,7 +152,7 @@ func (c TaskChoice) ChoosesAll() bool {
 
 // ChoosesAll reports whether no field chooses, or only States.
 func (c DeliveryChoice) ChoosesAll() bool {
-	return c.Endpoint == nil && c.Since.IsZero() && c.Until.IsZero() && c.Error == "" && c.Tasks.ChoosesAll()
+	return c.Task == 0 && c.Endpoint == nil && c.Since.IsZero() && c.Until.IsZero() && c.Error == "" && c.Tasks.ChoosesAll()
 }
 
 func orEmpty(list []string) []string {
@@ -164,13 +169,45 @@ func optionalTime(t time.Time) *time.Time {
 	return &t
 }
 
-// CountTasks counts the tasks of a choice.
+// Count is how many there are of a choice.
+type Count struct {
+	N     int64
+	Exact bool // false: at least N; more were not counted
+}
+
+// countPatience is how long is counted for people.
+const countPatience = 250 * time.Millisecond
+
+// CountTasksUpTo counts the tasks of a choice for people: at most so many, and not for
+// long. N is 0 and not exact where the time was over.
+func CountTasksUpTo(ctx context.Context, b Beginner, c TaskChoice, most int) (Count, error) {
+	return countUpTo(ctx, b, most, `select 1 from klingwatch.tasks t where`+chosenTasks+` limit @most`, c.with(pgx.StrictNamedArgs{"most": most + 1}))
+}
+
+// CountDeliveriesUpTo is CountTasksUpTo for deliveries.
+func CountDeliveriesUpTo(ctx context.Context, b Beginner, c DeliveryChoice, most int) (Count, error) {
+	return countUpTo(ctx, b, most, `select 1 from klingwatch.deliveries d where`+chosenDeliveries+` limit @most`, c.with(pgx.StrictNamedArgs{"most": most + 1}))
+}
+
+func countUpTo(ctx context.Context, b Beginner, most int, sql string, args pgx.StrictNamedArgs) (Count, error) {
+	type counted struct{ N int64 }
+	rows, err := limited[counted](ctx, b, countPatience, "", `select count(*) as n from (`+sql+`) as found`, args)
+	switch {
+	case errors.Is(err, lookback.ErrTooLong):
+		return Count{}, nil
+	case err != nil:
+		return Count{}, err
+	}
+	return Count{N: min(rows[0].N, int64(most)), Exact: rows[0].N <= int64(most)}, nil
+}
+
+// CountTasks counts the tasks of a choice, however long that takes.
 func CountTasks(ctx context.Context, q Querier, c TaskChoice) (n int64, err error) {
 	err = q.QueryRow(ctx, `select count(*) from klingwatch.tasks t where`+chosenTasks, c.with(nil)).Scan(&n)
 	return n, err
 }
 
-// CountDeliveries counts the deliveries of a choice.
+// CountDeliveries counts the deliveries of a choice, however long that takes.
 func CountDeliveries(ctx context.Context, q Querier, c DeliveryChoice) (n int64, err error) {
 	err = q.QueryRow(ctx, `select count(*) from klingwatch.deliveries d where`+chosenDeliveries, c.with(nil)).Scan(&n)
 	return n, err
@@ -194,6 +231,7 @@ type Bulk struct {
 	States     []string        `json:"states"`   // of deliveries, or statuses of tasks
 	Filter     json.RawMessage `json:"filter"`   // the rest of the choice
 	PerSecond  int             `json:"per_second"`
+	Paced      bool            `json:"paced"`   // false: as many as fit into the time that it may take
 	Matched    int64           `json:"matched"` // chosen when it began
 	Done       int64           `json:"done"`    // changed so far
 	CreatedAt  time.Time       `json:"created_at"`
@@ -211,6 +249,7 @@ const bulkColumns = `
 		       states,
 		       filter,
 		       per_second,
+		       paced,
 		       matched,
 		       done,
 		       created_at,
@@ -218,27 +257,35 @@ const bulkColumns = `
 		       position,
 		       last`
 
+// unpacedPerSecond is how many the version before changes per second, which paces all.
+const unpacedPerSecond = 500
+
 // AddRedelivery begins a bulk redelivery of so many deliveries; its job comes with it. RefusedValue holds
 // for the error where a state or perSecond is not allowed.
 func AddRedelivery(ctx context.Context, q Querier, c DeliveryChoice, matched int64, perSecond int) (Bulk, error) {
 	return addBulk(ctx, q, BulkRedeliver, c, pgx.StrictNamedArgs{
-		"endpoint": c.Endpoint, "since": c.Since, "until": optionalTime(c.Until), "states": orEmpty(c.States), "matched": matched, "per_second": perSecond,
+		"endpoint": c.Endpoint, "since": c.Since, "until": optionalTime(c.Until), "states": orEmpty(c.States), "matched": matched, "per_second": perSecond, "paced": true,
 	})
 }
 
-// AddTaskAction begins BulkRetry or BulkCancel with so many tasks; its job comes with it. RefusedValue holds
-// for the error where a status or perSecond is not allowed.
+// AddTaskAction begins BulkRetry or BulkCancel with so many tasks; its job comes with it. With 0 per second
+// as many are changed as fit into the time that it may take. RefusedValue holds for the error where a status
+// or perSecond is not allowed.
 func AddTaskAction(ctx context.Context, q Querier, action string, c TaskChoice, matched int64, perSecond int) (Bulk, error) {
+	paced := perSecond != 0
+	if !paced {
+		perSecond = unpacedPerSecond
+	}
 	return addBulk(ctx, q, action, c, pgx.StrictNamedArgs{
-		"endpoint": nil, "since": c.Since, "until": optionalTime(c.Until), "states": orEmpty(c.Statuses), "matched": matched, "per_second": perSecond,
+		"endpoint": nil, "since": c.Since, "until": optionalTime(c.Until), "states": orEmpty(c.Statuses), "matched": matched, "per_second": perSecond, "paced": paced,
 	})
 }
 
 func addBulk(ctx context.Context, q Querier, action string, filter any, args pgx.StrictNamedArgs) (Bulk, error) {
 	args["action"], args["filter"] = action, filter
 	return one[Bulk](ctx, q, `
-		insert into klingwatch.bulk_actions (action, endpoint, since, until, states, filter, per_second, matched, last)
-		values (@action, @endpoint, @since, coalesce(@until, now()), @states, @filter, @per_second, @matched,
+		insert into klingwatch.bulk_actions (action, endpoint, since, until, states, filter, per_second, paced, matched, last)
+		values (@action, @endpoint, @since, coalesce(@until, now()), @states, @filter, @per_second, @paced, @matched,
 		        case when @action = 'redeliver' then (select coalesce(max(id), 0) from klingwatch.deliveries)
 		             else (select coalesce(max(id), 0) from klingwatch.tasks) end)
 		returning`+bulkColumns, args)
@@ -266,20 +313,20 @@ func LockBulk(ctx context.Context, q Querier, id int64) (Bulk, error) {
 		pgx.StrictNamedArgs{"id": id})
 }
 
-// next are the parameters of what comes next.
-func (b Bulk) next() pgx.StrictNamedArgs {
-	return pgx.StrictNamedArgs{"position": b.Position, "last": b.Last, "per_second": b.PerSecond}
+// next are the parameters of what comes next, at most so many.
+func (b Bulk) next(most int) pgx.StrictNamedArgs {
+	return pgx.StrictNamedArgs{"position": b.Position, "last": b.Last, "most": most}
 }
 
-// Taken is what a bulk action has come to in a second.
+// Taken is what a bulk action has come to at once.
 type Taken struct {
 	Chosen  []int64 // in their order: what comes after them is next
 	Changed []int64 // those that were still there, and still fit
 }
 
-// LockNextTasks chooses the next tasks of a bulk action, as many as it may change in a
-// second, and locks those that still fit: Changed.
-func LockNextTasks(ctx context.Context, q Querier, b Bulk) (Taken, error) {
+// LockNextTasks chooses the next tasks of a bulk action, at most so many, and locks those
+// that still fit: Changed.
+func LockNextTasks(ctx context.Context, q Querier, b Bulk, most int) (Taken, error) {
 	var c TaskChoice
 	if err := json.Unmarshal(b.Filter, &c); err != nil {
 		return Taken{}, err
@@ -291,22 +338,21 @@ func LockNextTasks(ctx context.Context, q Querier, b Bulk) (Taken, error) {
 			from klingwatch.tasks t
 			where t.id > @position and t.id <= @last and`+chosenTasks+`
 			order by t.id
-			limit @per_second
+			limit @most
 		), locked as (
 			select t.id
 			from klingwatch.tasks t
-			where t.id in (select id from chosen) and`+chosenTasks+`
+			where t.id = any (array(select id from chosen)) and`+chosenTasks+`
 			order by t.id
 			for no key update
 		)
 		select coalesce((select array_agg(id order by id) from chosen), '{}') as chosen,
 		       coalesce((select array_agg(id) from locked), '{}') as changed`,
-		c.with(b.next()))
+		c.with(b.next(most)))
 }
 
-// RedeliverNext makes the next deliveries of a bulk redelivery due, as many as it may
-// in a second.
-func RedeliverNext(ctx context.Context, q Querier, b Bulk) (Taken, error) {
+// RedeliverNext makes the next deliveries of a bulk redelivery due, at most so many.
+func RedeliverNext(ctx context.Context, q Querier, b Bulk, most int) (Taken, error) {
 	var c DeliveryChoice
 	if err := json.Unmarshal(b.Filter, &c); err != nil {
 		return Taken{}, err
@@ -318,7 +364,7 @@ func RedeliverNext(ctx context.Context, q Querier, b Bulk) (Taken, error) {
 			from klingwatch.deliveries d
 			where d.id > @position and d.id <= @last and`+chosenDeliveries+`
 			order by d.id
-			limit @per_second
+			limit @most
 		), again as (
 			update klingwatch.deliveries d
 			set`+redeliver+`
@@ -329,13 +375,13 @@ func RedeliverNext(ctx context.Context, q Querier, b Bulk) (Taken, error) {
 		select coalesce((select array_agg(id order by id) from chosen), '{}') as chosen,
 		       coalesce((select array_agg(id) from again), '{}') as changed
 		from (select klingwatch.give_jobs('deliver', (select array_agg(id) from again where next_attempt_at is not null))) as given`,
-		c.with(b.next()))
+		c.with(b.next(most)))
 }
 
-// RecordProgress notes what a bulk action has taken. It ends the action and returns true
-// when nothing is left.
-func RecordProgress(ctx context.Context, q Querier, b Bulk, taken Taken) (finished bool, err error) {
-	finished, position := len(taken.Chosen) < b.PerSecond, b.Position
+// RecordProgress notes what a bulk action has taken of at most so many. It ends the
+// action and returns true when nothing is left.
+func RecordProgress(ctx context.Context, q Querier, b Bulk, taken Taken, most int) (finished bool, err error) {
+	finished, position := len(taken.Chosen) < most, b.Position
 	if len(taken.Chosen) > 0 {
 		position = taken.Chosen[len(taken.Chosen)-1]
 	}

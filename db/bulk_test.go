@@ -62,7 +62,7 @@ func bulk(t testing.TB, q db.Querier, perSecond int) db.Bulk {
 // redeliverNext does a second's worth of a bulk redelivery that was locked.
 func redeliverNext(t testing.TB, q db.Querier, b db.Bulk) (finished bool) {
 	t.Helper()
-	return must(db.RecordProgress(t.Context(), q, b, must(db.RedeliverNext(t.Context(), q, b))(t)))(t)
+	return must(db.RecordProgress(t.Context(), q, b, must(db.RedeliverNext(t.Context(), q, b, b.PerSecond))(t), b.PerSecond))(t)
 }
 
 // deliverAll writes that deliveries arrived and that their jobs have ended.
@@ -289,7 +289,7 @@ func TestABulkActionChoosesTasks(t *testing.T) {
 		if name == "by time" {
 			b.Since, b.Until = c.choice.Since, c.choice.Until
 		}
-		if taken := must(db.LockNextTasks(t.Context(), pool, b))(t); !slices.Equal(taken.Chosen, want) && len(want)+len(taken.Chosen) > 0 {
+		if taken := must(db.LockNextTasks(t.Context(), pool, b, b.PerSecond))(t); !slices.Equal(taken.Chosen, want) && len(want)+len(taken.Chosen) > 0 {
 			t.Errorf("%s: %v would be canceled, want %v", name, taken.Chosen, want)
 		}
 	}
@@ -310,7 +310,7 @@ func TestATaskThatChangesMeanwhileIsChosenButNotChanged(t *testing.T) {
 	run(t, polling, `update klingwatch.tasks set status = 'succeeded', finished_at = now() where id = 2`)
 	var taken db.Taken
 	wait := dbtest.Blocked(t, pool, func() (err error) {
-		taken, err = db.LockNextTasks(t.Context(), canceling, b)
+		taken, err = db.LockNextTasks(t.Context(), canceling, b, b.PerSecond)
 		return err
 	})
 	commit(t, polling)
@@ -319,7 +319,7 @@ func TestATaskThatChangesMeanwhileIsChosenButNotChanged(t *testing.T) {
 	if !slices.Equal(taken.Chosen, []int64{1, 2, 3}) || !slices.Equal(taken.Changed, []int64{1, 3}) {
 		t.Errorf("%+v", taken)
 	}
-	if must(db.RecordProgress(t.Context(), canceling, b, taken))(t) {
+	if must(db.RecordProgress(t.Context(), canceling, b, taken, b.PerSecond))(t) {
 		t.Error("it ends although there may be more")
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/klingwatch/klingwatch/lookback"
 )
 
 // Output is a row of klingwatch.outputs: a file of a task that succeeded.
@@ -62,6 +64,109 @@ func OutputsOfTask(ctx context.Context, q Querier, task int64) ([]Output, error)
 		where task = @task
 		order by kind, position`,
 		pgx.StrictNamedArgs{"task": task})
+}
+
+// OutputChoice chooses outputs. Zero fields choose all.
+type OutputChoice struct {
+	Kind     string
+	Expiring time.Time  // the provider deletes them before, and has not yet
+	Tasks    TaskChoice // of these tasks
+}
+
+// ListedOutput is an output with what tells its task from others.
+type ListedOutput struct {
+	Output
+	Relay      string    `json:"relay"`
+	App        string    `json:"app"`
+	TaskID     string    `json:"task_id"`
+	Action     string    `json:"action"`
+	Action2    string    `json:"action2"`
+	ExternalID *string   `json:"external_id"`
+	CreatedAt  time.Time `json:"created_at"` // of the task
+}
+
+// ListOutputs returns a page of the outputs of a choice: those of the newest tasks first,
+// of a task in their order. Its ids are those of tasks: a page has all outputs of its
+// tasks, so that it may have more than Limit, which bounds the tasks.
+func ListOutputs(ctx context.Context, b Beginner, c OutputChoice, s lookback.Search) (Page[ListedOutput], error) {
+	list := lookback.List[outputsOf]{
+		ID: func(t outputsOf) int64 { return t.Task },
+		Newest: func(ctx context.Context) (id int64, err error) {
+			err = b.QueryRow(ctx, `select coalesce(max(task), 0) from klingwatch.outputs`).Scan(&id)
+			return id, err
+		},
+		Read: c.read(b, ""),
+	}
+	if c.Tasks.indexed() {
+		list.ReadIndexed = list.Read
+	}
+	if !c.Expiring.IsZero() {
+		list.ReadIndexed = c.read(b, bitmaps)
+	}
+	found, err := list.Page(ctx, s)
+	if err != nil {
+		return Page[ListedOutput]{}, err
+	}
+	p := lookback.Page[ListedOutput]{Next: found.Next, Cut: found.Cut}
+	for _, of := range found.Items {
+		p.Items = append(p.Items, of.Outputs...)
+	}
+	return pageOf(ctx, b, p, `select created_at from klingwatch.tasks where id >= @id order by id limit 1`)
+}
+
+// outputsOf are the chosen outputs of a task.
+type outputsOf struct {
+	Task    int64
+	Outputs []ListedOutput
+}
+
+// chosenOutputs is the condition of an OutputChoice on the outputs o of tasks t.
+const chosenOutputs = `
+		      (@kind = '' or o.kind = @kind)
+		  and (@expiring::timestamptz is null or o.expires_at >= now() and o.expires_at < @expiring)`
+
+// read reads the outputs of the newest tasks of a range of ids first.
+func (c OutputChoice) read(b Beginner, settings string) func(context.Context, lookback.Range, int, time.Duration) ([]outputsOf, error) {
+	return func(ctx context.Context, r lookback.Range, limit int, patience time.Duration) (list []outputsOf, err error) {
+		rows, err := limited[ListedOutput](ctx, b, patience, settings, `
+			with page as materialized (
+				select distinct o.task
+				from klingwatch.outputs o
+				join klingwatch.tasks t on t.id = o.task
+				where o.task >= @low and o.task < @high and`+chosenOutputs+` and`+chosenTasks+`
+				order by o.task desc
+				limit @limit
+			)
+			select o.task,
+			       o.kind,
+			       o.position,
+			       o.url,
+			       o.upstream_id,
+			       o.duration_seconds::text as duration_seconds,
+			       o.watermark_url,
+			       o.expires_at,
+			       o.needs_key,
+			       t.relay,
+			       t.app,
+			       t.task_id,
+			       t.action,
+			       t.action2,
+			       t.external_id,
+			       t.created_at
+			from klingwatch.outputs o
+			join klingwatch.tasks t on t.id = o.task
+			where o.task = any (array(select task from page)) and`+chosenOutputs+`
+			order by o.task desc, o.kind, o.position`,
+			c.Tasks.with(pgx.StrictNamedArgs{"kind": c.Kind, "expiring": optionalTime(c.Expiring), "low": r.From, "high": r.Before, "limit": limit}))
+		for _, o := range rows {
+			if last := len(list) - 1; last < 0 || list[last].Task != o.Task {
+				list = append(list, outputsOf{Task: o.Task})
+			}
+			of := &list[len(list)-1]
+			of.Outputs = append(of.Outputs, o)
+		}
+		return list, err
+	}
 }
 
 // Expiring counts the files that the provider deletes soon.

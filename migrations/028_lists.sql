@@ -19,3 +19,16 @@ revoke all on function klingwatch.note_end() from public;
 create trigger note_end before insert or update on klingwatch.tasks
     for each row when (new.ended_as is distinct from case when new.status in ('failed', 'expired', 'not_found', 'canceled') then new.status end)
     execute function klingwatch.note_end();
+
+-- Tasks are retried and canceled as fast as polls allow. The version before goes on at per_second.
+alter table klingwatch.bulk_actions add column paced boolean not null default true;
+comment on column klingwatch.bulk_actions.paced is 'false: as many are changed as fit into half of the time, whatever per_second says';
+comment on column klingwatch.bulk_actions.filter is 'what else chooses them: path, relay, app, external_id, metadata, error, overdue; for deliveries error, and tasks';
+
+do $$
+begin
+    if exists (select from pg_roles where rolname = 'klingwatch_operator') then
+        grant insert (paced) on klingwatch.bulk_actions to klingwatch_operator;
+    end if;
+end
+$$;

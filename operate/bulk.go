@@ -18,11 +18,16 @@ type Bulk struct {
 	Action     string            // db.BulkRedeliver, db.BulkRetry or db.BulkCancel
 	Tasks      db.TaskChoice     // what is retried or canceled; without a status what failed, expired or was not found, or all that is open
 	Deliveries db.DeliveryChoice // what is sent again; without a state what was exhausted
-	PerSecond  int               // 1 to MaxPerSecond are changed in a second
+	PerSecond  int               // 1 to MaxPerSecond are changed in a second; 0, for tasks: as many as polls and webhooks leave room for
 }
 
-// MaxPerSecond bounds how many tasks or deliveries a bulk action changes in a second.
+// MaxPerSecond bounds how many tasks or deliveries a bulk action with a pace changes in a
+// second.
 const MaxPerSecond = 500
+
+// DefaultPerSecond is how many deliveries are sent again in a second where nothing is
+// said: their receivers must bear it.
+const DefaultPerSecond = 50
 
 // bulkStates are what an action can change, and what it changes where nothing is said: a task
 // that succeeded, or that a person canceled, is retried only if that is asked for.
@@ -35,7 +40,9 @@ var bulkStates = map[string]struct{ possible, usual []string }{
 // Check returns an *Error for a choice that cannot be made, or that chooses everything.
 func (b Bulk) Check() error {
 	all, since, until, field, states := b.Tasks.ChoosesAll(), b.Tasks.Since, b.Tasks.Until, "status", b.Tasks.Statuses
+	least := 0
 	if b.Action == db.BulkRedeliver {
+		least = 1
 		all, since, until, field, states = b.Deliveries.ChoosesAll(), b.Deliveries.Since, b.Deliveries.Until, "state", b.Deliveries.States
 	}
 	switch {
@@ -43,8 +50,8 @@ func (b Bulk) Check() error {
 		return invalid("", "choose what to %s, at least by a time: since", b.Action)
 	case !until.IsZero() && !until.After(since):
 		return invalid("until", "must be later than since")
-	case b.PerSecond < 1 || b.PerSecond > MaxPerSecond:
-		return invalid("per_second", "must be from 1 to %d, not %d", MaxPerSecond, b.PerSecond)
+	case b.PerSecond < least || b.PerSecond > MaxPerSecond:
+		return invalid("per_second", "must be from %d to %d, not %d", least, MaxPerSecond, b.PerSecond)
 	}
 	for _, state := range states {
 		if possible := bulkStates[b.Action].possible; !slices.Contains(possible, state) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -147,26 +148,66 @@ func (bulkArgs) Kind() string { return "bulk" }
 // KindAliases are the jobs of bulk redeliveries that the version before began.
 func (bulkArgs) KindAliases() []string { return []string{"redeliver"} }
 
-// bulkWorker does something to many tasks or deliveries, some each second. What is done
-// is in the row: it goes on after a crash.
+// bulkWorker does something to many tasks or deliveries, some at a time. What is done is
+// in the row: it goes on after a crash.
 type bulkWorker struct {
 	river.WorkerDefaults[bulkArgs]
 	cfg    Config
 	clocks *clocks
+	turn   sync.Mutex // the steps of all actions take turns, so that together they take a part of the time
 }
 
-// Work does one second's worth.
+const (
+	// bulkPart is the part of the time that bulk actions work; polls and webhooks have the
+	// database to themselves in the rest.
+	bulkPart = 0.5
+	// bulkStay is how long an action without a pace goes on before its job is brought back:
+	// the queue is asked for it then, which takes a moment.
+	bulkStay = 10 * time.Second
+)
+
+// Work does one second's worth, or what fits where the action has no pace.
 func (b *bulkWorker) Work(ctx context.Context, job *river.Job[bulkArgs]) error {
 	ctx = ledger.WithOrderWait(ctx, b.cfg.Metrics.ObserveOrderWait)
-	finished, err := ledger.CarryOn(ctx, b.cfg.Pool, job.Args.ID, b.cfg.TaskDeadline)
-	if err != nil && !db.RowLocked(err) {
-		return err
+	begun, taken := time.Now(), 0
+	for {
+		step, err := b.step(ctx, job.Args.ID, taken)
+		switch taken += step.Taken; {
+		case db.RowLocked(err):
+			return b.clocks.snooze(ctx, time.Second)
+		case err != nil:
+			return err
+		case step.Finished:
+			b.cfg.Log.Info("bulk action is done", "bulk", job.Args.ID)
+			return nil
+		case step.Enough || step.Paced && time.Since(begun) >= time.Second:
+			return b.clocks.snooze(ctx, max(time.Second-time.Since(begun), 0))
+		case time.Since(begun) >= bulkStay:
+			return b.clocks.snooze(ctx, 0)
+		}
 	}
-	if !finished {
-		return b.clocks.snooze(ctx, time.Second)
+}
+
+// step does a step and rests.
+func (b *bulkWorker) step(ctx context.Context, id int64, already int) (ledger.Step, error) {
+	b.turn.Lock()
+	defer b.turn.Unlock()
+	begun := time.Now()
+	step, err := ledger.CarryOn(ctx, b.cfg.Pool, id, already, b.cfg.TaskDeadline)
+	if err != nil || step.Finished || step.Enough {
+		return step, err
 	}
-	b.cfg.Log.Info("bulk action is done", "bulk", job.Args.ID)
-	return nil
+	select {
+	case <-ctx.Done():
+		return step, ctx.Err()
+	case <-time.After(rest(time.Since(begun))):
+		return step, nil
+	}
+}
+
+// rest is how long nothing is done after a step that took so long.
+func rest(took time.Duration) time.Duration {
+	return time.Duration(float64(took) * (1 - bulkPart) / bulkPart)
 }
 
 // cancelArgs is the job of a task that klingwatch.cancel was asked to cancel.

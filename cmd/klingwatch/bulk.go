@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,7 +64,7 @@ func (f deliveryChoice) choice() db.DeliveryChoice {
 type bulkFlags struct {
 	DryRun    bool `help:"Only tell how many there are."`
 	Yes       bool `short:"y" help:"Do not ask."`
-	PerSecond int  `help:"How many to change per second." default:"50"`
+	PerSecond int  `help:"How many to change per second; default: 50 deliveries, or as many tasks as polls and webhooks leave room for." placeholder:"N"`
 	Wait      bool `help:"Wait until all are done, and show the progress."`
 }
 
@@ -91,11 +92,19 @@ func (f bulkFlags) run(ctx context.Context, c *console, d *database, bulk operat
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.out, "bulk action %d: %s %d %s, %d per second; see klingwatch bulk list\n", begun.ID, begun.Action, begun.Matched, words.things, begun.PerSecond)
+	fmt.Fprintf(c.out, "bulk action %d: %s %d %s, %s; see klingwatch bulk list\n", begun.ID, begun.Action, begun.Matched, words.things, paceOf(begun))
 	if err := c.hintIdle(ctx, d); err != nil || !f.Wait {
 		return err
 	}
 	return c.followBulk(ctx, d, begun)
+}
+
+// paceOf says how fast a bulk action is.
+func paceOf(b db.Bulk) string {
+	if !b.Paced {
+		return "as fast as polls allow"
+	}
+	return fmt.Sprintf("%d per second", b.PerSecond)
 }
 
 // progressLook is how often a command looks at the progress of others.
@@ -201,7 +210,7 @@ type deliveriesRedeliver struct {
 // Run makes one delivery due, or begins a bulk redelivery, which a running
 // service works off.
 func (r deliveriesRedeliver) Run(ctx context.Context, c *console) error {
-	bulk := operate.Bulk{Action: db.BulkRedeliver, Deliveries: r.choice(), PerSecond: r.PerSecond}
+	bulk := operate.Bulk{Action: db.BulkRedeliver, Deliveries: r.choice(), PerSecond: cmp.Or(r.PerSecond, operate.DefaultPerSecond)}
 	if err := checkChoice(r.ID != 0, !bulk.Deliveries.ChoosesAll(), bulk,
 		"give either the number of one delivery or flags that choose many",
 		"choose what to send again: the number of a delivery, or flags like --endpoint and --since"); err != nil {
@@ -274,11 +283,11 @@ func (x bulkList) Run(ctx context.Context, c *console) error {
 				endpoint = strconv.FormatInt(*b.Endpoint, 10)
 			}
 			rows = append(rows, []string{
-				strconv.FormatInt(b.ID, 10), b.Action, state, fmt.Sprintf("%d of %d", b.Done, b.Matched), strconv.Itoa(b.PerSecond), strings.Join(b.States, ","),
+				strconv.FormatInt(b.ID, 10), b.Action, state, fmt.Sprintf("%d of %d", b.Done, b.Matched), paceOf(b), strings.Join(b.States, ","),
 				endpoint, sinceText(b.Since), b.Until.Local().Format(time.DateTime), nonTrivial(b.Filter),
 			})
 		}
-		c.printTable([]string{"ID", "ACTION", "STATE", "DONE", "PER SECOND", "STATES", "ENDPOINT", "SINCE", "UNTIL", "FILTER"}, rows)
+		c.printTable([]string{"ID", "ACTION", "STATE", "DONE", "PACE", "STATES", "ENDPOINT", "SINCE", "UNTIL", "FILTER"}, rows)
 		return nil
 	})
 }

@@ -1,0 +1,122 @@
+package polls
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/klingwatch/klingwatch/cmd/klingbench/bench"
+	"github.com/klingwatch/klingwatch/cmd/klingbench/contender"
+	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
+	"github.com/klingwatch/klingwatch/cmd/klingbench/standin"
+	"github.com/klingwatch/klingwatch/db"
+)
+
+const (
+	// cancelPath is the path of the tasks that are canceled; the others have standin's.
+	cancelPath = "images"
+	// cancelLimit bounds the wait for the bulk action.
+	cancelLimit = 5 * time.Minute
+)
+
+// MeasureCancel cancels many tasks by a filter while others are polled. Those that are
+// canceled sleep until their next poll, as most of so many do.
+func MeasureCancel(ctx context.Context, b *bench.Bench, quick bool) ([]figures.Figure, error) {
+	f, canceled := flight{tasks: 5000, interval: 5 * time.Second, window: 20 * time.Second, log: true}, 100_000
+	if quick {
+		f.tasks, f.window, canceled = 1000, 5*time.Second, 5000
+	}
+	s := figures.NewSeries(figures.Median)
+	err := b.WithDatabase(ctx, func(d *bench.Database) error {
+		if err := b.Relay.Plan(ctx, standin.RelayPlan{Tasks: f.tasks, Polls: standin.Never, Log: true}); err != nil {
+			return err
+		}
+		return b.WithService(ctx, contender.WorkerRole, func(c *contender.Service) error {
+			return f.cancelBeside(ctx, b, d, c, canceled, s)
+		})
+	})
+	return s.Result(), err
+}
+
+// cancelBeside measures a flight alone, and then beside the cancellation.
+func (f flight) cancelBeside(ctx context.Context, b *bench.Bench, d *bench.Database, c *contender.Service, n int, s *figures.Series) error {
+	var alone, beside flown
+	if err := f.takeOff(ctx, b, d, c, &alone); err != nil {
+		return err
+	}
+	b.Progress.Sayf("inserting %d tasks that will be canceled", n)
+	if err := insertSleeping(ctx, d, n); err != nil {
+		return err
+	}
+	if err := bench.Pause(ctx, warmLimit); err != nil {
+		return err
+	}
+	b.Progress.Sayf("%d tasks in flight: measuring for %s", f.tasks, f.window)
+	usage, err := b.Spent(ctx, c.PID(), b.Relay, func() error { return bench.Pause(ctx, f.window) })
+	if err != nil {
+		return err
+	}
+	alone.Usage = usage
+	b.Progress.Sayf("canceling %d tasks beside them", n)
+	beside.Usage, err = b.Spent(ctx, c.PID(), b.Relay, func() error { return cancelAll(ctx, d, n) })
+	if err != nil {
+		return err
+	}
+	if err := bench.Pause(ctx, bench.Settle); err != nil { // polls that were due in the last moment arrive
+		return err
+	}
+	if err := f.land(ctx, b, c, &alone); err != nil {
+		return err
+	}
+	beside.polls, beside.arrivals = alone.polls, alone.arrivals
+	before, err := alone.lateness()
+	if err != nil {
+		return err
+	}
+	during, err := beside.lateness()
+	if err != nil {
+		return err
+	}
+	p99, p99Beside := figures.Percentile(before.arrived, 0.99), figures.Percentile(during.arrived, 0.99)
+	s.Add("cancel_seconds", fmt.Sprintf("bulk cancel of %d by a filter", n), "s", beside.Elapsed.Seconds(), figures.AtMost(60))
+	s.Add("cancel_per_second", "canceled per second", "tasks/s", float64(n)/beside.Elapsed.Seconds(), nil)
+	s.Add("cancel_late_alone_p99", "lateness of other polls before it, p99", "ms", p99, nil)
+	s.Add("cancel_late_p99", "lateness of other polls beside it, p99", "ms", p99Beside, nil)
+	s.Add("cancel_late_ratio", "lateness of other polls: beside : before, p99", "", figures.Ratio(p99Beside, p99), figures.AtMost(2))
+	s.Add("cancel_wal", "WAL per canceled task", "B", beside.WAL/float64(n), nil)
+	s.Add("cancel_others", "CPU of other work meanwhile", "%", beside.Others(), nil)
+	return nil
+}
+
+// insertSleeping inserts tasks whose next poll is far.
+func insertSleeping(ctx context.Context, d *bench.Database, n int) error {
+	return pgx.BeginFunc(ctx, d.Pool, func(tx pgx.Tx) error {
+		for _, sql := range []string{
+			fmt.Sprintf(`insert into klingwatch.tasks (task_id, action, action2, status, last_polled_at) select 'canceled-' || i, '%s', 'generations', 'processing', now() from generate_series(1, %d) i`, cancelPath, n),
+			fmt.Sprintf(`update klingwatch.river_job j set state = 'scheduled', scheduled_at = now() + interval '5 min', attempted_at = now(), metadata = '{"wait_seconds": 300}'
+				from klingwatch.tasks t where t.action = '%s' and j.unique_key = klingwatch.job_key('poll', t.id)`, cancelPath),
+		} {
+			if _, err := tx.Exec(ctx, sql); err != nil {
+				return fmt.Errorf("inserting tasks that sleep: %w", err)
+			}
+		}
+		return nil
+	})
+}
+
+// cancelAll begins the bulk action and waits until it is done.
+func cancelAll(ctx context.Context, d *bench.Database, n int) error {
+	choice := db.TaskChoice{Path: cancelPath, Statuses: []string{db.Pending, db.Submitted, db.Processing}}
+	begun, err := db.AddTaskAction(ctx, d.Pool, db.BulkCancel, choice, int64(n), 0)
+	if err != nil {
+		return fmt.Errorf("beginning to cancel: %w", err)
+	}
+	look := func(ctx context.Context) ([]db.Bulk, error) { return db.ListBulks(ctx, d.Pool, begun.ID, 1) }
+	seen, err := bench.Until(ctx, "all are canceled", cancelLimit, look, func(b []db.Bulk) bool { return len(b) == 1 && b[0].FinishedAt != nil })
+	if err == nil && seen[0].Done != int64(n) {
+		err = fmt.Errorf("canceling: %d of %d were", seen[0].Done, n)
+	}
+	return err
+}
