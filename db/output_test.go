@@ -3,11 +3,13 @@ package db_test
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
+	"github.com/klingwatch/klingwatch/lookback"
 )
 
 func TestOutputsAreKeptInOrderAndReplaced(t *testing.T) {
@@ -56,5 +58,43 @@ func TestFilesThatExpireSoonAreCounted(t *testing.T) {
 	}))
 	if got := must(db.ExpiringOutputs(t.Context(), pool, time.Hour))(t); got.Outputs != 3 || got.Tasks != 2 || !got.First.Equal(*first) {
 		t.Errorf("within an hour: %+v", got)
+	}
+}
+
+func TestOutputsAreListedByTask(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	ids := track(t, pool, "a", "b", "c")
+	soon := time.Now().Add(time.Hour)
+	check(t, db.AddOutputs(t.Context(), pool, []db.Output{
+		{Task: ids[0], Kind: "image", URL: "https://cdn.example/1"}, {Task: ids[0], Kind: "image", Position: 1, URL: "https://cdn.example/2"},
+		{Task: ids[2], Kind: "video", URL: "https://cdn.example/3", ExpiresAt: &soon}, {Task: ids[2], Kind: "image", URL: "https://cdn.example/4"},
+	}))
+	run(t, pool, `update klingwatch.tasks set app = 'shop', external_id = 'order-1' where id = $1`, ids[0])
+	for name, c := range map[string]struct {
+		choice db.OutputChoice
+		want   string
+	}{
+		"all":            {db.OutputChoice{}, "4 3 1 2 "},
+		"by kind":        {db.OutputChoice{Kind: "video"}, "3 "},
+		"by app":         {db.OutputChoice{Tasks: db.TaskChoice{App: "shop"}}, "1 2 "},
+		"by external id": {db.OutputChoice{Tasks: db.TaskChoice{ExternalID: "order-1"}}, "1 2 "},
+		"by relay":       {db.OutputChoice{Tasks: db.TaskChoice{Relay: "nowhere"}}, ""},
+		"expiring":       {db.OutputChoice{Expiring: time.Now().Add(2 * time.Hour)}, "3 "},
+		"not yet":        {db.OutputChoice{Expiring: time.Now().Add(time.Minute)}, ""},
+	} {
+		got := ""
+		for s := (lookback.Search{Limit: 1}); ; {
+			page := must(db.ListOutputs(t.Context(), pool, c.choice, s))(t)
+			for _, o := range page.Items {
+				got += strings.TrimPrefix(o.URL, "https://cdn.example/") + " "
+			}
+			if s.Before = page.Next; s.Before == 0 {
+				break
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
 	}
 }

@@ -331,3 +331,91 @@ func TestTheTroubledPathsAreThoseOfOneKindOfTrouble(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 }
+
+// Page by page, whatever is chosen, and however little time there is, all that is chosen is found once, newest first.
+func TestPagesFindAllThatIsChosen(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	const n = 6000
+	run(t, pool, `alter table klingwatch.tasks disable trigger enqueue`)
+	run(t, pool, `
+		insert into klingwatch.tasks (task_id, action, action2, app, external_id, metadata, status, status_message, created_at, finished_at)
+		select 't' || i, case when i = 5 then 'audio' else 'videos' end, 'text2video', case when i = 7 then 'rare' else 'shop' end,
+		       case when i % 1000 = 3 then 'order-1' end, case when i % 2000 = 9 then '{"user": 7}' else '{}' end::jsonb, s, case when s = 'failed' then 'quota' else '' end,
+		       -- some were entered later than they are old
+		       now() - case when i % 1500 = 0 then interval '20 h' else (6001 - i) * interval '10 s' end, case when s <> 'processing' then now() end
+		from (select i, case when i % 700 = 1 then 'failed' when i = 11 then 'expired' when i % 3000 = 2 then 'processing' else 'succeeded' end as s from generate_series(1, $1::int) i) x`, n)
+	run(t, pool, `vacuum analyze klingwatch.tasks`)
+	ago := func(hours float64) time.Time { return time.Now().Add(time.Duration(-hours * float64(time.Hour))) }
+	for name, c := range map[string]struct {
+		choice db.TaskChoice
+		sql    string
+	}{
+		"all":                {db.TaskChoice{}, `true`},
+		"rare":               {db.TaskChoice{Statuses: []string{db.Failed}}, `status = 'failed'`},
+		"one":                {db.TaskChoice{Statuses: []string{db.Expired}}, `status = 'expired'`},
+		"two statuses":       {db.TaskChoice{Statuses: []string{db.Expired, db.Failed}}, `status in ('expired', 'failed')`},
+		"open":               {db.TaskChoice{Statuses: []string{db.Processing}}, `status = 'processing'`},
+		"open or failed":     {db.TaskChoice{Statuses: []string{db.Processing, db.Failed}}, `status in ('processing', 'failed')`},
+		"succeeded":          {db.TaskChoice{Statuses: []string{db.Succeeded, db.Failed}}, `status in ('succeeded', 'failed')`},
+		"absent":             {db.TaskChoice{Statuses: []string{db.NotFound}}, `false`},
+		"path":               {db.TaskChoice{Path: "audio"}, `action = 'audio'`},
+		"whole path":         {db.TaskChoice{Path: "audio/text2video"}, `action = 'audio'`},
+		"app":                {db.TaskChoice{App: "rare"}, `app = 'rare'`},
+		"absent app":         {db.TaskChoice{App: "nobody"}, `false`},
+		"external id":        {db.TaskChoice{ExternalID: "order-1"}, `external_id = 'order-1'`},
+		"metadata":           {db.TaskChoice{Metadata: map[string]string{"user": "7"}}, `metadata->>'user' = '7'`},
+		"error":              {db.TaskChoice{Error: "QUOTA"}, `status_message = 'quota'`},
+		"since":              {db.TaskChoice{Since: ago(8)}, `created_at >= now() - interval '8 h'`},
+		"until":              {db.TaskChoice{Until: ago(8)}, `created_at < now() - interval '8 h'`},
+		"in between":         {db.TaskChoice{Since: ago(9), Until: ago(8)}, `created_at >= now() - interval '9 h' and created_at < now() - interval '8 h'`},
+		"failed until":       {db.TaskChoice{Statuses: []string{db.Failed}, Until: ago(4)}, `status = 'failed' and created_at < now() - interval '4 h'`},
+		"until all are from": {db.TaskChoice{Until: ago(100)}, `false`},
+	} {
+		want := value[[]int64](t, pool, `select coalesce(array_agg(id order by id desc), '{}') from klingwatch.tasks where `+c.sql)
+		for _, within := range []time.Duration{0, time.Minute} {
+			var got []int64
+			for s := (lookback.Search{Limit: 900, Within: within}); ; {
+				page := must(db.ListTasks(t.Context(), pool, c.choice, s))(t)
+				got = append(got, idsOf(page.Items)...)
+				if page.Cut && (page.Since.IsZero() || within > 0) {
+					t.Errorf("%s: with %s it is cut at %d, of %s", name, within, page.Next, page.Since)
+				}
+				if s.Before = page.Next; s.Before == 0 {
+					break
+				}
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s, within %s: %d are found, want %d", name, within, len(got), len(want))
+			}
+		}
+	}
+	for most, want := range map[int]db.Count{5: {5, false}, 9: {9, true}, 100: {9, true}} {
+		if got := must(db.CountTasksUpTo(t.Context(), pool, db.TaskChoice{Statuses: []string{db.Failed}}, most))(t); got != want {
+			t.Errorf("counted up to %d: %+v", most, got)
+		}
+	}
+}
+
+// A status change of an open task touches no index; the end without success is noted whoever writes it.
+func TestTheEndWithoutSuccessIsNoted(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	ids := track(t, pool, "a", "b")
+	ended := func(id int64) string {
+		return value[string](t, pool, `select coalesce(ended_as, '') from klingwatch.tasks where id = $1`, id)
+	}
+	move(t, pool, ids[0], db.Failed)
+	move(t, pool, ids[1], db.Succeeded)
+	if ended(ids[0]) != db.Failed || ended(ids[1]) != "" {
+		t.Errorf("failed is noted as %q, succeeded as %q", ended(ids[0]), ended(ids[1]))
+	}
+	must(db.ReopenTasks(t.Context(), pool, ids, time.Hour))(t)
+	if ended(ids[0]) != "" {
+		t.Errorf("a task that is open again is noted as %q", ended(ids[0]))
+	}
+	run(t, pool, `insert into klingwatch.tasks (task_id, action, action2, status, finished_at) values ('c', 'videos', 'text2video', 'canceled', now())`)
+	if got := value[string](t, pool, `select ended_as from klingwatch.tasks where task_id = 'c'`); got != db.Canceled {
+		t.Errorf("an inserted one is noted as %q", got)
+	}
+}

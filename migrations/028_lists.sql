@@ -22,7 +22,7 @@ create trigger note_end before insert or update on klingwatch.tasks
 
 -- Tasks are retried and canceled as fast as polls allow. The version before goes on at per_second.
 alter table klingwatch.bulk_actions add column paced boolean not null default true;
-comment on column klingwatch.bulk_actions.paced is 'false: as many are changed as fit into half of the time, whatever per_second says';
+comment on column klingwatch.bulk_actions.paced is 'false: as many are changed as polls and webhooks leave time for, whatever per_second says';
 comment on column klingwatch.bulk_actions.filter is 'what else chooses them: path, relay, app, external_id, metadata, error, overdue; for deliveries error, and tasks';
 
 do $$

@@ -8,6 +8,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
+	"github.com/klingwatch/klingwatch/ledger"
 )
 
 func TestABulkRedeliveryGoesOnAfterAStop(t *testing.T) {
@@ -61,22 +62,55 @@ func TestManyTasksAreCanceledAndRetried(t *testing.T) {
 	track(t, pool, "videos/text2video", consumer.URL, ids...)
 	await(t, "all are polled", func() bool { return statuses(t, pool)[db.Processing] == tasks })
 	open := slices.DeleteFunc(slices.Clone(db.Statuses), db.Terminal)
-	begin := func(action string, statuses ...string) {
+	begin := func(action string, perSecond int, statuses ...string) {
 		t.Helper()
-		if _, err := db.AddTaskAction(t.Context(), pool, action, db.TaskChoice{Path: "videos", Statuses: statuses}, tasks, 20); err != nil {
+		if _, err := db.AddTaskAction(t.Context(), pool, action, db.TaskChoice{Path: "videos", Statuses: statuses}, tasks, perSecond); err != nil {
 			t.Fatal(err)
 		}
 	}
-	begin(db.BulkCancel, open...)
+	begin(db.BulkCancel, 20, open...)
 	await(t, "all are canceled", func() bool { return statuses(t, pool)[db.Canceled] == tasks })
 	await(t, "all webhooks arrive", func() bool { return len(consumer.received()) == tasks })
-	begin(db.BulkRetry, db.Canceled)
+	begin(db.BulkRetry, 0, db.Canceled)
 	await(t, "all are polled again", func() bool { return statuses(t, pool)[db.Processing] == tasks })
 	await(t, "both have finished", func() bool {
 		return number(t, pool, `select count(*) from klingwatch.bulk_actions where finished_at is not null and done = 50`) == 2
 	})
 	if n := number(t, pool, `select count(*) from klingwatch.events where type = 'task.canceled'`); n != tasks {
 		t.Errorf("%d events", n)
+	}
+}
+
+// What has no pace goes on at once, in small steps; what has one does not exceed it.
+func TestABulkActionGoesInSteps(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	execute(t, pool, `insert into klingwatch.tasks (task_id, action, action2) select 't' || i, 'videos', 'text2video' from generate_series(1, 250) i`)
+	steps := func(perSecond int) (taken []int) {
+		t.Helper()
+		b, err := db.AddTaskAction(t.Context(), pool, db.BulkCancel, db.TaskChoice{Statuses: []string{db.Pending}}, 250, perSecond)
+		if err != nil || b.Paced != (perSecond > 0) || b.PerSecond < 1 {
+			t.Fatalf("%+v, %v", b, err)
+		}
+		for already := 0; ; {
+			step, err := ledger.CarryOn(t.Context(), pool, b.ID, already, time.Hour)
+			if err != nil {
+				t.Fatal(err)
+			}
+			taken, already = append(taken, step.Taken), already+step.Taken
+			if step.Finished || step.Enough {
+				return taken
+			}
+		}
+	}
+	if taken := steps(120); !slices.Equal(taken, []int{100, 20}) {
+		t.Errorf("120 per second: %v", taken)
+	}
+	if taken := steps(0); !slices.Equal(taken, []int{100, 30}) {
+		t.Errorf("without a pace: %v", taken)
+	}
+	if got := rest(30 * time.Millisecond); got != 15*time.Millisecond {
+		t.Errorf("after 30 ms it rests for %s", got)
 	}
 }
 

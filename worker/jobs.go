@@ -160,7 +160,7 @@ type bulkWorker struct {
 const (
 	// bulkPart is the part of the time that bulk actions work; polls and webhooks have the
 	// database to themselves in the rest.
-	bulkPart = 0.5
+	bulkPart = 2. / 3
 	// bulkStay is how long an action without a pace goes on before its job is brought back:
 	// the queue is asked for it then, which takes a moment.
 	bulkStay = 10 * time.Second

@@ -86,6 +86,8 @@ func (f flight) cancelBeside(ctx context.Context, b *bench.Bench, d *bench.Datab
 	s.Add("cancel_late_p99", "lateness of other polls beside it, p99", "ms", p99Beside, nil)
 	s.Add("cancel_late_ratio", "lateness of other polls: beside : before, p99", "", figures.Ratio(p99Beside, p99), figures.AtMost(2))
 	s.Add("cancel_wal", "WAL per canceled task", "B", beside.WAL/float64(n), nil)
+	s.Add("cancel_postgres_cpu", "CPU per canceled task: Postgres, polls of the others included", "us", float64(beside.Postgres.Microseconds())/float64(n), nil)
+	s.Add("cancel_cpu", "CPU per canceled task: worker, polls of the others included", "us", float64(beside.Client.Microseconds())/float64(n), nil)
 	s.Add("cancel_others", "CPU of other work meanwhile", "%", beside.Others(), nil)
 	return nil
 }
