@@ -3,6 +3,8 @@ package db
 import (
 	"context"
 	"encoding/json"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -58,6 +60,24 @@ const pollTargetColumns = ` id,
 		       coalesce(ended_by, klingwatch.ender_of(status), '') as ended_by,
 		       coalesce(late_checks_until > clock_timestamp(), false) as late_checks
 		from klingwatch.tasks`
+
+// CalledTask is a task that a callback is about.
+type CalledTask struct {
+	ID   int64
+	Open bool // it is asked about; else the provider's last word is known
+}
+
+// CalledTasks returns the tasks of a relay that a callback is about, which names them by
+// one of these ids.
+func CalledTasks(ctx context.Context, q Querier, relay string, taskIDs []string) ([]CalledTask, error) {
+	return all[CalledTask](ctx, q, `
+		select id,
+		       finished_at is null or coalesce(late_checks_until > now(), false) as open
+		from klingwatch.tasks
+		where relay = @relay and task_id = any (@task_ids)
+		limit 100`,
+		pgx.StrictNamedArgs{"relay": relay, "task_ids": taskIDs})
+}
 
 // UnaskedTargets returns open tasks of other relays than the ones that are asked, whose
 // deadline passed longer than grace ago, at most limit of them.
@@ -252,6 +272,20 @@ const changedTopic = "klingwatch.tasks"
 func ListenForChanges(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, `listen "`+changedTopic+`"`)
 	return err
+}
+
+// callNote is the beginning of the note that a callback came for a task; its id follows.
+const callNote = "callback "
+
+// ReadCall returns the task that a callback came for, from a note on the channel of
+// changes; false where it says no such thing.
+func ReadCall(note string) (task int64, ok bool) {
+	id, ok := strings.CutPrefix(note, callNote)
+	if !ok {
+		return 0, false
+	}
+	task, err := strconv.ParseInt(id, 10, 64)
+	return task, err == nil
 }
 
 // NotifyChange has the processes that watch tasks look at their rows, once the

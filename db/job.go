@@ -73,6 +73,34 @@ func WakeDueJobs(ctx context.Context, q Querier, limit int) (woken int64, err er
 	return tag.RowsAffected(), nil
 }
 
+// CallTasks has tasks asked about at once, since callbacks say that they have changed. A
+// job that sleeps is woken, but for one in an interval, or brought forward to its end; of
+// all other tasks the processes are told, one of which has them, or has them soon.
+func CallTasks(ctx context.Context, q Querier, ids []int64, interval time.Duration) error {
+	_, err := q.Exec(ctx, `
+		with sleeping as (
+			select s.id, s.task, s.called_at, case when s.woken <= s.called_at + @interval::interval then greatest(s.called_at, s.woken + @interval::interval) else s.called_at end as turn
+			from (select l.id, c.task, clock_timestamp() as called_at, (l.metadata->>'woken')::timestamptz as woken
+			      from unnest(@ids::bigint[]) as c(task)
+			      join klingwatch.live_jobs l on l.key = klingwatch.job_key('poll', c.task)) s
+		), woken as (
+			update klingwatch.river_job j
+			set state = case when s.turn > s.called_at then 'scheduled' else 'available' end::klingwatch.river_job_state,
+			    scheduled_at = s.turn,
+			    metadata = j.metadata || jsonb_build_object('woken', s.turn)
+			from sleeping s
+			where j.id = s.id and j.state in ('scheduled', 'available') and j.scheduled_at > s.turn
+			returning s.task, j.queue
+		)
+		select (select count(pg_notify('klingwatch.river_insert', json_build_object('queue', queue)::text)) from (select distinct queue from woken) w),
+		       (select count(pg_notify(@topic, @note || c.task)) from unnest(@ids::bigint[]) as c(task) where c.task not in (select task from woken))`,
+		pgx.StrictNamedArgs{"ids": ids, "interval": interval, "topic": changedTopic, "note": callNote})
+	if err != nil {
+		return fmt.Errorf("waking the polls of %d tasks: %w", len(ids), err)
+	}
+	return nil
+}
+
 // FailingJobs are jobs that fail again and again, for another reason than an outage.
 type FailingJobs struct {
 	Jobs  int64

@@ -176,6 +176,8 @@ func RemoveRelay(ctx context.Context, tx pgx.Tx, name string) (removed bool, ope
 			delete from klingwatch.relays
 			where name = @name and (select tasks from watched) = 0
 			returning name
+		), uncalled as (
+			delete from klingwatch.relay_callbacks where relay in (select name from gone)
 		)
 		select exists (select from gone), (select tasks from watched)`,
 		pgx.StrictNamedArgs{"name": name}).Scan(&removed, &open)
@@ -309,4 +311,75 @@ func RelayStates(ctx context.Context, q Querier) ([]RelayState, error) {
 		from klingwatch.report_relays s
 		join klingwatch.relays r using (name)
 		order by s.name`)
+}
+
+// RelayCallback is a row of klingwatch.relay_callbacks: how a relay may call us.
+type RelayCallback struct {
+	Relay         string
+	TokenHash     []byte     // nil: it may not
+	OldTokenHash  []byte     // of the token before, while that is accepted
+	SigningSecret *string    // as stored; nil: signatures are not verified
+	MadeAt        *time.Time // the token
+	OldUntil      *time.Time // OldTokenHash is accepted
+}
+
+// RelayCallbacks returns the callbacks of all relays, by relay.
+func RelayCallbacks(ctx context.Context, q Querier) ([]RelayCallback, error) {
+	return all[RelayCallback](ctx, q, `
+		select relay,
+		       token_hash,
+		       case when old_until > now() then old_token_hash end as old_token_hash,
+		       signing_secret,
+		       made_at,
+		       case when old_until > now() then old_until end as old_until
+		from klingwatch.relay_callbacks
+		order by relay`)
+}
+
+// SetCallbackToken gives the callbacks of a relay a token. The one before is accepted for
+// a grace.
+func SetCallbackToken(ctx context.Context, q Querier, relay string, hash []byte, grace time.Duration) error {
+	_, err := q.Exec(ctx, `
+		insert into klingwatch.relay_callbacks as c (relay, token_hash, made_at)
+		values (@relay, @hash, now())
+		on conflict (relay) do update
+		set token_hash = excluded.token_hash,
+		    made_at = excluded.made_at,
+		    old_token_hash = c.token_hash,
+		    old_until = case when c.token_hash is not null then now() + @grace::interval end`,
+		pgx.StrictNamedArgs{"relay": relay, "hash": hash, "grace": grace})
+	return err
+}
+
+// DropCallbackTokens has no token of a relay accepted any more.
+func DropCallbackTokens(ctx context.Context, q Querier, relay string) error {
+	_, err := q.Exec(ctx, `
+		update klingwatch.relay_callbacks
+		set token_hash = null,
+		    made_at = null,
+		    old_token_hash = null,
+		    old_until = null
+		where relay = @relay`,
+		pgx.StrictNamedArgs{"relay": relay})
+	return err
+}
+
+// SetCallbackSecret stores the secret with which a relay signs its callbacks; nil: they
+// are not verified.
+func SetCallbackSecret(ctx context.Context, q Querier, relay string, secret *string) error {
+	_, err := q.Exec(ctx, `
+		insert into klingwatch.relay_callbacks (relay, signing_secret)
+		values (@relay, @secret)
+		on conflict (relay) do update
+		set signing_secret = excluded.signing_secret`,
+		pgx.StrictNamedArgs{"relay": relay, "secret": secret})
+	return err
+}
+
+// StoreCallbackSecret replaces the stored form of the secret, unless somebody has replaced
+// it since.
+func StoreCallbackSecret(ctx context.Context, q Querier, relay, before, after string) error {
+	_, err := q.Exec(ctx, `update klingwatch.relay_callbacks set signing_secret = @after where relay = @relay and signing_secret = @before`,
+		pgx.StrictNamedArgs{"relay": relay, "before": before, "after": after})
+	return err
 }

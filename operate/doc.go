@@ -15,5 +15,6 @@
 //	delivery.go  webhooks again, or not any more
 //	key.go       the keys that sign webhooks
 //	ping.go      a test webhook
+//	callback.go  what relays post when a task changes
 //	service.go   who works on the database, what is paused
 package operate

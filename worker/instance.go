@@ -100,7 +100,7 @@ func (i *instance) shareWork(ctx context.Context, tasks int, asks string) (insta
 	return db.ShareWork(check, i.conn, i.slot, tasks, asks)
 }
 
-// listen passes changes by people on for about a second, however many are told, and
+// listen passes changes by people and callbacks on for about a second, however many are told, and
 // answers who asks about tasks that are here.
 func (i *instance) listen(ctx context.Context, asked *poll.Relays) {
 	ctx, cancel := context.WithTimeout(ctx, lockCheck)
@@ -112,6 +112,9 @@ func (i *instance) listen(ctx context.Context, asked *poll.Relays) {
 		}
 		if id, err := strconv.ParseInt(note.Payload, 10, 64); err == nil && asked.Resident(id) {
 			i.changes.say(id)
+		}
+		if id, ok := db.ReadCall(note.Payload); ok {
+			asked.Call(id)
 		}
 		if question, ok := db.ReadLiveQuestion(note.Payload); ok && answers < mostAnswers {
 			answers++

@@ -88,10 +88,12 @@ func (p *pollWorker) Work(ctx context.Context, job *river.Job[pollArgs]) error {
 func recall(metadata []byte) poll.Memory {
 	var m struct {
 		Memory poll.Memory `json:"klingwatch"`
+		Woken  time.Time   `json:"woken"` // by db.CallTasks
 	}
 	if err := json.Unmarshal(metadata, &m); err != nil {
 		return poll.Memory{}
 	}
+	m.Memory.Woken = m.Woken
 	return m.Memory
 }
 

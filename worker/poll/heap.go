@@ -22,6 +22,9 @@ type Watched struct {
 	aloneUntil time.Time // it is asked about in requests of its own until then
 	most       int       // it is asked about with at most so many; 0: as many as the relay takes
 	stale      bool      // somebody changed the task: read it again before the next poll
+	called     time.Time // when it was asked about last because of a callback, or will be
+	seen       time.Time // Memory.Woken
+	again      time.Time // a callback came while it was being asked about: it is asked again then; zero: none did
 	done       chan Departure
 
 	inWaiting, inDeadlines int // places in the heaps; -1: it is in none
@@ -49,6 +52,19 @@ func (w *Watched) now(now time.Time) db.PollTarget {
 		task.Ended += passed
 	}
 	return task
+}
+
+// heedWaking plans the poll of a task that a callback woke from its sleep.
+func (w *Watched) heedWaking(interval time.Duration, now time.Time) {
+	m := w.memory
+	w.called, w.seen = m.Called, m.Woken
+	if m.Woken.Equal(m.Seen) || m.Next.IsZero() {
+		return
+	}
+	w.due = m.Next
+	if turn, news := calledTurn(m.Called, now, interval); news && !m.backsOff() && turn.Before(w.due) {
+		w.called, w.due = turn, turn
+	}
 }
 
 // asked reports whether a request about the task is on its way, or being

@@ -40,6 +40,26 @@ func backoff(trouble int, interval time.Duration) time.Duration {
 	return max(interval, min(interval<<min(max(trouble-1, 0), maxDoublings), maxBackoff))
 }
 
+// calledTurn is when to ask about a task because of a callback that comes now; false
+// where an earlier one has it asked about later anyway. Anybody may send callbacks, and
+// notes that say so: they cost at most one poll in an interval. called is the turn before.
+func calledTurn(called, now time.Time, interval time.Duration) (turn time.Time, news bool) {
+	switch wait := called.Sub(now); {
+	case wait > interval:
+		return now, true // the clock went back
+	case wait > 0:
+		return called, false
+	}
+	return later(now, called.Add(interval)), true
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
 // expired is our own verdict, so an expired task is asked again at growing
 // distances: the provider may have finished, and billed, after all.
 const (

@@ -74,6 +74,7 @@ func (p *Poller) watch(at *relay, task db.PollTarget, m Memory) *Watched {
 		inWaiting: -1, inDeadlines: -1, done: make(chan Departure, 1),
 	}
 	w.aloneUntil, w.refusedAt = m.AloneUntil, m.RefusedAt
+	w.heedWaking(p.Interval, now)
 	if at.crowded(heldPart) && task.Left > 2*heldAway && (p.gate.closed() || p.paused()) {
 		w.done <- Departure{Snooze: jittered(heldAway), Memory: m} // others need the slot
 		return w
@@ -158,7 +159,7 @@ func (p *Poller) leave(w *Watched, d Departure) {
 	p.residents.Add(-1)
 	w.relay.residents.Add(-1)
 	d.Memory = w.memory
-	d.Memory.AloneUntil, d.Memory.RefusedAt = time.Time{}, w.refusedAt.Round(0)
+	d.Memory.AloneUntil, d.Memory.RefusedAt, d.Memory.Called, d.Memory.Seen = time.Time{}, w.refusedAt.Round(0), w.called.Round(0), w.seen
 	if time.Now().Before(w.aloneUntil) {
 		d.Memory.AloneUntil = w.aloneUntil.Round(0)
 	}
@@ -187,6 +188,27 @@ func (p *Poller) reread(task int64, version int) {
 	defer p.mu.Unlock()
 	if w := p.resident[task]; w != nil && w.task.Version != version {
 		p.sendBack(w)
+	}
+}
+
+// call asks about a task soon, since the provider says that it has changed. A callback
+// never brings forward what is put off for a reason, and at most one poll in an interval.
+func (p *Poller) call(task int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w := p.resident[task]
+	if w == nil || w.memory.backsOff() {
+		return
+	}
+	turn, news := calledTurn(w.called, time.Now(), p.Interval)
+	switch {
+	case !news:
+	case w.asked(): // the answer may be older than the callback
+		w.called, w.again = turn, turn
+	case turn.Before(w.due):
+		p.waiting.remove(w)
+		w.called, w.due = turn, turn
+		p.wait(w)
 	}
 }
 
@@ -392,6 +414,10 @@ func (p *Poller) next(w *Watched, v verdict) (wait time.Duration, again bool) {
 		usual := p.schedules.usualWait(task, p.Interval, rand.Float64())
 		wait = pace(v, usual, p.Interval, task.Left, rand.Float64())
 	}
+	if !w.again.IsZero() && !v.memory.backsOff() {
+		wait = max(min(wait, w.again.Sub(now)), v.retryAfter)
+	}
+	w.again = time.Time{}
 	w.due = now.Add(wait)
 	w.memory.Next = w.due
 	return wait, true

@@ -279,6 +279,14 @@ func (r *Relays) Reread(task int64, version int) {
 	}
 }
 
+// Call asks about a task soon, where it is here, since a callback says that it has
+// changed.
+func (r *Relays) Call(task int64) {
+	for _, p := range r.pollers() {
+		p.call(task)
+	}
+}
+
 // Resident reports whether a task is here.
 func (r *Relays) Resident(task int64) bool {
 	return slices.ContainsFunc(r.pollers(), func(p *Poller) bool { return p.has(task) })

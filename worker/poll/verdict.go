@@ -56,7 +56,14 @@ type Memory struct {
 	AloneUntil  time.Time     `json:"alone_until,omitzero"`    // it is asked about alone until then: it is refused in company
 	RefusedAt   time.Time     `json:"refused_at,omitzero"`     // the first of the refusals of the key in a row
 	Next        time.Time     `json:"next,omitzero"`           // when the next poll is due, while the job sleeps
+	Called      time.Time     `json:"called,omitzero"`         // when it was asked about last because of a callback, or will be
+	Seen        time.Time     `json:"seen,omitzero"`           // the last Woken that was seen
+	Woken       time.Time     `json:"-"`                       // when a callback woke the sleeping job last, as the job says; zero: none has
 }
+
+// backsOff reports whether the next poll waits for longer than usual, for a reason: no
+// callback brings it forward.
+func (m Memory) backsOff() bool { return m.Trouble > 0 || m.WithoutFile > 0 }
 
 // until returns the memory as of now and of an age of the task. What it remembers from
 // later was written before a clock went back.
