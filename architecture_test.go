@@ -36,7 +36,7 @@ var arrows = map[string][]string{
 	"worker/deliver":    {"worker/batch", "ledger", "db", "webhook", "keyring", "metrics", "outbound", "tracing"},
 	"worker/batch":      {},
 	"web":               {"db", "metrics", "webhook"},
-	"web/api":           {"operate", "metrics"},
+	"web/api":           {"operate", "db", "webhook", "metrics"},
 	"demo":              {"operate", "db", "webhook", "klingapi/klingsim"},
 	"doctor":            {"operate", "relays", "db", "migrations", "klingapi", "keyring", "outbound", "readable"},
 	"operate":           {"ledger", "relays", "db", "lookback", "schedule", "klingapi", "klingapi/callback", "webhook", "keyring"},
@@ -88,6 +88,7 @@ var moreTestArrows = map[string][]string{
 	"db":         {"migrations"}, // queries are tested on the schema of the migrations
 	"migrations": {"db"},
 	"worker":     {"migrations", "tracing"},
+	"web/api":    {"keyring"},
 }
 
 // Names that say nothing about what a folder is for, and internal: everything

@@ -12,6 +12,7 @@
 //	polling.go   requests to the relay
 //	webhooks.go  requests to receivers
 //	feed.go      the order of events, and who listens to them
+//	callbacks.go requests of relays
 //	sweep.go     what the sweep does, and what it reads from the database
 //	pool.go      connections to the database
 package metrics
@@ -31,6 +32,7 @@ type Metrics struct {
 	Polling
 	Webhooks
 	Feed
+	Callbacks
 	Sweep
 	Build *prometheus.GaugeVec // by version, which the caller sets
 
@@ -44,10 +46,11 @@ func New() *Metrics {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), pool)
 	auto := promauto.With(registry)
 	return &Metrics{
-		Polling:  newPolling(auto),
-		Webhooks: newWebhooks(auto),
-		Feed:     newFeed(auto),
-		Sweep:    newSweep(auto),
+		Polling:   newPolling(auto),
+		Webhooks:  newWebhooks(auto),
+		Callbacks: newCallbacks(auto),
+		Feed:      newFeed(auto),
+		Sweep:     newSweep(auto),
 		Build: auto.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "klingwatch_build_info", Help: "Always 1; the label is the version.",
 		}, []string{"version"}),
