@@ -63,8 +63,9 @@ const pollTargetColumns = ` id,
 
 // CalledTask is a task that a callback is about.
 type CalledTask struct {
-	ID   int64
-	Open bool // it is asked about; else the provider's last word is known
+	ID     int64
+	Status string
+	Open   bool // it is asked about; else the provider's last word is known
 }
 
 // CalledTasks returns the tasks of a relay that a callback is about, which names them by
@@ -72,6 +73,7 @@ type CalledTask struct {
 func CalledTasks(ctx context.Context, q Querier, relay string, taskIDs []string) ([]CalledTask, error) {
 	return all[CalledTask](ctx, q, `
 		select id,
+		       status,
 		       finished_at is null or coalesce(late_checks_until > now(), false) as open
 		from klingwatch.tasks
 		where relay = @relay and task_id = any (@task_ids)

@@ -6,7 +6,7 @@ import (
 )
 
 // CallbackOutcomes are the outcomes of a callback of a relay.
-var CallbackOutcomes = []string{"heeded", "ended", "unknown", "unreadable", "unsigned", "refused", "too_many", "too_large", "troubled"}
+var CallbackOutcomes = []string{"heeded", "known", "ended", "unknown", "unreadable", "unsigned", "refused", "too_many", "too_large", "troubled"}
 
 // Callbacks has the metrics of what relays post to this process when a task changes.
 type Callbacks struct {
@@ -16,7 +16,7 @@ type Callbacks struct {
 func newCallbacks(auto promauto.Factory) Callbacks {
 	return Callbacks{
 		CallbacksTaken: counters(auto, "klingwatch_callbacks_total",
-			"Callbacks of relays by outcome: heeded (the task is asked about), ended or unknown (there is no such open task), or why they were refused. Polling never depends on them.",
+			"Callbacks of relays by outcome: heeded (the task is asked about), known (it says nothing new), ended or unknown (there is no such open task), or why they were refused. Polling never depends on them.",
 			"outcome", CallbackOutcomes),
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/keyring"
+	"github.com/klingwatch/klingwatch/klingapi"
 	"github.com/klingwatch/klingwatch/klingapi/callback"
 	"github.com/klingwatch/klingwatch/ledger"
 )
@@ -27,6 +28,7 @@ type CallbackOutcome string
 const (
 	CallbackHeeded     CallbackOutcome = "heeded"     // its task is asked about at once, unless it was within the interval
 	CallbackEnded      CallbackOutcome = "ended"      // its task has ended already
+	CallbackKnown      CallbackOutcome = "known"      // it says nothing new
 	CallbackUnknown    CallbackOutcome = "unknown"    // no task has its id, perhaps not yet: the first poll comes at once then
 	CallbackUnreadable CallbackOutcome = "unreadable" // it is about no task
 	CallbackUnsigned   CallbackOutcome = "unsigned"   // its signature is wrong, or lacks
@@ -151,11 +153,11 @@ func (c *Callbacks) Take(ctx context.Context, d *Door, header http.Header, body 
 	if d.secret != "" && !callback.Verify(d.secret, header, body, time.Now()) {
 		return CallbackUnsigned, nil
 	}
-	ids := callback.IDs(body)
-	if ids == nil {
+	said := callback.Read(body)
+	if said.IDs == nil {
 		return CallbackUnreadable, nil
 	}
-	tasks, err := db.CalledTasks(ctx, c.pool, d.row.Relay, ids)
+	tasks, err := db.CalledTasks(ctx, c.pool, d.row.Relay, said.IDs)
 	if err != nil {
 		return CallbackTroubled, fmt.Errorf("looking for the task of a callback: %w", err)
 	}
@@ -166,14 +168,31 @@ func (c *Callbacks) Take(ctx context.Context, d *Door, header http.Header, body 
 	if len(tasks) == 0 {
 		return CallbackEnded, nil
 	}
-	open := make([]int64, len(tasks))
-	for i, t := range tasks {
-		open[i] = t.ID
+	var called []int64
+	for _, t := range tasks {
+		if isNews(klingapi.ParseStatus(said.Word), t.Status) {
+			called = append(called, t.ID)
+		}
 	}
-	if err := db.CallTasks(ctx, c.pool, open, c.interval); err != nil {
+	if len(called) == 0 {
+		return CallbackKnown, nil
+	}
+	if err := db.CallTasks(ctx, c.pool, called, c.interval); err != nil {
 		return CallbackTroubled, err
 	}
 	return CallbackHeeded, nil
+}
+
+// isNews reports whether a task is worth a poll of which a callback says this. A task is
+// polled because of callbacks once in an interval, and that is best kept for its end.
+func isNews(said klingapi.Status, status string) bool {
+	switch said {
+	case klingapi.Submitted:
+		return false // the first poll comes at once
+	case klingapi.Processing:
+		return status == db.Pending || status == db.Submitted
+	}
+	return true
 }
 
 // CallbackPath is the path of the address that a relay calls.

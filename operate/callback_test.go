@@ -55,9 +55,16 @@ func TestACallbackIsTakenForATaskOfItsRelay(t *testing.T) {
 		fmt.Sprintf(`update klingwatch.tasks set status = 'succeeded', finished_at = now(), ended_by = 'provider' where id = %d`, ids[1]),
 		fmt.Sprintf(`update klingwatch.tasks set status = 'expired', finished_at = now(), ended_by = 'klingwatch', late_checks_until = now() + interval '1 day' where id = %d`, ids[2]))
 	const rows = `select string_agg(xmin::text, ' ' order by id) from klingwatch.tasks`
+	under := track(t, pool, "under-way")[0]
+	exec(t, pool, fmt.Sprintf(`update klingwatch.tasks set status = 'processing' where id = %d`, under))
 	before := read[string](t, pool, rows)
 	c := operate.NewCallbacks(pool, nil, interval)
 	for body, want := range map[string]operate.CallbackOutcome{
+		`{"task_id":"running","task_status":"submitted"}`:        operate.CallbackKnown,
+		`{"task_id":"under-way","task_status":"processing"}`:     operate.CallbackKnown,
+		`{"task_id":"under-way","task_status":"succeed"}`:        operate.CallbackHeeded,
+		`{"task_id":"under-way","task_status":"unheard of"}`:     operate.CallbackHeeded,
+		`{"task_id":"checked-late","task_status":"processing"}`:  operate.CallbackKnown,
 		`{"task_id":"running","task_status":"processing"}`:       operate.CallbackHeeded,
 		`{"id":"running","status":"succeeded","outputs":[]}`:     operate.CallbackHeeded,
 		`{"id":"866","status":"failed","external_id":"job-7"}`:   operate.CallbackHeeded,

@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -16,11 +16,12 @@ import (
 )
 
 type relaysCommand struct {
-	Add    relaysAdd    `cmd:"" help:"Add a relay; the services ask it within seconds."`
-	List   relaysList   `cmd:"" help:"List the relays, with their pauses and open tasks."`
-	Edit   relaysEdit   `cmd:"" help:"Change a relay; the services follow within seconds."`
-	Check  relaysCheck  `cmd:"" help:"Ask a relay with its key, and say what is wrong."`
-	Remove relaysRemove `cmd:"" help:"Remove a relay whose tasks have all ended."`
+	Add      relaysAdd      `cmd:"" help:"Add a relay; the services ask it within seconds."`
+	List     relaysList     `cmd:"" help:"List the relays, with their pauses and open tasks."`
+	Edit     relaysEdit     `cmd:"" help:"Change a relay; the services follow within seconds."`
+	Check    relaysCheck    `cmd:"" help:"Ask a relay with its key, and say what is wrong."`
+	Callback relaysCallback `cmd:"" help:"Show, make or revoke the address that a relay may call when a task changes."`
+	Remove   relaysRemove   `cmd:"" help:"Remove a relay whose tasks have all ended."`
 }
 
 // relayKeyFlags say where the key of a relay is.
@@ -40,22 +41,29 @@ func (f relayKeyFlags) key(ctx context.Context, c *console) (operate.RelayKey, e
 	if !f.KeyStdin {
 		return k, nil
 	}
+	var err error
+	k.Key, err = readInput(ctx, c, "key")
+	return k, err
+}
+
+// readInput reads a key, or the like, from standard input.
+func readInput(ctx context.Context, c *console, what string) (string, error) {
 	if terminal(c.in) {
-		fmt.Fprintln(c.err, "paste the key, then press Enter and Ctrl-D")
+		fmt.Fprintf(c.err, "paste the %s, then press Enter and Ctrl-D\n", what)
 	}
 	text, err := readText(ctx, c.in)
 	switch {
 	case ctx.Err() != nil:
-		return k, ctx.Err()
+		return "", ctx.Err()
 	case err != nil:
-		return k, fmt.Errorf("reading the key from standard input: %w", err)
+		return "", fmt.Errorf("reading the %s from standard input: %w", what, err)
 	case len(text) > maxKey:
-		return k, fmt.Errorf("standard input has more than %d bytes: that is no key", maxKey)
+		return "", fmt.Errorf("standard input has more than %d bytes: that is no %s", maxKey, what)
 	}
-	if k.Key = strings.TrimSpace(text); k.Key == "" {
-		return k, errors.New("there is no key on standard input")
+	if text = strings.TrimSpace(text); text == "" {
+		return "", fmt.Errorf("there is no %s on standard input", what)
 	}
-	return k, nil
+	return text, nil
 }
 
 // readText reads a text, up to a little more than maxKey, until the end of r or of ctx:
@@ -199,6 +207,83 @@ func (r relaysCheck) Run(ctx context.Context, c *console) error {
 		}
 		return nil
 	})
+}
+
+type relaysCallback struct {
+	Name       string `arg:"" optional:"" help:"Name of the relay." default:"default"`
+	Rotate     bool   `help:"Make another address; the one before works for a day more, for tasks on their way." xor:"token"`
+	Revoke     bool   `help:"Let no address of the relay work any more." xor:"token"`
+	SecretFile string `help:"File on this machine with the secret with which Kling signs, or - for standard input; it is stored encrypted." placeholder:"PATH" xor:"secret"`
+	NoSecret   bool   `help:"Verify no signatures." xor:"secret"`
+}
+
+// Run changes what is asked for, and shows how the relay may call.
+func (r relaysCallback) Run(ctx context.Context, c *console) error {
+	secret, err := r.secret(ctx, c)
+	if err != nil {
+		return err
+	}
+	return withDatabase(ctx, c, func(s settings, d *database) error {
+		before, err := operate.GetCallback(ctx, d.Pool, r.Name)
+		if err != nil {
+			return err
+		}
+		if secret != "" || r.NoSecret {
+			if err := operate.SetCallbackSecret(ctx, d.Pool, s.keyring(), r.Name, secret); err != nil {
+				return err
+			}
+		}
+		if r.Revoke {
+			if err := operate.RevokeCallbackTokens(ctx, d.Pool, r.Name); err != nil {
+				return err
+			}
+		} else if r.Rotate || before.TokenHash == nil && !r.NoSecret {
+			token, err := operate.MakeCallbackToken(ctx, d.Pool, r.Name)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.out, "%s\nput scheme and host of the service before it and give that as callback_url when you create a task; it is shown only now\n", operate.CallbackPath(r.Name, token))
+		}
+		now, err := operate.GetCallback(ctx, d.Pool, r.Name)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(c.out, describeCallback(now))
+		return nil
+	})
+}
+
+// secret reads the secret where one is given.
+func (r relaysCallback) secret(ctx context.Context, c *console) (string, error) {
+	switch r.SecretFile {
+	case "":
+		return "", nil
+	case "-":
+		return readInput(ctx, c, "secret")
+	}
+	text, err := os.ReadFile(r.SecretFile)
+	if err != nil {
+		return "", fmt.Errorf("reading the secret: %w", err)
+	}
+	if len(text) > maxKey || strings.TrimSpace(string(text)) == "" {
+		return "", fmt.Errorf("the file %s holds no secret", r.SecretFile)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
+// describeCallback says how a relay may call.
+func describeCallback(cb db.RelayCallback) string {
+	if cb.TokenHash == nil {
+		return fmt.Sprintf("relay %s: callbacks are off", cb.Relay)
+	}
+	text := fmt.Sprintf("relay %s: address made %s ago", cb.Relay, ago(*cb.MadeAt))
+	if cb.OldUntil != nil {
+		text += ", the one before works until " + cb.OldUntil.Format(time.RFC3339)
+	}
+	if cb.SigningSecret == nil {
+		return text + "; signatures are not verified"
+	}
+	return text + "; signatures are verified"
 }
 
 type relaysRemove struct {

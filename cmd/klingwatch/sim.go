@@ -9,19 +9,22 @@ import (
 	"strings"
 	"time"
 
+	"github.com/klingwatch/klingwatch/klingapi/callback"
 	"github.com/klingwatch/klingwatch/klingapi/klingsim"
 )
 
 type simCommand struct {
-	Listen    string        `help:"Address to listen on; port 0 picks a free one." default:"127.0.0.1:8090"`
-	Dialect   string        `help:"How the relay writes: kling (Kling's old API), new-api, v3 (Kling's new family, with lists of tasks) or flat (one URL)." enum:"kling,new-api,v3,flat" default:"kling"`
-	MaxBatch  int           `help:"Most ids in one request (v3); 1: two are refused." default:"20"`
-	Key       string        `help:"Bearer key to accept; default: any." placeholder:"KEY"`
-	PublicURL string        `help:"Scheme and host of output URLs; default: those of the request." placeholder:"URL"`
-	Seed      uint64        `help:"Seed of lifetimes and faults; default: random, and printed." placeholder:"N"`
-	Lifetime  time.Duration `help:"Median time until a task ends." default:"20s"`
-	Latency   time.Duration `help:"Upper bound of the random latency." default:"100ms"`
-	FaultRate float64       `help:"Share of answers that are small random faults, from 0 to 1." default:"0.05"`
+	Listen         string        `help:"Address to listen on; port 0 picks a free one." default:"127.0.0.1:8090"`
+	Dialect        string        `help:"How the relay writes: kling (Kling's old API), new-api, v3 (Kling's new family, with lists of tasks) or flat (one URL)." enum:"kling,new-api,v3,flat" default:"kling"`
+	MaxBatch       int           `help:"Most ids in one request (v3); 1: two are refused." default:"20"`
+	Key            string        `help:"Bearer key to accept; default: any." placeholder:"KEY"`
+	PublicURL      string        `help:"Scheme and host of output URLs; default: those of the request." placeholder:"URL"`
+	Seed           uint64        `help:"Seed of lifetimes and faults; default: random, and printed." placeholder:"N"`
+	Lifetime       time.Duration `help:"Median time until a task ends." default:"20s"`
+	Latency        time.Duration `help:"Upper bound of the random latency." default:"100ms"`
+	FaultRate      float64       `help:"Share of answers that are small random faults, and of tasks whose callbacks are late, early or double, from 0 to 1." default:"0.05"`
+	Callback       string        `help:"Where every change of a task's status is posted, as Kling does; default: only where the POST of a task has a callback_url." placeholder:"URL"`
+	CallbackSecret string        `help:"Secret that signs callbacks: whsec_ and base64; default: they are not signed." placeholder:"SECRET"`
 }
 
 // Help lists what a task id can ask for.
@@ -46,9 +49,14 @@ func (s simCommand) Run(ctx context.Context, c *console) error {
 	if s.MaxBatch < 1 {
 		return fmt.Errorf("--max-batch is 1 or more, not %d", s.MaxBatch)
 	}
+	if s.CallbackSecret != "" {
+		if err := callback.CheckSecret(s.CallbackSecret); err != nil {
+			return fmt.Errorf("--callback-secret: %w", err)
+		}
+	}
 	relay := klingsim.New(klingsim.Config{
 		Seed: s.Seed, APIKey: s.Key, PublicURL: s.PublicURL, Lifetime: s.Lifetime, Latency: s.Latency, FaultRate: s.FaultRate,
-		Dialect: klingsim.Dialect(s.Dialect), MaxBatch: s.MaxBatch,
+		Dialect: klingsim.Dialect(s.Dialect), MaxBatch: s.MaxBatch, CallbackURL: s.Callback, CallbackSecret: s.CallbackSecret,
 	})
 	listener, err := listen(ctx, "--listen", s.Listen)
 	if err != nil {

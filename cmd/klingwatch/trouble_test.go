@@ -31,7 +31,7 @@ var (
 		"deliveries list", "deliveries show 1", "deliveries redeliver 1", "deliveries redeliver --since 1h", "deliveries redeliver --since 1h --yes",
 		"deliveries cancel 1", "retry --status expired", "cancel --since 1h --yes", "bulk list", "bulk stop 1",
 		"keys show", "keys rotate",
-		"relays add second https://relay.example --key-file /run/key", "relays list", "relays edit second --batch-size 5", "relays check second", "relays remove second",
+		"relays add second https://relay.example --key-file /run/key", "relays list", "relays edit second --batch-size 5", "relays check second", "relays callback", "relays remove second",
 		"sql select", "doctor",
 	}
 	onNone = []string{"dev --exit", "sim --listen 127.0.0.1:0", "healthcheck", "version", "completion bash", "settings"}

@@ -4,14 +4,15 @@
 //	if secret != "" && !callback.Verify(secret, r.Header, body, time.Now()) {
 //		// 401
 //	}
-//	ids := callback.IDs(body) // nil: it is about no task
+//	said := callback.Read(body) // without IDs: it is about no task
 //
-// Anybody can send such a body, so nothing of it is believed but which task it is
-// about: the relay is asked how that is.
+// Anybody can send such a body, so that nothing of it is believed: the relay is asked
+// how the task is that it is about.
 package callback
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
@@ -34,56 +35,59 @@ const (
 
 // record is the body: that of the old API (task_id), or of the new family (id).
 type record struct {
-	TaskID         id `json:"task_id"`
-	ID             id `json:"id"`
-	ExternalTaskID id `json:"external_task_id"`
-	ExternalID     id `json:"external_id"`
+	TaskID         text `json:"task_id"`
+	TaskStatus     text `json:"task_status"`
+	Status         text `json:"status"`
+	ID             text `json:"id"`
+	ExternalTaskID text `json:"external_task_id"`
+	ExternalID     text `json:"external_id"`
 	TaskInfo       struct {
-		ExternalTaskID id `json:"external_task_id"`
+		ExternalTaskID text `json:"external_task_id"`
 	} `json:"task_info"`
 }
 
-// id is a string, or a number, which may be too large for a float.
-type id string
+// text is a string, or a number, which may be too large for a float.
+type text string
 
-// UnmarshalJSON takes a string or a number; anything else is no id.
-func (i *id) UnmarshalJSON(text []byte) error {
+// UnmarshalJSON takes a string or a number; anything else is none.
+func (t *text) UnmarshalJSON(value []byte) error {
 	var s string
 	var n json.Number
 	switch {
-	case json.Unmarshal(text, &s) == nil:
-		*i = id(strings.TrimSpace(s))
-	case json.Unmarshal(text, &n) == nil:
-		*i = id(n)
+	case json.Unmarshal(value, &s) == nil:
+		*t = text(strings.TrimSpace(s))
+	case json.Unmarshal(value, &n) == nil:
+		*t = text(n)
 	}
 	return nil
 }
 
-// IDs returns the ids of the task that a body is about: the provider's, and the caller's
-// own, since a task can be tracked by that, too. It returns nil where the body is no
-// record of a task.
-func IDs(body []byte) []string {
+// Said is what a body says of a task.
+type Said struct {
+	IDs  []string // the provider's, and the caller's own, since a task can be tracked by that, too; nil: the body is no record of a task
+	Word string   // of the status, "" where there is none
+}
+
+// Read reads a body.
+func Read(body []byte) Said {
 	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
 	var r record
 	err := json.Unmarshal(body, &r)
 	if _, odd := errors.AsType[*json.UnmarshalTypeError](err); err != nil && !odd { // what has another type is left out
-		return nil
+		return Said{}
 	}
-	task := r.TaskID
+	task := cmp.Or(r.TaskID, r.ID)
 	if task == "" {
-		task = r.ID
+		return Said{}
 	}
-	if task == "" {
-		return nil
-	}
-	var ids []string
-	for _, one := range []id{task, r.ExternalTaskID, r.ExternalID, r.TaskInfo.ExternalTaskID} {
+	said := Said{Word: string(cmp.Or(r.TaskStatus, r.Status))}
+	for _, one := range []text{task, r.ExternalTaskID, r.ExternalID, r.TaskInfo.ExternalTaskID} {
 		// Postgres stores no NUL, so that no task has one
-		if s := string(one); s != "" && len(s) <= maxID && !strings.Contains(s, "\x00") && !slices.Contains(ids, s) {
-			ids = append(ids, s)
+		if s := string(one); s != "" && len(s) <= maxID && !strings.Contains(s, "\x00") && !slices.Contains(said.IDs, s) {
+			said.IDs = append(said.IDs, s)
 		}
 	}
-	return ids
+	return said
 }
 
 // Verify reports whether a body was signed with the secret, whsec_ and base64, within

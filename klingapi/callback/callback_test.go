@@ -37,8 +37,22 @@ func TestACallbackSaysWhichTaskItIsAbout(t *testing.T) {
 		{"a NUL", `{"task_id":"a\u0000b"}`, nil},
 		{"far too long", `{"task_id":"` + strings.Repeat("a", 300) + `"}`, nil},
 	} {
-		if got := callback.IDs([]byte(test.body)); !slices.Equal(got, test.want) {
+		if got := callback.Read([]byte(test.body)).IDs; !slices.Equal(got, test.want) {
 			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
+		}
+	}
+}
+
+func TestACallbackSaysTheStatus(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]string{
+		`{"task_id":"a","task_status":"processing"}`: "processing",
+		`{"id":"a","status":"succeeded"}`:            "succeeded",
+		`{"id":"a","status":{"x":1}}`:                "",
+		`{"id":"a"}`:                                 "",
+	} {
+		if got := callback.Read([]byte(body)).Word; got != want {
+			t.Errorf("%s: %q, want %q", body, got, want)
 		}
 	}
 }

@@ -22,6 +22,9 @@
 //
 //	// GET {server.URL}/tasks?task_ids=ok-1,fail-2,unknown-3
 //
+// With Config.CallbackURL, or callback_url in the POST of a task, every change of its status is posted there as Kling does it;
+// of tasks without a word for that, a few come twice, late or early where there is a FaultRate.
+//
 // Everything follows from the seed, the task id and the number of the query, never from the order of goroutines: two
 // relays with the same seed answer the same sequence of queries in the same way. Small random faults delay the outcome of
 // a task, but never change it.

@@ -237,6 +237,12 @@ func (b *bench) understoodAt(t *testing.T, ref klingapi.Ref) string {
 
 // asked has the ids of each word, and what klingapi understands of the first answers, after which the task has ended.
 var asked = map[string]map[string][]string{
+	"nocall":     {"nocall-quick-1": {"succeeded, video"}},
+	"calltwice":  {"calltwice-quick-1": {"succeeded, video"}},
+	"calllate":   {"calllate-quick-1": {"succeeded, video"}},
+	"callearly":  {"callearly-quick-1": {"succeeded, video"}},
+	"callforged": {"callforged-quick-1": {"succeeded, video"}},
+
 	"ok":           {"ok-quick-1": {"succeeded, video"}, "ok-1": {"submitted", "succeeded, video"}},
 	"fail":         {"fail-quick-1": {"failed"}},
 	"canceled":     {"canceled-quick-1": {"failed, without a reason"}},

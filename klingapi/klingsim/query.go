@@ -1,6 +1,7 @@
 package klingsim
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
@@ -68,6 +69,9 @@ func (q *query) begin() {
 		q.seen = q.relay.store.answer(q.task, q.now)
 	}
 	q.words = q.to.behaviour(q.seen.id)
+	if q.task != nil {
+		q.announce(q.relay.config.CallbackURL)
+	}
 }
 
 // behaviour reads the words of an id. The form is that of the dialect, unless a word chooses or implies another.
@@ -84,6 +88,7 @@ func (to target) behaviour(id string) behaviour {
 func (q *query) create() {
 	var order struct {
 		ExternalTaskID string `json:"external_task_id"`
+		CallbackURL    string `json:"callback_url"`
 	}
 	body := json.NewDecoder(http.MaxBytesReader(q.w, q.req.Body, maxCreation))
 	if err := body.Decode(&order); err != nil && !errors.Is(err, io.EOF) || len(order.ExternalTaskID) > maxID/2 {
@@ -95,6 +100,9 @@ func (q *query) create() {
 	t := &task{id: wordsOf(order.ExternalTaskID) + fresh, external: order.ExternalTaskID, begun: true, first: q.now}
 	q.seen, q.words = *t, behaviour{groupForm: q.to.form}
 	q.relay.store.create(q.kind, t)
+	calling := *q
+	calling.task, calling.words = t, q.to.behaviour(t.id)
+	calling.announce(cmp.Or(order.CallbackURL, q.relay.config.CallbackURL))
 	q.relay.speech.created(q, &view{phase: submitted, created: q.now, updated: q.now}).write(q.w)
 }
 

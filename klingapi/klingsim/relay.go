@@ -7,21 +7,26 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/klingwatch/klingwatch/webhook"
 )
 
 // Config sets up a Relay. The zero value is a relay without faults that accepts any key.
 type Config struct {
-	Seed       uint64           // chooses lifetimes and random faults; zero: a random one, see Relay.Seed
-	APIKey     string           // the bearer key that is accepted; empty: any non-empty key
-	PathPrefix string           // in front of /{action}; empty: "/kling/v1"; "/": none
-	Dialect    Dialect          // paths, records and errors; empty: Kling; New panics at one that there is not
-	MaxBatch   int              // most ids in one request (V3); a list of more gets 400, code 1201; 1: no batches; zero: 20
-	PublicURL  string           // scheme and host of output URLs, like "http://localhost:9090"; empty: taken from each request
-	Lifetime   time.Duration    // median time from the first request about a task to its end; each task has a factor of 0.5-2; zero: 5s
-	FaultRate  float64          // share of queries, 0-1, that a small random fault answers; zero: none
-	Latency    time.Duration    // upper bound of the random wait before an answer; zero: none
-	FrontEnd   bool             // paths that are not served answer 200 with an HTML page, instead of 404; NewAPI always does that
-	Now        func() time.Time // the clock that tasks age by; nil: time.Now
+	Seed              uint64            // chooses lifetimes and random faults; zero: a random one, see Relay.Seed
+	APIKey            string            // the bearer key that is accepted; empty: any non-empty key
+	PathPrefix        string            // in front of /{action}; empty: "/kling/v1"; "/": none
+	Dialect           Dialect           // paths, records and errors; empty: Kling; New panics at one that there is not
+	MaxBatch          int               // most ids in one request (V3); a list of more gets 400, code 1201; 1: no batches; zero: 20
+	PublicURL         string            // scheme and host of output URLs, like "http://localhost:9090"; empty: taken from each request
+	Lifetime          time.Duration     // median time from the first request about a task to its end; each task has a factor of 0.5-2; zero: 5s
+	FaultRate         float64           // share of queries, 0-1, that a small random fault answers; zero: none
+	Latency           time.Duration     // upper bound of the random wait before an answer; zero: none
+	CallbackURL       string            // where every change of status is posted; empty: only where the POST of a task says
+	CallbackSecret    string            // whsec_ and base64: signs callbacks, as Kling does; empty: they are not signed; New panics at a malformed one
+	CallbackTransport http.RoundTripper // sends callbacks; nil: http.DefaultTransport
+	FrontEnd          bool              // paths that are not served answer 200 with an HTML page, instead of 404; NewAPI always does that
+	Now               func() time.Time  // the clock that tasks age by; nil: time.Now
 }
 
 const (
@@ -49,6 +54,7 @@ type Relay struct {
 	followed atomic.Int64 // requests that followed a redirect
 	withKey  atomic.Int64 // those of them that contained a key
 	created  atomic.Uint64
+	called   atomic.Int64 // callbacks
 }
 
 type throttle struct{ retryAfter string }
@@ -78,6 +84,11 @@ func New(config Config) *Relay {
 	speech, ok := speeches[config.Dialect]
 	if !ok {
 		panic("klingsim: there is no dialect " + string(config.Dialect))
+	}
+	if config.CallbackSecret != "" {
+		if _, err := webhook.Sign([]string{config.CallbackSecret}, "", time.Time{}, nil); err != nil {
+			panic("klingsim: the secret of callbacks: " + err.Error())
+		}
 	}
 	relay := &Relay{config: config, speech: speech, store: newStore(generation)}
 	relay.store.shared = speech.shared

@@ -19,6 +19,7 @@ type task struct {
 	external  string // external_task_id given at creation, may be empty
 	first     int64  // time of the first query, unix ms
 	begun     bool   // first is set
+	announced bool   // its callbacks are under way
 	asked     int32  // GETs of its id
 	answered  int32  // those without an outage or refusal
 	successes int32  // answers that said it has succeeded
@@ -93,6 +94,15 @@ func (s *store) answer(t *task, now int64) task {
 	}
 	t.answered++
 	return *t
+}
+
+// announce reports whether the callbacks of a task have not been begun yet.
+func (s *store) announce(t *task) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	news := !t.announced
+	t.announced = true
+	return news
 }
 
 // succeed counts an answer that says succeeded, and returns its number, from 1.

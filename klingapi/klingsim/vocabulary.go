@@ -26,6 +26,7 @@ const (
 	groupTransport               // how it is sent
 	groupBatch                   // what the id does to a batch
 	groupLink                    // how the files are addressed
+	groupCallback                // how changes of status are posted
 	groupForm                    // the envelope of the answer
 	groupSpelling                // details of the form, from here on
 	groupID
@@ -37,7 +38,7 @@ const (
 	groupCount // how many
 )
 
-var groupNames = [groupCount]string{"outcome", "visibility", "lifetime", "fault", "repeat", "latency", "transport", "batch", "link", "form", "spelling", "id",
+var groupNames = [groupCount]string{"outcome", "visibility", "lifetime", "fault", "repeat", "latency", "transport", "batch", "link", "callback", "form", "spelling", "id",
 	"times", "code", "data", "types", "fields"}
 
 // How many queries these words affect.
@@ -133,6 +134,12 @@ var vocabulary = slices.Concat([]entry{
 	{"sas", groupLink, "URLs expire after an hour, as Azure writes it: se"},
 	{"placeholder", groupLink, "new-api's own link in result_url, which needs the key; the file's URL is inside"},
 	{"placeholderonly", groupLink, "new-api's own link, and no URL inside"},
+
+	{"nocall", groupCallback, "no callbacks, as at relays that do not pass callback_url on"},
+	{"calltwice", groupCallback, "each callback comes twice"},
+	{"calllate", groupCallback, "callbacks come 2 seconds late"},
+	{"callearly", groupCallback, "callbacks come half a second before the state can be read"},
+	{"callforged", groupCallback, "before each callback comes an unsigned one that says succeeded"},
 
 	{"newapi", groupForm, "new-api envelope: string code, upper-case words, unix seconds outside"},
 	{"newapi2", groupForm, "new-api behind new-api"},

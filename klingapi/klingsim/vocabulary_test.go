@@ -54,6 +54,12 @@ var cases = map[string]func(*testing.T, *bench){
 		}
 	},
 
+	"nocall":     called("nocall-1", ""),
+	"calltwice":  called("calltwice-1", "submitted submitted processing processing succeed succeed"),
+	"calllate":   lag("calllate", 2*time.Second),
+	"callearly":  lag("callearly", -500*time.Millisecond),
+	"callforged": called("callforged-1", "(succeed) submitted (succeed) processing (succeed) succeed"),
+
 	"unknown": func(t *testing.T, b *bench) {
 		for range 5 {
 			p := b.end(t2v + "unknown-1")
