@@ -68,6 +68,12 @@ var attacks = map[string]attack{
 	"all tasks changed": func(*rand.Rand) (string, []any) {
 		return `select pg_notify('klingwatch.tasks', id::text) from generate_series(1, $1::int) id`, []any{2 * watchedTasks}
 	},
+	"forged callbacks": func(random *rand.Rand) (string, []any) {
+		return `select pg_notify('klingwatch.tasks', 'callback ' || $1)`, []any{pick(random, fmt.Sprint(random.IntN(2*watchedTasks)), "x", "-1", "99999999999999999999", "")}
+	},
+	"callbacks of all tasks": func(*rand.Rand) (string, []any) {
+		return `select pg_notify('klingwatch.tasks', 'callback ' || id) from generate_series(1, $1::int) id`, []any{2 * watchedTasks}
+	},
 	"forged processes": func(random *rand.Rand) (string, []any) {
 		return pick(random, `select pg_try_advisory_lock($1, slot) from generate_series(1, $2::int) slot`, `select pg_try_advisory_lock_shared($1, slot) from generate_series(1, $2::int) slot`),
 			[]any{0x6b6c6e67, pick(random, 1, 99, 999, 2000)}
@@ -88,7 +94,7 @@ var attacks = map[string]attack{
 }
 
 // worseAlone are attacks that others may undo.
-var worseAlone = []string{"all tasks changed", "forged processes", "many wake-ups", "open transactions", "pauses everything", "resignations"}
+var worseAlone = []string{"all tasks changed", "callbacks of all tasks", "forged processes", "many wake-ups", "open transactions", "pauses everything", "resignations"}
 
 // besiege has sessions of a stranger do all of some attacks until stop is called.
 func besiege(t *testing.T, pool *pgxpool.Pool, role string, seed uint64, names []string) (stop func()) {

@@ -122,7 +122,7 @@ func callbackPath(t *testing.T, pool *pgxpool.Pool, tasks int) (took []time.Dura
 		told.note(taskIDIn.FindStringSubmatch(string(body))[1])
 	}))
 	t.Cleanup(receiver.Close)
-	simulator := klingsim.New(klingsim.Config{Seed: 1, Lifetime: 700 * time.Millisecond, CallbackURL: calling.URL + operate.CallbackPath(db.DefaultRelay, token), CallbackSecret: secret})
+	simulator := klingsim.New(klingsim.Config{Seed: 1, Lifetime: 200 * time.Millisecond, CallbackURL: calling.URL + operate.CallbackPath(db.DefaultRelay, token), CallbackSecret: secret})
 	relay := httptest.NewServer(simulator)
 	t.Cleanup(relay.Close)
 	client, err := klingapi.New(klingapi.Config{BaseURL: relay.URL, Credential: klingapi.StaticKey("any")})
