@@ -142,6 +142,6 @@ func TestWhoMayCallTheFunctions(t *testing.T) {
 	denied(t, reader, `select klingwatch.cancel(1)`, `select klingwatch.retry(1)`, `select klingwatch.track('a', 'videos', 'text2video')`,
 		`select klingwatch.cancel(array[1::bigint])`, `select klingwatch.tasks_within_reach(array[1::bigint])`)
 	denied(t, operator, `update klingwatch.tasks set status = 'failed'`, `insert into klingwatch.events (event_id, type, payload) values ('x', 'x', '{}')`,
-		`select * from klingwatch.signing_keys`, `select * from klingwatch.event_secret`, `select stored_key from klingwatch.relays`, `select * from klingwatch.river_job`,
+		`select * from klingwatch.signing_keys`, `select * from klingwatch.event_secret`, `select stored_key from klingwatch.relays`, `select relay from klingwatch.relay_callbacks`, `select * from klingwatch.river_job`,
 		`update klingwatch.webhook_endpoints set url = 'https://elsewhere.example'`, `delete from klingwatch.deliveries`)
 }

@@ -84,6 +84,7 @@ func TestAProducerMayInsertTasksAndNothingElse(t *testing.T) {
 		denied(t, producer, fmt.Sprintf(`insert into klingwatch.tasks (task_id, action, action2, %s) values ('p2', 'videos', 'text2video', default)`, column))
 	}
 	denied(t, producer,
+		`select relay from klingwatch.relay_callbacks`,
 		`update klingwatch.tasks set callback_url = null`,
 		`delete from klingwatch.tasks`,
 		`truncate klingwatch.tasks`,
@@ -111,6 +112,7 @@ func TestAReaderMayReadAllButSecretsAndTheQueue(t *testing.T) {
 		allowed(t, reader, `select * from klingwatch.`+relation)
 	}
 	denied(t, reader,
+		`select relay from klingwatch.relay_callbacks`,
 		`select * from klingwatch.signing_keys`,
 		`select * from klingwatch.event_secret`,
 		`select * from klingwatch.river_job`,
