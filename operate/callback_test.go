@@ -32,10 +32,10 @@ func makeToken(t *testing.T, pool *pgxpool.Pool, relay string) string {
 	return token
 }
 
-// callAs lets a relay call.
-func callAs(t *testing.T, c *operate.Callbacks, relay, token, body string, header http.Header) operate.CallbackOutcome {
+// call lets the relay default call.
+func call(t *testing.T, c *operate.Callbacks, token, body string, header http.Header) operate.CallbackOutcome {
 	t.Helper()
-	door, err := c.Door(t.Context(), relay, token)
+	door, err := c.Door(t.Context(), db.DefaultRelay, token)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestACallbackIsTakenForATaskOfItsRelay(t *testing.T) {
 		`{"task_status":"succeed"}`:                              operate.CallbackUnreadable,
 		`nonsense`:                                               operate.CallbackUnreadable,
 	} {
-		if got := callAs(t, c, db.DefaultRelay, token, body, nil); got != want {
+		if got := call(t, c, token, body, nil); got != want {
 			t.Errorf("%s: %s, want %s", body, got, want)
 		}
 	}
@@ -168,19 +168,19 @@ func TestWhereASecretIsSetOnlySignedCallbacksCount(t *testing.T) {
 	}
 	c := operate.NewCallbacks(pool, ring, interval)
 	for what, header := range map[string]http.Header{"none": nil, "another secret": signed(t, webhook.NewSecret(), body), "another body": signed(t, secret, "{}")} {
-		if got := callAs(t, c, db.DefaultRelay, token, body, header); got != operate.CallbackUnsigned {
+		if got := call(t, c, token, body, header); got != operate.CallbackUnsigned {
 			t.Errorf("signature of %s: %s", what, got)
 		}
 	}
-	if got := callAs(t, c, db.DefaultRelay, token, body, signed(t, secret, body)); got != operate.CallbackHeeded {
+	if got := call(t, c, token, body, signed(t, secret, body)); got != operate.CallbackHeeded {
 		t.Errorf("signed: %s", got)
 	}
 
 	// a service with new encryption keys encrypts it anew; one without them takes nothing
 	ring, _ = keyring.Parse(second + "," + first)
-	callAs(t, operate.NewCallbacks(pool, ring, interval), db.DefaultRelay, token, body, signed(t, secret, body))
+	call(t, operate.NewCallbacks(pool, ring, interval), token, body, signed(t, secret, body))
 	ring, _ = keyring.Parse(second)
-	if got := callAs(t, operate.NewCallbacks(pool, ring, interval), db.DefaultRelay, token, body, signed(t, secret, body)); got != operate.CallbackHeeded {
+	if got := call(t, operate.NewCallbacks(pool, ring, interval), token, body, signed(t, secret, body)); got != operate.CallbackHeeded {
 		t.Errorf("after the old encryption key has gone: %s", got)
 	}
 	c = operate.NewCallbacks(pool, nil, interval)
@@ -195,7 +195,7 @@ func TestWhereASecretIsSetOnlySignedCallbacksCount(t *testing.T) {
 	if err := operate.SetCallbackSecret(t.Context(), pool, nil, db.DefaultRelay, ""); err != nil {
 		t.Fatal(err)
 	}
-	if got := callAs(t, operate.NewCallbacks(pool, nil, interval), db.DefaultRelay, token, body, nil); got != operate.CallbackHeeded {
+	if got := call(t, operate.NewCallbacks(pool, nil, interval), token, body, nil); got != operate.CallbackHeeded {
 		t.Errorf("without a secret: %s", got)
 	}
 }
@@ -252,25 +252,25 @@ func TestACallbackWakesAJobThatSleepsAndAForgedOneNotTwice(t *testing.T) {
 	token := makeToken(t, pool, db.DefaultRelay)
 	task := track(t, pool, "asleep")[0]
 	c := operate.NewCallbacks(pool, nil, interval)
-	call := func() {
+	again := func() {
 		t.Helper()
-		if got := callAs(t, c, db.DefaultRelay, token, `{"task_id":"asleep"}`, nil); got != operate.CallbackHeeded {
+		if got := call(t, c, token, `{"task_id":"asleep"}`, nil); got != operate.CallbackHeeded {
 			t.Fatal(got)
 		}
 	}
 	sleep(t, pool, task, "1 hour")
-	call()
+	again()
 	if state, due := job(t, pool, task); state != "available" || due > 0 {
 		t.Fatalf("the job is %s, due in %s", state, due)
 	}
 	sleep(t, pool, task, "1 hour") // it was polled, and sleeps again
-	call()
+	again()
 	if state, due := job(t, pool, task); state != "scheduled" || due < interval/2 || due > interval {
 		t.Fatalf("within the interval the job is %s, due in %s", state, due)
 	}
 	before := read[string](t, pool, `select xmin::text from klingwatch.river_job`)
 	for range 20 {
-		call()
+		again()
 	}
 	if after := read[string](t, pool, `select xmin::text from klingwatch.river_job`); after != before {
 		t.Error("more callbacks within the interval wrote to the job")
@@ -279,14 +279,14 @@ func TestACallbackWakesAJobThatSleepsAndAForgedOneNotTwice(t *testing.T) {
 	// the database's clock went back
 	exec(t, pool, `update klingwatch.river_job set metadata = metadata || jsonb_build_object('woken', now() + interval '1 hour')`)
 	sleep(t, pool, task, "1 hour")
-	call()
+	again()
 	if state, due := job(t, pool, task); state != "available" || due > 0 {
 		t.Fatalf("after the clock went back the job is %s, due in %s", state, due)
 	}
 
 	// one that fails waits for its own time
 	exec(t, pool, `update klingwatch.river_job set state = 'retryable', scheduled_at = now() + interval '1 minute', metadata = '{}'`)
-	call()
+	again()
 	if state, _ := job(t, pool, task); state != "retryable" {
 		t.Fatalf("a job that failed is %s", state)
 	}
@@ -306,7 +306,7 @@ func TestAWorkedJobIsToldByANote(t *testing.T) {
 	if err := db.ListenForChanges(t.Context(), conn); err != nil {
 		t.Fatal(err)
 	}
-	callAs(t, operate.NewCallbacks(pool, nil, interval), db.DefaultRelay, token, `{"task_id":"resident"}`, nil)
+	call(t, operate.NewCallbacks(pool, nil, interval), token, `{"task_id":"resident"}`, nil)
 	note, err := conn.WaitForNotification(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -74,9 +74,7 @@ func (c *callbacks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // take reads and takes one callback. wait is for how long the relay shall not repeat it.
 func (c *callbacks) take(w http.ResponseWriter, r *http.Request) (outcome operate.CallbackOutcome, wait time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(r.Context(), callbackLimit)
-	defer cancel()
-	door, err := c.taken.Door(ctx, r.PathValue("relay"), r.PathValue("token"))
+	door, err := c.taken.Door(r.Context(), r.PathValue("relay"), r.PathValue("token"))
 	if refused, ok := errors.AsType[*operate.Error](err); ok && refused.Code == operate.NotFound {
 		return operate.CallbackRefused, 0, nil
 	}
@@ -94,6 +92,8 @@ func (c *callbacks) take(w http.ResponseWriter, r *http.Request) (outcome operat
 	if err != nil {
 		return operate.CallbackUnreadable, 0, errBodyLost
 	}
+	ctx, cancel := context.WithTimeout(r.Context(), callbackLimit)
+	defer cancel()
 	if outcome, err = c.taken.Take(ctx, door, r.Header, body); err != nil {
 		return outcome, time.Second, err
 	}
