@@ -3,6 +3,7 @@ package migrations_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -105,27 +106,171 @@ func TestATaskOfAnotherAppIsTrackedAlready(t *testing.T) {
 	allowed(t, shop, insert+` on conflict do nothing`, insert+` on conflict (task_id, action, action2) do nothing`)
 }
 
-// The owner, who also works tasks, those who read and those who operate see all; a role
-// that an administrator gave rights by hand sees what it did before.
-func TestOthersThanAppsSeeTheTasksOfAll(t *testing.T) {
+// The owner, who also works tasks, those who read and those who operate see all, and so
+// does a role that an administrator let change all tasks. Any other role sees its own.
+func TestOnlyWhoIsKnownToSeeAllSeesTheTasksOfAll(t *testing.T) {
 	t.Parallel()
 	pool, _, _ := twoApps(t)
-	all := []string{"before", "blog", "owner", "shop"}
-	byHand := loginIn(t, pool)
-	exec(t, pool, `grant usage on schema klingwatch to `+byHand.Config().User)
-	exec(t, pool, `grant select on klingwatch.tasks to `+byHand.Config().User)
-	t.Cleanup(func() { _, _ = pool.Exec(context.Background(), `drop owned by `+byHand.Config().User) })
-	for _, conn := range []*pgx.Conn{
-		loginIn(t, pool, "klingwatch_reader"), loginIn(t, pool, "klingwatch_operator"), byHand,
-		loginIn(t, pool, "klingwatch_producer", "klingwatch_reader"),
+	all, own := []string{"before", "blog", "owner", "shop"}, []string{"before"}
+	byHand := func(right string) *pgx.Conn {
+		conn := loginIn(t, pool)
+		withItsObjects(t, pool, conn)
+		exec(t, pool, `grant usage on schema klingwatch to `+conn.Config().User)
+		exec(t, pool, `grant `+right+` on klingwatch.tasks to `+conn.Config().User)
+		return conn
+	}
+	for conn, want := range map[*pgx.Conn][]string{
+		loginIn(t, pool, "klingwatch_reader"): all, loginIn(t, pool, "klingwatch_operator"): all,
+		loginIn(t, pool, "klingwatch_producer", "klingwatch_reader"): all, byHand("select, update"): all,
+		byHand("select"): own, byHand("select, insert, update (callback_url)"): own,
 	} {
-		if got := read(t, conn, visible); !slices.Equal(got, all) {
+		if got := read(t, conn, visible); !slices.Equal(got, want) {
 			t.Errorf("%s sees %q", conn.Config().User, got)
 		}
 	}
 	both := loginIn(t, pool, "klingwatch_producer", "klingwatch_operator")
 	if got := read(t, both, `select event_id from klingwatch.events`); len(got) != 5 {
 		t.Errorf("a producer that operates sees %q", got)
+	}
+}
+
+// withItsObjects gives a login a schema of its own name, and removes all that it has got
+// when the test ends.
+func withItsObjects(t *testing.T, pool *pgxpool.Pool, conn *pgx.Conn) {
+	t.Helper()
+	exec(t, pool, `create schema authorization `+conn.Config().User)
+	t.Cleanup(func() { _, _ = pool.Exec(context.Background(), `drop owned by `+conn.Config().User+` cascade`) })
+}
+
+// Postgres reads the tables behind a view with the rights of its owner, while current_user
+// is its reader: what an app shows to others leads nobody to the tasks of another app.
+func TestAViewOfAnAppShowsNothingOfAnother(t *testing.T) {
+	t.Parallel()
+	pool, shop, blog := twoApps(t)
+	withItsObjects(t, pool, shop)
+	allowed(t, shop,
+		`create view tasks as select task_id, action, action2, app from klingwatch.tasks`,
+		`create view urls as select url as task_id from klingwatch.outputs`,
+		`create view messages as select event_id as task_id from klingwatch.events`,
+		`create view nested as select * from tasks`,
+		`create materialized view kept as select task_id from klingwatch.tasks`,
+		`create table orders (task_id text)`,
+		`create rule track as on insert to orders do also insert into klingwatch.tasks (task_id, action, action2, app) values (new.task_id, 'videos', 'text2video', '`+blog.Config().User+`')`,
+		`grant usage on schema `+shop.Config().User+` to public`,
+		`grant select, insert on all tables in schema `+shop.Config().User+` to public`)
+	in := shop.Config().User + "."
+	for conn, want := range map[*pgx.Conn][]string{
+		loginIn(t, pool): {"before"}, loginIn(t, pool, "klingwatch_reader"): {"before"}, blog: {"before", "blog"}, shop: {"before", "shop"},
+	} {
+		for _, view := range []string{"tasks", "urls", "messages", "nested"} {
+			if got := read(t, conn, `select task_id from `+in+view); !slices.Equal(got, want) {
+				t.Errorf("%s: %s: %q, want %q", conn.Config().User, view, got, want)
+			}
+		}
+		if got := read(t, conn, `select task_id from `+in+`kept`); !slices.Equal(got, []string{"before", "shop"}) {
+			t.Errorf("%s: the app has kept %q", conn.Config().User, got)
+		}
+		for _, app := range []string{"owner", "", "klingwatch_producer"} {
+			refused(t, conn, "42501", `insert into `+in+`nested (task_id, action, action2, app) values ('forged', 'videos', 'text2video', '`+app+`')`)
+		}
+		if conn != blog {
+			refused(t, conn, "42501", `insert into `+in+`orders values ('forged')`)
+		}
+	}
+}
+
+// A view of the tasks that somebody makes who may see all is a gift to whoever may read it.
+func TestAViewOfAReaderShowsWhatTheReaderSees(t *testing.T) {
+	t.Parallel()
+	pool, _, _ := twoApps(t)
+	reader := loginIn(t, pool, "klingwatch_reader")
+	withItsObjects(t, pool, reader)
+	allowed(t, reader,
+		`create view tasks as select task_id from klingwatch.tasks`,
+		`create view urls as select url from klingwatch.outputs`,
+		`grant usage on schema `+reader.Config().User+` to public`,
+		`grant select on tasks, urls to public`)
+	for _, view := range []string{"tasks", "urls"} {
+		if got := read(t, loginIn(t, pool), `select * from `+reader.Config().User+`.`+view); len(got) != 4 {
+			t.Errorf("%s shows %q", view, got)
+		}
+	}
+}
+
+// In a function with the rights of an app, its caller is that app, whoever calls it.
+func TestAFunctionOfAnAppActsForThatApp(t *testing.T) {
+	t.Parallel()
+	pool, shop, blog := twoApps(t)
+	withItsObjects(t, pool, shop)
+	exec(t, pool, `update klingwatch.tasks set status = 'failed', finished_at = now() where task_id in ('shop', 'blog')`)
+	const function = ` returns setof klingwatch.tasks language sql security definer set search_path = pg_catalog, pg_temp as `
+	allowed(t, shop,
+		`create function seen()`+function+`'select * from klingwatch.tasks'`,
+		`create function again(bigint)`+function+`'select * from klingwatch.retry(ids => array[$1])'`,
+		`create function stop(bigint)`+function+`'select * from klingwatch.cancel(ids => array[$1])'`,
+		`create function follow(text)`+function+`'select * from klingwatch.track(array[$1], ''videos'', ''text2video'')'`,
+		`create table orders (task_id text)`,
+		`create function follow_order() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+			begin insert into klingwatch.tasks (task_id, action, action2) values (new.task_id, 'videos', 'text2video'); return new; end $$`,
+		`create trigger follow_order after insert on orders for each row execute function follow_order()`,
+		`grant usage on schema `+shop.Config().User+` to public`, `grant insert on orders to public`)
+	own, others := ourID(t, shop, "shop"), ourID(t, blog, "blog")
+	in := shop.Config().User + "."
+	web, reader, operator := loginIn(t, pool), loginIn(t, pool, "klingwatch_reader"), loginIn(t, pool, "klingwatch_operator")
+	for _, conn := range []*pgx.Conn{web, blog, reader, operator} {
+		if got := read(t, conn, `select task_id from `+in+`seen()`); slices.Contains(got, "blog") || slices.Contains(got, "owner") {
+			t.Errorf("%s sees %q", conn.Config().User, got)
+		}
+		for _, call := range []string{"again", "stop"} {
+			refused(t, conn, "P0002", fmt.Sprintf(`select from %s%s(%d)`, in, call, others))
+		}
+		for _, call := range []string{"again", "stop"} {
+			if got := read(t, conn, `select task_id from `+in+call+`($1)`, own); !slices.Equal(got, []string{"shop"}) {
+				t.Errorf("%s: %s returns %q", conn.Config().User, call, got)
+			}
+		}
+		exec(t, pool, `update klingwatch.tasks set status = 'failed', finished_at = now() where task_id = 'shop'`)
+		allowed(t, conn, `select from `+in+`follow('by-`+conn.Config().User+`')`, `insert into `+in+`orders values ('order-of-`+conn.Config().User+`')`)
+	}
+	if got := read(t, blog, `select status from klingwatch.tasks where task_id = 'blog'`); got[0] != "failed" {
+		t.Errorf("the other app's task is %s", got[0])
+	}
+	if got := read(t, shop, visible+` where app = current_user`); len(got) != 1+2*4 {
+		t.Errorf("the app has %q", got)
+	}
+	if got := read(t, operator, `select asked_by from klingwatch.cancellations`); !slices.Equal(got, []string{shop.Config().User}) {
+		t.Errorf("asked by %q", got)
+	}
+}
+
+// The tables behind klingwatch.cancel and klingwatch.retry take what those would.
+func TestNobodyAsksForAnothersTaskBesideTheFunctions(t *testing.T) {
+	t.Parallel()
+	pool, shop, blog := twoApps(t)
+	exec(t, pool, `update klingwatch.tasks set status = 'failed', finished_at = now() where task_id = 'blog'`)
+	others := ourID(t, blog, "blog")
+	refused(t, shop, "42501", fmt.Sprintf(`insert into klingwatch.retries (task) values (%d)`, others))
+	refused(t, shop, "42501", fmt.Sprintf(`insert into klingwatch.cancellations (task) values (%d)`, others))
+	refused(t, blog, "42501", fmt.Sprintf(`insert into klingwatch.cancellations (task, asked_by) values (%d, '%s')`, others, shop.Config().User))
+	denied(t, loginIn(t, pool, "klingwatch_reader"), fmt.Sprintf(`insert into klingwatch.retries (task) values (%d)`, others),
+		fmt.Sprintf(`insert into klingwatch.cancellations (task) values (%d)`, others))
+	denied(t, shop, `select * from klingwatch.retries`, `select * from klingwatch.cancellations`)
+	allowed(t, blog, fmt.Sprintf(`insert into klingwatch.retries (task) values (%d)`, others))
+	if got := read(t, blog, `select status from klingwatch.tasks where task_id = 'blog'`); got[0] != "pending" {
+		t.Errorf("it is %s", got[0])
+	}
+}
+
+func TestTheNameOfAnAppMayHaveQuotes(t *testing.T) {
+	t.Parallel()
+	pool, shop, _ := twoApps(t)
+	const name = `"o'brien ""and"" sons"`
+	exec(t, pool, `create role `+name+` in role klingwatch_producer`)
+	t.Cleanup(func() { _, _ = pool.Exec(context.Background(), `drop role `+name) })
+	exec(t, pool, `grant `+name+` to `+shop.Config().User)
+	allowed(t, shop, `set role `+name, `select klingwatch.track('quoted', 'videos', 'text2video')`, `select klingwatch.cancel(id) from klingwatch.tasks where task_id = 'quoted'`)
+	if got := read(t, shop, visible); !slices.Equal(got, []string{"before", "quoted"}) {
+		t.Errorf("it sees %q", got)
 	}
 }
 
