@@ -161,6 +161,90 @@ comment on function klingwatch.retry(bigint, interval) is 'Has a task that has e
 
 drop function klingwatch.within_reach(text), klingwatch.caller(), klingwatch.acts_for_one_app(name);
 
+-- A row that is there already is no mistake when it comes again, whatever the time: so the deadline of a row that was inserted is looked at.
+drop trigger refuse_past_deadline on klingwatch.tasks;
+create trigger refuse_past_deadline after insert on klingwatch.tasks
+    for each row when (new.deadline_at <= now() and new.finished_at is null and new.created_at >= now())
+    execute function klingwatch.refuse_past_deadline();
+
+-- Reports.
+
+create or replace function klingwatch.set_report_time_zone(zone text) returns void
+    language plpgsql
+as $$
+begin
+    if not exists (select from pg_timezone_names where name = zone) then
+        raise exception 'time zone % is not known to Postgres: take a name of pg_timezone_names, like Europe/Berlin', zone using errcode = 'invalid_parameter_value';
+    end if;
+    update klingwatch.report_state set time_zone = zone;
+    update klingwatch.report_state set summarized_until = least(summarized_until, klingwatch.report_day());
+    -- Tasks move by two days at most, also those of days that wait to be summarized. Days that have lost tasks to retention stay as they are.
+    insert into klingwatch.days_to_summarize (day)
+    select d::date
+    from klingwatch.report_state s,
+         lateral (select least((select min(day) from klingwatch.daily_summaries), (select min(day) from klingwatch.days_to_summarize), s.summarized_until) - 2 as first) f,
+         generate_series(greatest(s.frozen_until, f.first), s.summarized_until, interval '1 day') as d;
+end
+$$;
+
+create or replace function klingwatch.report_by_metadata(key text, since date default '-infinity')
+    returns table (day date, value text, relay text, action text, action2 text, total bigint, open bigint, succeeded bigint, failed bigint,
+                   expired bigint, not_found bigint, canceled bigint, units numeric)
+    language sql stable
+    begin atomic
+        with state as (
+            select s.time_zone, s.summarized_until, coalesce(report_by_metadata.since, '-infinity') as since,
+                   exists (select from klingwatch.metadata_keys k where k.key = report_by_metadata.key) as summarized
+            from klingwatch.report_state s
+        )
+        select m.day, m.value, m.relay, m.action, m.action2, m.total, m.open, m.succeeded, m.failed, m.expired, m.not_found, m.canceled, m.units
+        from klingwatch.metadata_summaries m
+        where m.key = report_by_metadata.key and m.day >= (select s.since from state s) and m.day < (select summarized_until from state)
+        union all
+        select *
+        from klingwatch.metadata_by_day(report_by_metadata.key,
+            (select case when summarized then greatest(s.since, summarized_until) else s.since end from state s), 'infinity', (select time_zone from state));
+    end;
+
+comment on function klingwatch.report_by_metadata(text, date) is 'Outcomes and units of tasks by day of insertion, value of a key of metadata, relay and path, from a day on; without one, or with null, of all days. Reads all tasks since then, unless klingwatch.summarize_metadata has been called for the key.';
+
+-- A date in quotes comes here as well, so the day is that which the time has in the session's time zone.
+create function klingwatch.report_by_metadata(key text, since timestamptz)
+    returns table (day date, value text, relay text, action text, action2 text, total bigint, open bigint, succeeded bigint, failed bigint,
+                   expired bigint, not_found bigint, canceled bigint, units numeric)
+    language sql stable
+    begin atomic
+        select * from klingwatch.report_by_metadata(report_by_metadata.key, report_by_metadata.since::date);
+    end;
+
+comment on function klingwatch.report_by_metadata(text, timestamptz) is 'The same from the day of a time on, such as now() - interval ''7 days'' or date_trunc(''month'', now()).';
+
+create or replace function klingwatch.percentile(durations bigint[], fraction double precision) returns double precision
+    language plpgsql immutable parallel safe
+as $$
+begin
+    if fraction < 0 or fraction > 1 then
+        raise exception using errcode = 'numeric_value_out_of_range', message = format('fraction: must be from 0 to 1, not %s', fraction),
+            hint = 'the time within which 95 of 100 tasks ended is percentile(..., 0.95)';
+    end if;
+    return (
+        with bucket as (
+            select place, n, sum(n) over (order by place) as upto, fraction * sum(n) over () as wanted
+            from unnest(durations) with ordinality as d(n, place)
+        ), found as (
+            select place, greatest((wanted - upto + n) / n, 0) as part
+            from bucket
+            where n > 0 and upto >= wanted
+            order by place
+            limit 1
+        )
+        select case when place = 1 then part else power(2, (place - 2 + part) / 8) end from found
+    );
+end
+$$;
+
+comment on function klingwatch.percentile(bigint[], double precision) is 'The seconds within which a fraction of a histogram''s tasks ended: percentile(merge_durations(durations), 0.95). It is off by 9 % at most, or less than a second where that is more, from the duration of the task at that place.';
+
 create or replace function klingwatch.grant_roles() returns void
     language plpgsql
     set lock_timeout = '1s' -- whoever asks for a table meanwhile waits behind it

@@ -117,6 +117,33 @@ func TestACancellationIsAskedForOnce(t *testing.T) {
 	}
 }
 
+func TestTheFunctionsRefuseWhatMakesNoSense(t *testing.T) {
+	t.Parallel()
+	pool, shop, _ := twoApps(t)
+	exec(t, pool, `update klingwatch.tasks set status = 'failed', finished_at = now() where task_id = 'shop'`)
+	for _, call := range []string{"cancel(id => null)", "retry(id => null)", "cancel(array[null::bigint])", "retry(array[null::bigint])"} {
+		refused(t, shop, "P0002", `select klingwatch.`+call)
+	}
+	for _, deadline := range []string{"-2 hours", "0"} {
+		refused(t, shop, "23514", `select klingwatch.retry(id, deadline => '`+deadline+`') from klingwatch.tasks where task_id = 'shop'`)
+		refused(t, shop, "23514", `insert into klingwatch.retries (task, deadline) select id, '`+deadline+`' from klingwatch.tasks where task_id = 'shop'`)
+	}
+	if got := read(t, shop, `select status from klingwatch.tasks where task_id = 'shop'`); got[0] != "failed" {
+		t.Errorf("it is %s", got[0])
+	}
+}
+
+// An app that repeats its transaction repeats the deadline, too, which may be past by then.
+func TestATaskThatIsThereMayComeAgainAfterItsDeadline(t *testing.T) {
+	t.Parallel()
+	pool, shop, _ := twoApps(t)
+	exec(t, pool, `update klingwatch.tasks set created_at = now() - interval '2 h', deadline_at = now() - interval '1 h' where task_id = 'shop'`)
+	const values = ` (task_id, action, action2, deadline_at) values ('shop', 'videos', 'text2video', now() - interval '1 h')`
+	allowed(t, shop, `insert into klingwatch.tasks`+values+` on conflict do nothing`,
+		`select klingwatch.track('shop', 'videos', 'text2video', deadline_at => now() - interval '1 h')`)
+	refused(t, shop, "23514", `select klingwatch.track('new', 'videos', 'text2video', deadline_at => now() - interval '1 h')`)
+}
+
 // The caller is the role that is in force, also where it was set.
 func TestAnAppMayWorkUnderItsGroupsName(t *testing.T) {
 	t.Parallel()

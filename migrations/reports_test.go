@@ -214,3 +214,65 @@ func TestReportsOfTheLastDay(t *testing.T) {
 		t.Errorf("the minutes span %s, %v", minutes, err)
 	}
 }
+
+// Days that wait for their summary may have tasks that belong to the day before in the new
+// zone, which nobody has noted.
+func TestATimeZoneThatIsSetDuringABackfillLosesNoTask(t *testing.T) {
+	t.Parallel()
+	for _, zones := range [][2]string{{"UTC", "America/Los_Angeles"}, {"Pacific/Kiritimati", "Etc/GMT+12"}, {"Etc/GMT+12", "Pacific/Kiritimati"}} {
+		pool := dbtest.New(t)
+		do(t, pool, `select klingwatch.set_report_time_zone($1)`, zones[0])
+		refreshNow(t, pool)
+		do(t, pool, `
+			insert into klingwatch.tasks (task_id, action, action2, status, created_at, finished_at)
+			select 't' || i, 'videos', 'text2video', 'succeeded', now() - i * interval '1 hour', now()
+			from generate_series(1, 40 * 24) i`)
+		refreshNow(t, pool)
+		do(t, pool, `select klingwatch.set_report_time_zone($1)`, zones[1])
+		for refreshNow(t, pool) > 0 {
+		}
+		wrong := answer[int](t, pool, `
+			select count(*)
+			from (select klingwatch.report_day(created_at) as day, count(*) as tasks from klingwatch.tasks group by 1) as t
+			full join (select day, sum(total) as tasks from klingwatch.report_daily group by 1) as r using (day)
+			where t.tasks is distinct from r.tasks`)
+		if wrong != 0 {
+			t.Errorf("from %s to %s: %d days are wrong", zones[0], zones[1], wrong)
+		}
+	}
+}
+
+func TestAReportByMetadataBeginsAtAnyKindOfTime(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	do(t, pool, `
+		insert into klingwatch.tasks (task_id, action, action2, metadata, created_at)
+		select 't' || i, 'videos', 'text2video', '{"customer": 1}', now() - i * interval '1 day' from generate_series(0, 9) i`)
+	refreshNow(t, pool)
+	for _, summarized := range []bool{false, true} {
+		if summarized {
+			do(t, pool, `select klingwatch.summarize_metadata('customer')`)
+		}
+		for since, want := range map[string]int{
+			`now() - interval '7 days'`: 8, `(now() - interval '7 days')::timestamp`: 8, `date_trunc('day', now())`: 1, `klingwatch.report_day() - 7`: 8,
+			`null`: 10, `null::date`: 10, `'2020-01-01'`: 10,
+		} {
+			if got := answer[int](t, pool, `select sum(total) from klingwatch.report_by_metadata('customer', `+since+`)`); got != want {
+				t.Errorf("summarized %t: since %s: %d tasks, want %d", summarized, since, got, want)
+			}
+		}
+		if got := answer[int](t, pool, `select sum(total) from klingwatch.report_by_metadata('customer')`); got != 10 {
+			t.Errorf("of all days: %d", got)
+		}
+	}
+}
+
+func TestAPercentileIsAFraction(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	for _, fraction := range []float64{95, 1.01, -0.1} {
+		if _, err := pool.Exec(t.Context(), `select klingwatch.percentile(array[1, 2], $1)`, fraction); db.Code(err) != "22003" {
+			t.Errorf("%v: %v", fraction, err)
+		}
+	}
+}
