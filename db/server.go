@@ -163,6 +163,25 @@ func RolesWithoutTimeouts(ctx context.Context, q Querier) ([]string, error) {
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
+// MayRead reports whether the role of the session may read a table or view of ours.
+func MayRead(ctx context.Context, q Querier, relation string) (may bool, err error) {
+	err = q.QueryRow(ctx, `select has_table_privilege('klingwatch.' || quote_ident(@relation), 'select')`, pgx.StrictNamedArgs{"relation": relation}).Scan(&may)
+	return may, err
+}
+
+// MayBeginBulk reports whether the role of the session may begin a bulk action.
+func MayBeginBulk(ctx context.Context, q Querier) (may bool, err error) {
+	err = q.QueryRow(ctx, `select has_any_column_privilege('klingwatch.bulk_actions', 'insert')`).Scan(&may)
+	return may, err
+}
+
+// SeesAll reports whether the role of the session meets the tasks of all apps, as one to
+// which no policy of klingwatch.tasks applies.
+func SeesAll(ctx context.Context, q Querier) (all bool, err error) {
+	err = q.QueryRow(ctx, `select not row_security_active('klingwatch.tasks')`).Scan(&all)
+	return all, err
+}
+
 // RoleExists reports whether the server has a role of that name.
 func RoleExists(ctx context.Context, q Querier, name string) (exists bool, err error) {
 	err = q.QueryRow(ctx, `select exists (select from pg_roles where rolname = @name)`, pgx.StrictNamedArgs{"name": name}).Scan(&exists)

@@ -161,7 +161,7 @@ type Task struct {
 
 // taskColumns are the columns of Task. A poll that changes nothing is not written
 // to tasks. The job of a task that sleeps until its next poll knows of it; the
-// others are in the memory of the process that polls.
+// others are in the memory of the process that polls. An app may not read jobs.
 const taskColumns = `
 		       t.id,
 		       t.relay,
@@ -193,7 +193,7 @@ const taskColumns = `
 		       t.deadline_at,
 		       t.finished_at
 		from klingwatch.tasks t
-		left join klingwatch.live_jobs j on j.key = klingwatch.job_key('poll', t.id) and t.status in ('pending', 'submitted', 'processing', 'expired')`
+		left join lateral klingwatch.poll_job(case when t.status in ('pending', 'submitted', 'processing', 'expired') then t.id end) j on true`
 
 // ListTasks returns a page of the tasks of a choice.
 func ListTasks(ctx context.Context, b Beginner, c TaskChoice, s lookback.Search) (Page[Task], error) {

@@ -3,6 +3,7 @@ package ledger
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -19,8 +20,12 @@ type Tracked struct {
 	Added bool  // false: it was tracked already
 }
 
-// RefusedError says which task the database refused; its cause names the
-// violated constraint.
+// ErrOfAnotherApp says that a task is tracked already, by an app whose tasks the role does
+// not meet.
+var ErrOfAnotherApp = errors.New("it is tracked already, by another app")
+
+// RefusedError says which task was refused; its cause is ErrOfAnotherApp, or names the
+// constraint that it violates.
 type RefusedError struct {
 	TaskID string
 	Err    error
@@ -69,8 +74,8 @@ func Track(ctx context.Context, pool *pgxpool.Pool, tasks []db.NewTask) ([]Track
 		}
 	}
 	switch {
-	case err == nil:
-		return tracked, nil
+	case err == nil, errors.Is(err, ErrOfAnotherApp):
+		return tracked, err
 	case db.RefusedValue(err):
 		return nil, findRefused(ctx, pool, tasks, err)
 	}
@@ -110,6 +115,12 @@ func track(ctx context.Context, tx pgx.Tx, tasks []db.NewTask) ([]Tracked, error
 		if missing = without(missing, found); len(missing) == 0 {
 			return inOrder(tasks, found), nil
 		}
+	}
+	switch all, err := db.SeesAll(ctx, tx); {
+	case err != nil:
+		return nil, err
+	case !all:
+		return nil, &RefusedError{missing[0].TaskID, ErrOfAnotherApp}
 	}
 	return nil, fmt.Errorf("task %q is inserted and deleted all the time", missing[0].TaskID)
 }

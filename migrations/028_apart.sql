@@ -167,6 +167,19 @@ create trigger refuse_past_deadline after insert on klingwatch.tasks
     for each row when (new.deadline_at <= now() and new.finished_at is null and new.created_at >= now())
     execute function klingwatch.refuse_past_deadline();
 
+-- What klingwatch list and klingwatch show tell of the next poll, to those who may read it; an app is told no more than its rows say.
+create function klingwatch.poll_job(task bigint) returns table (state text, scheduled_at timestamptz, instance text, metadata jsonb)
+    language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if task is not null and has_table_privilege('klingwatch.live_jobs', 'select') then
+        return query select j.state, j.scheduled_at, j.instance, j.metadata from klingwatch.live_jobs j where j.key = klingwatch.job_key('poll', task);
+    end if;
+end
+$$;
+
+comment on function klingwatch.poll_job(bigint) is 'The live job of a task; nothing for who may not read klingwatch.live_jobs.';
+
 -- Reports.
 
 create or replace function klingwatch.set_report_time_zone(zone text) returns void

@@ -142,8 +142,18 @@ func KnowsRelay(ctx context.Context, pool *pgxpool.Pool, name string) error {
 	if name == "" || name == db.DefaultRelay {
 		return nil
 	}
-	_, err := GetRelay(ctx, pool, name)
-	return err
+	exists, err := db.RelayExists(ctx, pool, name)
+	switch {
+	case err != nil:
+		return fmt.Errorf("reading the relay: %w", err)
+	case !exists:
+		return noRelay(name)
+	}
+	return nil
+}
+
+func noRelay(name string) error {
+	return refuse(NotFound, "see klingwatch relays list", "there is no relay %s", name)
 }
 
 // ViewBulk returns a bulk action; a redelivery that is gone went with its endpoint.

@@ -239,7 +239,7 @@ func GetRelay(ctx context.Context, pool *pgxpool.Pool, name string) (db.Relay, e
 	row, err := db.GetRelay(ctx, pool, name)
 	switch {
 	case errors.Is(err, db.ErrNotFound):
-		return row, refuse(NotFound, "see klingwatch relays list", "there is no relay %s", name)
+		return row, noRelay(name)
 	case err != nil:
 		return row, fmt.Errorf("reading the relay: %w", err)
 	}

@@ -30,9 +30,14 @@ func UnservedPaths(ctx context.Context, pool *pgxpool.Pool) ([]db.TroubledPath, 
 	return paths, nil
 }
 
-// Pauses returns the credentials that relays refuse, so that nothing is asked with them.
+// Pauses returns the credentials that relays refuse, so that nothing is asked with them;
+// none to an app, which may not read them.
 func Pauses(ctx context.Context, pool *pgxpool.Pool) ([]db.Pause, error) {
-	pauses, err := db.Pauses(ctx, pool, db.PauseStale)
+	may, err := db.MayRead(ctx, pool, "polling_pauses")
+	var pauses []db.Pause
+	if may {
+		pauses, err = db.Pauses(ctx, pool, db.PauseStale)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the pauses: %w", err)
 	}

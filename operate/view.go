@@ -173,8 +173,12 @@ func ViewTask(ctx context.Context, q db.Querier, task db.Task, schedules Schedul
 	return view, nil
 }
 
-// deliveriesOf reads a task's deliveries with their attempts.
+// deliveriesOf reads a task's deliveries with their attempts; none for an app, which may not
+// read them.
 func deliveriesOf(ctx context.Context, q db.Querier, task int64) ([]TaskDelivery, error) {
+	if may, err := db.MayRead(ctx, q, "deliveries"); err != nil || !may {
+		return []TaskDelivery{}, err
+	}
 	deliveries, err := db.DeliveriesOfTask(ctx, q, task)
 	if err != nil {
 		return nil, err

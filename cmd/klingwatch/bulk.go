@@ -75,8 +75,11 @@ var bulkWords = map[string]struct{ things, question, done string }{
 	db.BulkCancel:    {"tasks", "stop tracking them", "are not tracked any more"},
 }
 
-// run counts, asks and begins.
+// run counts, asks and begins. Nobody is asked who may not begin it.
 func (f bulkFlags) run(ctx context.Context, c *console, d *database, bulk operate.Bulk) error {
+	if may, err := db.MayBeginBulk(ctx, d.Pool); err != nil || !may && !f.DryRun {
+		return cmp.Or(err, errNoBulk)
+	}
 	n, err := operate.CountBulk(ctx, d.Pool, bulk)
 	if err != nil {
 		return err

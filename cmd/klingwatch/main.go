@@ -122,7 +122,34 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		fmt.Fprintf(errOut, "klingwatch: %s; try klingwatch --help\n", err)
 		return exitUsage
 	}
-	return fail(errOut, command.Run())
+	return fail(errOut, explainDenied(command.Command(), command.Run()))
+}
+
+// errNoBulk says that the role lacks a right, as Postgres would when it is asked.
+var errNoBulk = errors.New("the role may not begin a bulk action")
+
+// neededRole is the role of ours whose logins can use a command; others need the role that
+// klingwatch serve has.
+var neededRole = map[string]string{
+	"track": "klingwatch_producer",
+	"list":  "klingwatch_reader", "show": "klingwatch_reader", "relays list": "klingwatch_reader", "endpoints list": "klingwatch_reader",
+	"deliveries list": "klingwatch_reader", "deliveries show": "klingwatch_reader", "bulk list": "klingwatch_reader",
+	"retry": "klingwatch_operator", "cancel": "klingwatch_operator", "bulk stop": "klingwatch_operator", "deliveries redeliver": "klingwatch_operator",
+	"deliveries cancel": "klingwatch_operator", "endpoints enable": "klingwatch_operator", "endpoints disable": "klingwatch_operator",
+}
+
+// explainDenied says which role a command needs, where the database refused it for lack of
+// rights. command is as kong names it: bulk stop <id>.
+func explainDenied(command string, err error) error {
+	if !db.Denied(err) && !errors.Is(err, errNoBulk) {
+		return err
+	}
+	command, _, _ = strings.Cut(command, " <")
+	needs := "the role that klingwatch serve has"
+	if role, known := neededRole[command]; known {
+		needs = "a login in " + role
+	}
+	return fmt.Errorf("this takes %s: %w", needs, err)
 }
 
 // decodeDuration reads a duration, of days as well.

@@ -28,7 +28,9 @@ func loginIn(t *testing.T, databaseURL, role string) string {
 
 // eachCan are the commands that each role is for, as a person types them.
 var eachCan = map[string][]string{
-	"klingwatch_producer": {"track videos/text2video p1 p2", "track videos/text2video p1"},
+	"klingwatch_producer": {
+		"track videos/text2video p1 p2", "track videos/text2video p1", "list", "list --relay default --json", "show p1", "show 1", "retry 1", "migrate --check", "cancel p2",
+	},
 	"klingwatch_reader": {
 		"list", "list --relay default", "show 1", "endpoints list", "deliveries list", "deliveries show 1", "bulk list", "relays list", "migrate --check",
 	},
@@ -61,12 +63,46 @@ func TestEachRoleCanUseItsCommands(t *testing.T) {
 	}
 }
 
+// What a role may not do is refused in one line, which names the role that it takes.
+func TestACommandThatARoleMayNotUseNamesTheRoleThatItNeeds(t *testing.T) {
+	t.Parallel()
+	databaseURL := dbtest.NewURL(t)
+	fill(t, databaseURL)
+	app, reader := loginIn(t, databaseURL, "klingwatch_producer"), loginIn(t, databaseURL, "klingwatch_reader")
+	for _, test := range []struct{ as, line, want string }{
+		{app, "track videos/text2video t2", `task "t2" was refused, nothing was tracked: it is tracked already, by another app`},
+		{app, "show 2", `no task has the id "2"`},
+		{app, "retry --since 1d --yes", "klingwatch: this takes a login in klingwatch_operator"},
+		{app, "cancel --relay default --yes", "klingwatch: this takes a login in klingwatch_operator"},
+		{app, "list --relay unknown", "there is no relay unknown"},
+		{app, "endpoints list", "klingwatch: this takes a login in klingwatch_reader"},
+		{app, "deliveries show 1", "klingwatch: this takes a login in klingwatch_reader"},
+		{app, "bulk list", "klingwatch: this takes a login in klingwatch_reader"},
+		{app, "relays list", "klingwatch: this takes a login in klingwatch_reader"},
+		{app, "keys show", "klingwatch: this takes the role that klingwatch serve has"},
+		{reader, "track videos/text2video t3", "klingwatch: this takes a login in klingwatch_producer"},
+		{reader, "retry 1", "klingwatch: this takes a login in klingwatch_operator"},
+		{reader, "cancel 2", "klingwatch: this takes a login in klingwatch_operator"},
+		{reader, "endpoints disable 1", "klingwatch: this takes a login in klingwatch_operator"},
+	} {
+		p := launch(t, append(slices.Clone(anyRelay), "DATABASE_URL="+test.as), strings.Fields(test.line)...)
+		code, stderr := p.ended(t)
+		if code != exitError || !strings.Contains(stderr, test.want) || strings.Contains(stderr, "\n") || p.stdout() != "" {
+			t.Errorf("%s: exit code %d\n%s\n%s", test.line, code, stderr, p.stdout())
+		}
+	}
+	p := launch(t, append(slices.Clone(anyRelay), "DATABASE_URL="+reader), "retry", "--since", "1d", "--dry-run")
+	if code, stderr := p.ended(t); code != exitOK || p.stdout() != "1 tasks are chosen\n" {
+		t.Errorf("a dry run: exit code %d\n%s\n%s", code, stderr, p.stdout())
+	}
+}
+
 // fill writes a task that has failed, with its webhook, and one that is open.
 func fill(t *testing.T, databaseURL string) {
 	t.Helper()
 	_, err := open(t, databaseURL).Exec(t.Context(), `
 		insert into klingwatch.webhook_endpoints (url, event_types) values ('https://app.example/hook', '{task.failed}');
-		insert into klingwatch.tasks (task_id, action, action2, status, finished_at) values ('t1', 'videos', 'text2video', 'failed', now());
+		insert into klingwatch.tasks (task_id, action, action2, status, finished_at, app) values ('t1', 'videos', 'text2video', 'failed', now(), '');
 		insert into klingwatch.tasks (task_id, action, action2) values ('t2', 'videos', 'text2video');
 		insert into klingwatch.events (event_id, task, sequence, type, payload) values ('msg_1', 1, 1, 'task.failed', '{}');
 		insert into klingwatch.deliveries (event, endpoint, url) values (1, 1, 'https://app.example/hook')`)

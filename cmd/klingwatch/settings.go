@@ -267,7 +267,7 @@ func settingsTable() string {
 	var b strings.Builder
 	b.WriteString("# Settings\n\n" +
 		"klingwatch reads its settings from environment variables. An empty variable counts as unset; durations are written like\n" +
-		"`500ms`, `5s` or `24h`.\n\n" +
+		"`500ms`, `5s`, `24h` or `7d`.\n\n" +
 		"`serve` requires `KLING_BASE_URL` and a key: `KLING_API_KEY`, `KLING_API_KEY_FILE`, or `KLING_ACCESS_KEY` with\n" +
 		"`KLING_SECRET_KEY`. A missing value, a misspelt `KLINGWATCH_` name and values that contradict each other stop the start\n" +
 		"with one line that names the variable.\n\n" +

@@ -255,6 +255,7 @@ func TestEveryCommandWithoutWhatItNeeds(t *testing.T) {
 	}{
 		{"serve", []string{database, "KLINGWATCH_LISTEN_ADDR=" + busy}, "KLINGWATCH_LISTEN_ADDR: " + busy + " is in use by another program", ""},
 		{"dev", []string{"KLINGWATCH_LISTEN_ADDR=" + busy}, "KLINGWATCH_LISTEN_ADDR: " + busy + " is in use by another program", ""},
+		{"track videos/text2video x --deadline 0d", []string{database}, "--deadline must be more than 0, not 0s", ""},
 		{"sim --listen " + busy, nil, "--listen: " + busy + " is in use by another program", ""},
 		{"sql select", []string{"DATABASE_URL=postgres://u:pass-secret@" + busy + "/x"}, "no answer in time", ""},
 		{"sql select", []string{"DATABASE_URL=", "KLINGWATCH_DATA_DIR=" + nowhere + "/postgres"}, "not a directory", ""},
