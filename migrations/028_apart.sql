@@ -19,6 +19,8 @@ alter policy apps on klingwatch.outputs
 alter policy apps on klingwatch.events
     using ((select klingwatch.may_write_tasks()) or exists (select from klingwatch.tasks t where t.id = task));
 
+comment on column klingwatch.tasks.app is 'the role that inserted it; who is not known to see all (the owner, klingwatch_reader, klingwatch_operator) meets only its own tasks, and those from before there was this column, which have none';
+
 -- What the caller may ask for is decided by its own rights, as a check of the row that it inserts. What follows is done by a trigger, with
 -- the owner's rights.
 

@@ -17,23 +17,33 @@ import (
 // documented are the relations of docs/sql.md in its order; the rest is for
 // klingwatch itself.
 var documented = []string{
-	"report_daily", "report_in_flight", "report_failures", "report_outputs", "report_webhooks", "report_deliveries", "report_throughput",
-	"tasks", "outputs", "events", "webhook_endpoints", "deliveries", "delivery_attempts", "bulk_actions", "polling_pauses", "cancellations",
+	"report_daily", "report_in_flight", "report_failures", "report_outputs", "report_webhooks", "report_deliveries", "report_throughput", "report_relays",
+	"tasks", "outputs", "events", "webhook_endpoints", "deliveries", "delivery_attempts", "bulk_actions", "polling_pauses", "cancellations", "relays",
 }
 
-// function is what apps and operators call, in docs/sql.md.
+// callable are the functions of docs/sql.md in its order, by who calls them.
+var callable = []struct {
+	who   string
+	names []string
+}{
+	{"For `klingwatch_producer`, and `cancel` and `retry` for `klingwatch_operator`; [tasks.md](tasks.md#functions) shows them.", []string{"track", "cancel", "retry"}},
+	{"For `klingwatch_reader`; [cookbook.md](cookbook.md) shows them.", []string{"report_day", "percentile", "merge_durations", "report_by_metadata"}},
+	{"For the owner of the tables.", []string{"summarize_metadata", "forget_metadata", "set_report_time_zone", "grant_roles"}},
+}
+
+// function is what people and apps call, in docs/sql.md.
 type function struct{ Call, Returns, Comment string }
 
-// functions returns those that klingwatch_producer or klingwatch_operator may call.
-func functions(t *testing.T, pool *pgxpool.Pool) []function {
+// functions returns those with these names.
+func functions(t *testing.T, pool *pgxpool.Pool, names []string) []function {
 	t.Helper()
 	rows, err := pool.Query(t.Context(), `
 		select format('%s(%s)', p.proname, pg_get_function_arguments(p.oid)) as call,
 		       pg_get_function_result(p.oid) as returns,
 		       obj_description(p.oid) as comment
 		from pg_proc p
-		where p.pronamespace = 'klingwatch'::regnamespace and p.proname = any ('{track,cancel,retry}')
-		order by array_position('{track,cancel,retry}', p.proname::text), p.proretset`)
+		where p.pronamespace = 'klingwatch'::regnamespace and p.proname = any ($1)
+		order by array_position($1, p.proname::text), p.proretset, p.oid`, names)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +69,7 @@ func TestTheSQLPageIsWhatTheCommentsSay(t *testing.T) {
 		       col_description(c.oid, a.attnum) as comment
 		from unnest($1::text[]) with ordinality as d(name, place)
 		join pg_class c on c.relname = d.name and c.relnamespace = 'klingwatch'::regnamespace
-		join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+		join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and has_column_privilege('klingwatch_reader', c.oid, a.attnum, 'select')
 		order by d.place, a.attnum`, documented)
 	if err != nil {
 		t.Fatal(err)
@@ -79,9 +89,12 @@ func TestTheSQLPageIsWhatTheCommentsSay(t *testing.T) {
 		}
 		fmt.Fprintf(&page, "| `%s` | %s | %s |\n", c.Name, c.Type, strings.ReplaceAll(c.Comment, "|", "\\|"))
 	}
-	page.WriteString("\n## Functions\n\nFor `klingwatch_producer`, and `cancel` and `retry` for `klingwatch_operator`; [tasks.md](tasks.md#functions) shows them.\n")
-	for _, f := range functions(t, pool) {
-		fmt.Fprintf(&page, "\n`%s`\nreturns `%s`. %s\n", f.Call, f.Returns, f.Comment)
+	page.WriteString("\n## Functions\n")
+	for _, group := range callable {
+		fmt.Fprintf(&page, "\n%s\n", group.who)
+		for _, f := range functions(t, pool, group.names) {
+			fmt.Fprintf(&page, "\n`%s`\nreturns `%s`. %s\n", f.Call, f.Returns, f.Comment)
+		}
 	}
 	const path = "../docs/sql.md"
 	if *update {
