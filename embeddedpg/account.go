@@ -186,8 +186,8 @@ func (a account) runOnce(ctx context.Context, program string, args ...string) (s
 	defer runtime.UnlockOSThread()
 	cmd := a.command(ctx, program, args...)
 	dieWithParent(cmd.SysProcAttr, syscall.SIGTERM)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 5 * time.Second
+	killed := stopGroup(cmd)
+	defer killed.Stop()
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
@@ -202,6 +202,31 @@ func (a account) runOnce(ctx context.Context, program string, args ...string) (s
 	default:
 		return "", a.explain(err)
 	}
+}
+
+// groupPatience is how long the programs of a command may take to end, before they are
+// killed.
+const groupPatience = 4 * time.Second
+
+// stopGroup lets the end of a command's ctx end the programs as well that it started:
+// initdb's would go on to write where nobody expects it. Those that do not end within
+// some seconds are killed, unless the timer is stopped, as it must be after the command.
+func stopGroup(cmd *exec.Cmd) *time.Timer {
+	signal := func(signal syscall.Signal) error {
+		err := syscall.Kill(-cmd.Process.Pid, signal)
+		if errors.Is(err, syscall.ESRCH) {
+			return os.ErrProcessDone
+		}
+		return err
+	}
+	kill := time.AfterFunc(time.Hour, func() { _ = signal(syscall.SIGKILL) })
+	kill.Stop()
+	cmd.Cancel = func() error {
+		kill.Reset(groupPatience)
+		return signal(syscall.SIGTERM)
+	}
+	cmd.WaitDelay = 2 * groupPatience
+	return kill
 }
 
 // explain adds what to try when a child could not be started.

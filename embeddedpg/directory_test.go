@@ -234,3 +234,34 @@ func oneLineOnly(t *testing.T, err error) {
 		t.Errorf("%q is not one line", err)
 	}
 }
+
+// initdb starts programs of its own, which may go on for a while when it is gone.
+func TestNothingWritesOnAfterAnInterruptedInitdb(t *testing.T) {
+	t.Parallel()
+	dir, bin := newDataDir(t), filepath.Join(newDataDir(t), "bin")
+	check(t, os.MkdirAll(bin, 0o755))
+	for name, script := range map[string]string{
+		"postgres": "echo 'postgres (PostgreSQL) 17.1'",
+		"initdb":   `for arg; do case $arg in --pgdata=*) cd "${arg#--pgdata=}";; esac; done; (i=0; while [ $i -lt 5000 ] && mkdir -p base; do i=$((i+1)); done) & wait`,
+	} {
+		check(t, os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := Start(ctx, Config{DataDir: dir, BinDir: bin})
+		ended <- err
+	}()
+	eventually(t, "initdb writes", func() bool {
+		found, _ := filepath.Glob(filepath.Join(dir, unfinished+"*", "base"))
+		return len(found) > 0
+	})
+	begun := time.Now()
+	interrupt()
+	if err := <-ended; !errors.Is(err, context.Canceled) || time.Since(begun) > 4*time.Second {
+		t.Errorf("Start ended after %s: %v", time.Since(begun), err)
+	}
+	if found, _ := filepath.Glob(filepath.Join(dir, unfinished+"*")); len(found) > 0 {
+		t.Errorf("left behind: %q", found)
+	}
+}
