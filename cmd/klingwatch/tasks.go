@@ -169,7 +169,7 @@ func (s showCommand) Run(ctx context.Context, c *console) error {
 			return err
 		}
 		schedules, err := operate.LearnSchedules(ctx, d.Pool, set.PollInterval)
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			fmt.Fprintln(c.err, "the expected end is not known:", clean(err.Error()))
 		}
 		views, err := operate.ViewTasks(ctx, d.Pool, s.ID, schedules)
