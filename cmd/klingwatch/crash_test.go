@@ -204,14 +204,7 @@ func TestAPausedProcessDoublesNoEvent(t *testing.T) {
 func TestARestartOfPostgresNeedsNoRestartOfOurs(t *testing.T) {
 	t.Parallel()
 	const tasks = 200
-	dir, err := os.MkdirTemp("", "klingwatch-crash-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil { // the server's user enters it
-		t.Fatal(err)
-	}
+	dir := dbtest.NewDir(t)
 	server, err := embeddedpg.Start(t.Context(), embeddedpg.Config{DataDir: dir + "/postgres"})
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/db/dbtest"
 	"github.com/klingwatch/klingwatch/demo"
 	"github.com/klingwatch/klingwatch/embeddedpg"
 )
@@ -53,7 +54,8 @@ var exported = regexp.MustCompile(`export DATABASE_URL='(.*)'`)
 // Whoever works beside it sees what becomes of each task and webhook.
 func TestDevShowsWhatHappens(t *testing.T) {
 	t.Parallel()
-	p := launch(t, []string{"TMPDIR=" + emptyTempDir(t), "KLINGWATCH_LISTEN_ADDR=127.0.0.1:0"}, "dev", "--tasks", "1")
+	tempDir := dbtest.NewDir(t)
+	p := launch(t, []string{"TMPDIR=" + tempDir, "KLINGWATCH_LISTEN_ADDR=127.0.0.1:0"}, "dev", "--tasks", "1")
 	await(t, "it invites", func() bool { return strings.Contains(p.stdout(), "What happens is shown here") })
 	url := exported.FindStringSubmatch(p.stdout())[1]
 	said := klingwatch(t, []string{"DATABASE_URL=" + url}, "track", "videos/text2video", "quick-mine")
@@ -66,11 +68,14 @@ func TestDevShowsWhatHappens(t *testing.T) {
 	if code, stderr := p.interrupt(t); code != exitOK || !strings.Contains(p.stdout(), "the database and the log are removed") {
 		t.Errorf("exit code %d: %s\n%s", code, stderr, p.stdout())
 	}
+	if left := leftBehind(tempDir); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
 }
 
 func TestDevKeepsItsDirectory(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(emptyTempDir(t), "kept")
+	dir := filepath.Join(dbtest.NewDir(t), "kept")
 	for run := range 2 {
 		klingwatch(t, nil, "dev", "--exit", "--tasks", "3", "--keep", dir)
 		server, err := embeddedpg.Start(t.Context(), embeddedpg.Config{DataDir: filepath.Join(dir, "postgres")})

@@ -156,56 +156,17 @@ func TestTrackStopsWhileItReads(t *testing.T) {
 	p.stopsWith(t)
 }
 
-// emptyTempDir is a TMPDIR that the user of the database may enter.
-func emptyTempDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "klingwatch-cmd-")
-	if err == nil {
-		err = os.Chmod(dir, 0o755)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
-}
-
-// Whenever dev is stopped it leaves nothing behind: no server, no directory.
-func TestDevCleansUpWheneverItIsStopped(t *testing.T) {
+// moments_test.go tells of the other moments.
+func TestDevCleansUpWhenItIsStoppedWhilePostgresIsMade(t *testing.T) {
 	t.Parallel()
-	for name, moment := range map[string]struct {
-		args []string
-		come func(p *process, tempDir string) bool
-		code int
-	}{
-		"while Postgres is made": {nil, func(_ *process, tempDir string) bool {
-			found, _ := filepath.Glob(tempDir + "/klingwatch-dev-*/postgres/data*")
-			return len(found) > 0
-		}, exitError},
-		"while the samples run": {nil, func(p *process, _ string) bool { return strings.Contains(p.stdout(), "receiver  http") }, exitError},
-		"when all is shown":     {[]string{"--tasks", "1"}, func(p *process, _ string) bool { return strings.Contains(p.stdout(), "Everything keeps running") }, exitOK},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			tempDir := emptyTempDir(t)
-			p := launch(t, []string{"TMPDIR=" + tempDir, "KLINGWATCH_LISTEN_ADDR=127.0.0.1:0"}, append([]string{"dev"}, moment.args...)...)
-			await(t, name, func() bool { return moment.come(p, tempDir) })
-			if moment.code == exitError {
-				p.stopsWith(t)
-			} else if code, stderr := p.interrupt(t); code != exitOK {
-				t.Errorf("exit code %d: %s", code, stderr)
-			}
-			left, err := os.ReadDir(tempDir)
-			if err != nil || len(left) > 0 {
-				t.Errorf("left behind: %v, %v", left, err)
-			}
-			if _, url, found := strings.Cut(p.stdout(), "postgres://"); found {
-				_, host, _ := strings.Cut(url, "@")
-				host, _, _ = strings.Cut(host, "/")
-				if status("http://"+host) != 0 {
-					t.Errorf("a server still answers at %s", host)
-				}
-			}
-		})
+	tempDir := dbtest.NewDir(t)
+	p := launch(t, []string{"TMPDIR=" + tempDir, "KLINGWATCH_LISTEN_ADDR=127.0.0.1:0"}, "dev")
+	await(t, "Postgres is made", func() bool {
+		found, _ := filepath.Glob(tempDir + "/klingwatch-dev-*/postgres/data*")
+		return len(found) > 0
+	})
+	p.stopsWith(t)
+	if left := leftBehind(tempDir); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
 	}
 }

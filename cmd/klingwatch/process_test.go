@@ -124,6 +124,16 @@ func (p *process) read(r io.Reader) {
 	}
 }
 
+// hasEnded tells whether the process has ended.
+func (p *process) hasEnded() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // said returns the first log entry with the message, nil if there is none yet.
 func (p *process) said(message string) map[string]any {
 	p.mu.Lock()
@@ -366,14 +376,7 @@ func TestARefusedKeyFailsNoTaskAndIsTold(t *testing.T) {
 func TestServeAndTrackShareTheEmbeddedDatabase(t *testing.T) {
 	t.Parallel()
 	relay := simulate(t, klingsim.Config{Seed: 1, Lifetime: time.Second})
-	dir, err := os.MkdirTemp("", "klingwatch-cmd-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil { // the server's user enters it
-		t.Fatal(err)
-	}
+	dir := dbtest.NewDir(t)
 	env := append(serveEnv("", relay), "KLINGWATCH_DATA_DIR="+dir+"/postgres")
 	serve := launch(t, env, "serve")
 	serve.ready(t)
@@ -406,6 +409,7 @@ func TestDevDoesTheWholeJob(t *testing.T) {
 	}
 	cmd := exec.CommandContext(ctx, exe)
 	cmd.Args = []string{"klingwatch", "dev", "--exit", "--tasks", "15", "--seed", "7"}
+	cmd.Env = append(os.Environ(), "TMPDIR="+dbtest.NewDir(t))
 	out, err := cmd.CombinedOutput()
 	if err != nil || strings.Count(string(out), " ok\n")+strings.Count(string(out), " ok ") < 15 {
 		t.Errorf("%v\n%s", err, out)

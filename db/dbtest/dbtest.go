@@ -128,12 +128,33 @@ func NewRole(t testing.TB) (name string) {
 	return name
 }
 
-func create(t testing.TB, from string) string {
+// NewDir returns an empty directory where the tests' server has its own, in memory where
+// there is plenty. The user that runs a server may enter it; it is removed when the test ends.
+func NewDir(t testing.TB) string {
+	t.Helper()
+	ensureServer(t)
+	own, err := os.MkdirTemp(dir, "test-")
+	if err == nil {
+		err = os.Chmod(own, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(own) })
+	return own
+}
+
+func ensureServer(t testing.TB) {
 	t.Helper()
 	start.Do(func() { startErr = startServer() })
 	if startErr != nil {
 		t.Fatal(startErr)
 	}
+}
+
+func create(t testing.TB, from string) string {
+	t.Helper()
+	ensureServer(t)
 	name := fmt.Sprintf("test_%d", number.Add(1))
 	ctx := context.Background()
 	if _, err := admin.Exec(ctx, fmt.Sprintf(`create database %s template %s`, name, from)); err != nil {
