@@ -108,7 +108,7 @@ func judgeRelay(v relays.Verdict, err error) Finding {
 }
 
 // checkRelays asks every relay of the table with its key, and finds out whether the row
-// default is what the settings here say.
+// default is what the settings here say, and whether two rows are one relay.
 func (x *examination) checkRelays(ctx context.Context) (Finding, error) {
 	rows, err := db.Relays(ctx, x.pool)
 	if err != nil {
@@ -125,6 +125,9 @@ func (x *examination) checkRelays(ctx context.Context) (Finding, error) {
 		if f.State == Bad && worst.State != Bad || f.State == Warn && worst.State == OK {
 			worst = Finding{State: f.State, Found: rows[i].Name + ": " + f.Found, Todo: f.Todo}
 		}
+	}
+	if twice := judgeTwice(rows); worst.State == OK && twice.State != OK {
+		return twice, nil
 	}
 	return worst, nil
 }
