@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -154,6 +155,28 @@ func TestTrackStopsWhileItReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.stopsWith(t)
+}
+
+// A Ctrl-C belongs to psql, and a second one does not leave it alone on the terminal.
+func TestSQLStaysWithPsqlAndEndsIt(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("psql"); err != nil {
+		t.Skip("psql is not installed")
+	}
+	databaseURL := dbtest.NewURL(t)
+	pool := open(t, databaseURL)
+	p := launch(t, append(anyRelay, "DATABASE_URL="+databaseURL), "sql", "select pg_sleep(600)")
+	await(t, "psql asks", func() bool {
+		return count(t, pool, `select count(*) from pg_stat_activity where query = 'select pg_sleep(600)' and datname = current_database()`) == 1
+	})
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGINT, syscall.SIGTERM} {
+		if err := p.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, stderr := p.ended(t); code != exitError || stderr != "klingwatch: stopped" {
+		t.Errorf("%s: %s", p.ProcessState, stderr)
+	}
 }
 
 // moments_test.go tells of the other moments.

@@ -8,8 +8,10 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -72,12 +74,27 @@ func (c *console) runPsql(ctx context.Context, program, databaseURL, statements 
 	if statements != "" {
 		args = append(args, "-c", statements)
 	}
-	// a Ctrl-C is psql's: it ends a query there
 	psql := exec.CommandContext(context.WithoutCancel(ctx), program, args...)
 	psql.Env = append(os.Environ(), env...)
 	psql.Stdin, psql.Stdout, psql.Stderr = c.in, c.out, c.err
-	err = psql.Run()
-	if _, ended := errors.AsType[*exec.ExitError](err); ended {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer func() { signal.Stop(signals); close(signals) }()
+	if err := psql.Start(); err != nil {
+		return err
+	}
+	go func() {
+		for received := range signals {
+			if received == syscall.SIGTERM { // a Ctrl-C is psql's, however often: it ends a query there
+				_ = psql.Process.Signal(received)
+			}
+		}
+	}()
+	err = psql.Wait()
+	switch ended, is := errors.AsType[*exec.ExitError](err); {
+	case is && !ended.Exited() && ctx.Err() != nil:
+		return ctx.Err() // by a signal
+	case is:
 		return quietError{} // it has said why
 	}
 	return err
