@@ -165,9 +165,9 @@ func TestSQLStaysWithPsqlAndEndsIt(t *testing.T) {
 	}
 	databaseURL := dbtest.NewURL(t)
 	pool := open(t, databaseURL)
-	p := launch(t, append(anyRelay, "DATABASE_URL="+databaseURL), "sql", "select pg_sleep(600)")
+	p := launch(t, append(anyRelay, "DATABASE_URL="+databaseURL), "sql", "select pg_sleep(30)")
 	await(t, "psql asks", func() bool {
-		return count(t, pool, `select count(*) from pg_stat_activity where query = 'select pg_sleep(600)' and datname = current_database()`) == 1
+		return count(t, pool, `select count(*) from pg_stat_activity where query = 'select pg_sleep(30)' and datname = current_database()`) == 1
 	})
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGINT, syscall.SIGTERM} {
 		if err := p.Process.Signal(signal); err != nil {

@@ -86,9 +86,9 @@ type quietError struct{}
 func (quietError) Error() string { return "" }
 
 func run(args []string, in io.Reader, out, errOut io.Writer) int {
-	// The first signal stops gracefully; from then on a second one stops at once.
+	// The first signal stops gracefully; from then on a second one stops at once. One that
+	// comes when all is done does not change how the process ends.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	context.AfterFunc(ctx, stop)
 
 	exit := -1
