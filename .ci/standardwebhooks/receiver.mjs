@@ -2,10 +2,10 @@
 // svix both accept, and of v1a what Node's own crypto does. A body must also fit
 // the JSON Schema, and its definition task_event, as npm ajv reads them.
 //
-//   node receiver.mjs PORT SECRET COUNT SCHEMA [PUBLIC_KEY]     PORT 0 picks a free one
+//   node receiver.mjs PORT SECRET COUNT SCHEMA [PUBLIC_KEY [ADDRESS]]     PORT 0 picks a free one
 //
-// SCHEMA is a file. With PUBLIC_KEY (whpk_...) a webhook must have a v1a signature
-// by it too.
+// SCHEMA is a file. With PUBLIC_KEY (whpk_..., "" for none) a webhook must have a
+// v1a signature by it too. ADDRESS is where it listens, else loopback.
 // Prints "listening PORT", then "verified TYPE TASK_ID" or "refused WHY" for
 // each POST. After COUNT verified webhooks it stays for two seconds: exit code
 // 0 if no more came, 1 if one did.
@@ -17,9 +17,9 @@ import addFormats from "ajv-formats";
 import { Webhook } from "standardwebhooks";
 import { Webhook as SvixWebhook } from "svix";
 
-const [port, secret, count, schemaFile, publicKey] = process.argv.slice(2);
+const [port, secret, count, schemaFile, publicKey, address = "127.0.0.1"] = process.argv.slice(2);
 if (!port || !secret || !(Number(count) > 0) || !schemaFile) {
-  console.error("usage: node receiver.mjs PORT SECRET COUNT SCHEMA [PUBLIC_KEY]");
+  console.error("usage: node receiver.mjs PORT SECRET COUNT SCHEMA [PUBLIC_KEY [ADDRESS]]");
   process.exit(2);
 }
 const libraries = [new Webhook(secret), new SvixWebhook(secret)];
@@ -71,4 +71,4 @@ const server = createServer((req, res) => {
     if (verified > Number(count)) process.exit(1);
   });
 });
-server.listen(Number(port), "127.0.0.1", () => console.log(`listening ${server.address().port}`));
+server.listen(Number(port), address, () => console.log(`listening ${server.address().port}`));
