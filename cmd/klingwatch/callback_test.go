@@ -68,13 +68,13 @@ func TestAnAddressForCallbacksIsMadeAndRevoked(t *testing.T) {
 	launch(t, env, "relays", "callback", "second").failsWith(t, exitError, "there is no relay second")
 }
 
-// moments notes when something first happened to a task.
-type moments struct {
+// firsts notes when something first happened to a task.
+type firsts struct {
 	mu sync.Mutex
 	at map[string]time.Time
 }
 
-func (m *moments) note(task string) {
+func (m *firsts) note(task string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, known := m.at[task]; !known {
@@ -82,7 +82,7 @@ func (m *moments) note(task string) {
 	}
 }
 
-func (m *moments) of(task string) (time.Time, bool) {
+func (m *firsts) of(task string) (time.Time, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	at, known := m.at[task]
@@ -104,7 +104,7 @@ func callbackPath(t *testing.T, pool *pgxpool.Pool, tasks int) (took []time.Dura
 	if err != nil {
 		t.Fatal(err)
 	}
-	called, told := &moments{at: map[string]time.Time{}}, &moments{at: map[string]time.Time{}}
+	called, told := &firsts{at: map[string]time.Time{}}, &firsts{at: map[string]time.Time{}}
 	mux := http.NewServeMux()
 	mux.Handle(api.CallbackPattern, api.Callbacks(operate.NewCallbacks(pool, ring, 5*time.Second), &metrics.New().Callbacks, slog.New(slog.DiscardHandler)))
 	calling := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
