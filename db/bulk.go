@@ -240,6 +240,13 @@ type Bulk struct {
 	Last       int64           `json:"-"`           // those after this id came later
 }
 
+// App is the app whose tasks alone it is about; "": those of all.
+func (b Bulk) App() string {
+	var c TaskChoice
+	_ = json.Unmarshal(b.Filter, &c) // ours
+	return c.App
+}
+
 const bulkColumns = `
 		       id,
 		       action,
@@ -291,15 +298,16 @@ func addBulk(ctx context.Context, q Querier, action string, filter any, args pgx
 		returning`+bulkColumns, args)
 }
 
-// ListBulks returns the newest bulk actions first, or the one with an id; 0 chooses all.
-func ListBulks(ctx context.Context, q Querier, id int64, limit int) ([]Bulk, error) {
+// ListBulks returns the newest bulk actions first, or the one with an id, of those before a
+// cursor; 0 is none.
+func ListBulks(ctx context.Context, q Querier, id, cursor int64, limit int) ([]Bulk, error) {
 	return all[Bulk](ctx, q, `
 		select`+bulkColumns+`
 		from klingwatch.bulk_actions
-		where @id = 0 or id = @id
+		where (@id = 0 or id = @id) and (@cursor = 0 or id < @cursor)
 		order by id desc
 		limit @limit`,
-		pgx.StrictNamedArgs{"id": id, "limit": limit})
+		pgx.StrictNamedArgs{"id": id, "cursor": cursor, "limit": limit})
 }
 
 // LockBulk reads a bulk action that is under way, and locks it until the end of the

@@ -117,12 +117,12 @@ func TestABulkRedeliveryChoosesByReceiverTimeAndState(t *testing.T) {
 		if int64(after-before) != c.want {
 			t.Errorf("%s: %d were made due, %d were wanted", name, after-before, c.want)
 		}
-		if list := must(db.ListBulks(t.Context(), tx, got.ID, 9))(t); len(list) != 1 || list[0].Done != c.want || list[0].FinishedAt == nil {
+		if list := must(db.ListBulks(t.Context(), tx, got.ID, 0, 9))(t); len(list) != 1 || list[0].Done != c.want || list[0].FinishedAt == nil {
 			t.Errorf("%s: in the end %+v", name, list)
 		}
 		check(t, tx.Rollback(t.Context()))
 	}
-	if list := must(db.ListBulks(t.Context(), pool, 0, 2))(t); len(list) != 2 || list[0].ID != 9 || list[1].ID != 8 {
+	if list := must(db.ListBulks(t.Context(), pool, 0, 0, 2))(t); len(list) != 2 || list[0].ID != 9 || list[1].ID != 8 {
 		t.Errorf("the newest two: %+v", list)
 	}
 	for name, refused := range map[string]struct {
@@ -216,7 +216,7 @@ func TestTwoWorkersOfOneRedeliveryTakeTurns(t *testing.T) {
 		t.Error("not done after three of three")
 	}
 	commit(t, second)
-	if got := must(db.ListBulks(t.Context(), pool, b.ID, 1))(t)[0]; got.Done != 3 || got.FinishedAt == nil {
+	if got := must(db.ListBulks(t.Context(), pool, b.ID, 0, 1))(t)[0]; got.Done != 3 || got.FinishedAt == nil {
 		t.Errorf("in the end %+v", got)
 	}
 	for _, id := range ids {
@@ -237,7 +237,7 @@ func TestAStoppedRedeliveryEndsAfterTheStepUnderWay(t *testing.T) {
 	redeliverNext(t, worker, step)
 	commit(t, worker)
 	check(t, wait())
-	if got := must(db.ListBulks(t.Context(), pool, b.ID, 1))(t)[0]; got.Done != 1 || got.FinishedAt == nil {
+	if got := must(db.ListBulks(t.Context(), pool, b.ID, 0, 1))(t)[0]; got.Done != 1 || got.FinishedAt == nil {
 		t.Errorf("%+v", got)
 	}
 	if _, err := db.LockBulk(t.Context(), pool, b.ID); !errors.Is(err, db.ErrNotFound) {

@@ -252,7 +252,7 @@ func TestAReceiverIsRemovedInSteps(t *testing.T) {
 	}
 	left := must(db.ListEndpoints(t.Context(), pool))(t)
 	if len(left) != 1 || left[0].ID != other || len(must(db.ListDeliveries(t.Context(), pool, db.DeliveryChoice{}, lookback.Search{Limit: 9}))(t).Items) != 0 ||
-		len(must(db.ListBulks(t.Context(), pool, bulk.ID, 1))(t)) != 0 || len(must(db.SigningKeys(t.Context(), pool))(t)) != 1 {
+		len(must(db.ListBulks(t.Context(), pool, bulk.ID, 0, 1))(t)) != 0 || len(must(db.SigningKeys(t.Context(), pool))(t)) != 1 {
 		t.Errorf("left are %+v", left)
 	}
 	if done, err := db.RemoveEndpoint(t.Context(), pool, 1, 2); !errors.Is(err, db.ErrNotFound) {

@@ -50,6 +50,11 @@ func AddOutputs(ctx context.Context, q Querier, outputs []Output) error {
 
 // OutputsOfTask returns a task's outputs by kind and position.
 func OutputsOfTask(ctx context.Context, q Querier, task int64) ([]Output, error) {
+	return OutputsOfTasks(ctx, q, []int64{task})
+}
+
+// OutputsOfTasks returns the outputs of tasks by task, kind and position.
+func OutputsOfTasks(ctx context.Context, q Querier, tasks []int64) ([]Output, error) {
 	return all[Output](ctx, q, `
 		select task,
 		       kind,
@@ -61,9 +66,9 @@ func OutputsOfTask(ctx context.Context, q Querier, task int64) ([]Output, error)
 		       expires_at,
 		       needs_key
 		from klingwatch.outputs
-		where task = @task
-		order by kind, position`,
-		pgx.StrictNamedArgs{"task": task})
+		where task = any (@tasks)
+		order by task, kind, position`,
+		pgx.StrictNamedArgs{"tasks": tasks})
 }
 
 // OutputChoice chooses outputs. Zero fields choose all.

@@ -46,6 +46,7 @@ func Terminal(status string) bool {
 // make it one and the same.
 type NewTask struct {
 	Relay       string          `json:"relay,omitempty"` // "": DefaultRelay
+	App         string          `json:"app,omitempty"`   // whose it is; "": the role's that inserts it
 	TaskID      string          `json:"task_id"`
 	Action      string          `json:"action"`             // like videos
 	Action2     string          `json:"action2"`            // like text2video, or avatar/image2video
@@ -53,6 +54,7 @@ type NewTask struct {
 	CallbackURL *string         `json:"callback_url"`       // gets the terminal event; nil: none
 	Metadata    json.RawMessage `json:"metadata,omitempty"` // a JSON object; nil: {}
 	DeadlineIn  *time.Duration  `json:"-"`                  // from now; nil: the deployment's KLINGWATCH_TASK_DEADLINE
+	DeadlineAt  *time.Time      `json:"deadline_at"`        // the same as a time
 }
 
 // Tracked is a task that is tracked, by its natural key and by our id.
@@ -86,17 +88,18 @@ func InsertTasks(ctx context.Context, q Querier, tasks []NewTask) ([]Tracked, er
 		return nil, err
 	}
 	return all[Tracked](ctx, q, `
-		insert into klingwatch.tasks (relay, task_id, action, action2, external_id, callback_url, metadata, deadline_at)
+		insert into klingwatch.tasks (relay, app, task_id, action, action2, external_id, callback_url, metadata, deadline_at)
 		select coalesce(relay, 'default'),
+		       coalesce(app, current_user),
 		       task_id,
 		       action,
 		       action2,
 		       external_id,
 		       callback_url,
 		       coalesce(metadata, '{}'),
-		       now() + make_interval(secs => deadline_in)
+		       coalesce(deadline_at, now() + make_interval(secs => deadline_in))
 		from jsonb_to_recordset(@tasks::jsonb) as n(
-		     relay text, task_id text, action text, action2 text, external_id text, callback_url text, metadata jsonb, deadline_in float8)
+		     relay text, app text, task_id text, action text, action2 text, external_id text, callback_url text, metadata jsonb, deadline_at timestamptz, deadline_in float8)
 		on conflict do nothing -- whatever the key is: see migrations/014_relays.sql
 		returning id,
 		          relay,
@@ -295,6 +298,29 @@ func FindTasks(ctx context.Context, q Querier, id string) ([]Task, error) {
 		where t.task_id = @id or t.external_id = @id or t.id = case when @id ~ '^[0-9]{1,18}$' then @id::bigint end
 		order by t.id`,
 		pgx.StrictNamedArgs{"id": id})
+}
+
+// TasksOf returns tasks by our ids, in their order. Ids that do not exist are left out.
+func TasksOf(ctx context.Context, q Querier, ids []int64) ([]Task, error) {
+	return all[Task](ctx, q, `
+		select`+taskColumns+`
+		where t.id = any (@ids)
+		order by t.id`,
+		pgx.StrictNamedArgs{"ids": ids})
+}
+
+// TasksByTaskID returns the tasks with the provider's id, and the relay, action and action2
+// of key where it names them, oldest first; those of one app, or for "" of all.
+func TasksByTaskID(ctx context.Context, q Querier, key Tracked, app string) ([]Task, error) {
+	return all[Task](ctx, q, `
+		select`+taskColumns+`
+		where t.task_id = @task_id
+		  and (@relay = '' or t.relay = @relay)
+		  and (@action = '' or t.action = @action)
+		  and (@action2 = '' or t.action2 = @action2)
+		  and (@app = '' or t.app = @app)
+		order by t.id`,
+		pgx.StrictNamedArgs{"task_id": key.TaskID, "relay": key.Relay, "action": key.Action, "action2": key.Action2, "app": app})
 }
 
 // TaskStatus is what a waiting caller watches.

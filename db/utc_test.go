@@ -72,7 +72,7 @@ func readTimes(t *testing.T, url string) {
 		{"PollTarget", 1, target(t, pool, task)},
 		{"DeliveryTarget", 3, must(db.DeliveryTargets(ctx, pool, []int64{delivery}))(t)},
 		{"Attempt", 2, must(db.AttemptsOf(ctx, pool, []int64{delivery}))(t)},
-		{"Bulk", 4, must(db.ListBulks(ctx, pool, bulk.ID, 1))(t)},
+		{"Bulk", 4, must(db.ListBulks(ctx, pool, bulk.ID, 0, 1))(t)},
 		{"Bulk under way", 3, step},
 		{"Endpoint", 3, must(db.GetEndpoint(ctx, pool, endpoint))(t)},
 		{"SigningKey", 2, must(db.SigningKeys(ctx, pool))(t)},

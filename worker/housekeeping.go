@@ -39,7 +39,7 @@ func keepHouseUntil(ctx context.Context, cfg Config) {
 
 // keepHouse refreshes the summaries of the reports and deletes what is kept for
 // a while only: signing keys whose grace has passed, pauses of credentials that
-// were replaced, deliveries, events about endpoints and tasks that ended long
+// were replaced, answers of the API, deliveries, events about endpoints and tasks that ended long
 // ago. Several instances may do it at once.
 func keepHouse(ctx context.Context, cfg Config) error {
 	_, refreshed := db.RefreshReports(ctx, cfg.Pool)
@@ -47,6 +47,7 @@ func keepHouse(ctx context.Context, cfg Config) error {
 		wrap("refreshing the reports", refreshed),
 		wrap("deleting old signing keys", db.PruneKeys(ctx, cfg.Pool)),
 		wrap("deleting old pauses", db.PrunePauses(ctx, cfg.Pool, keepPauses)),
+		prune(ctx, cfg, "requests", db.PruneRequests, db.KeepRequests),
 		prune(ctx, cfg, "deliveries", db.PruneDeliveries, cfg.DeliveryRetention),
 		prune(ctx, cfg, "events", db.PruneEndpointEvents, cfg.DeliveryRetention),
 		prune(ctx, cfg, "tasks", db.PruneTasks, cfg.Retention))

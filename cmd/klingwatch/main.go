@@ -56,6 +56,7 @@ type commands struct {
 	Deliveries  deliveriesCommand  `cmd:"" help:"List, inspect and resend webhooks."`
 	Bulk        bulkCommand        `cmd:"" help:"Watch and stop what is done to many tasks or deliveries."`
 	Keys        keysCommand        `cmd:"" help:"Show and rotate the secrets that sign webhooks."`
+	APIKeys     apiKeysCommand     `cmd:"" name:"api-keys" help:"Make, list and revoke keys of the HTTP API."`
 	Doctor      doctorCommand      `cmd:"" help:"Check settings, database, relay, key, services and webhooks; change nothing."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Check that a running service is ready; exit code 0 if it is."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`

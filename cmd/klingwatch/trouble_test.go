@@ -30,7 +30,7 @@ var (
 		"endpoints remove 1 --yes", "endpoints disable 1", "endpoints enable 1",
 		"deliveries list", "deliveries show 1", "deliveries redeliver 1", "deliveries redeliver --since 1h", "deliveries redeliver --since 1h --yes",
 		"deliveries cancel 1", "retry --status expired", "cancel --since 1h --yes", "bulk list", "bulk stop 1",
-		"keys show", "keys rotate",
+		"keys show", "keys rotate", "api-keys add someone", "api-keys list", "api-keys revoke abcdefgh",
 		"relays add third https://relay.example --key-file /run/key", "relays list", "relays edit second --batch-size 5", "relays check second", "relays callback", "relays remove second",
 		"sql select", "doctor",
 	}
