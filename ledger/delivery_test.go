@@ -15,7 +15,7 @@ import (
 // sent makes a task fail and returns what one request to an endpoint came to.
 func sent(t testing.TB, pool *pgxpool.Pool, taskID string, status int) db.DeliveryOutcome {
 	t.Helper()
-	id := must(ledger.Track(t.Context(), pool, []db.NewTask{{TaskID: taskID, Action: "videos", Action2: "text2video"}}))(t)[0].ID
+	id := must(ledger.Track(t.Context(), pool, []db.NewTask{{TaskID: taskID, Action: "videos", Action2: "text2video"}}, nil))(t)[0].ID
 	move(t, pool, id, db.Failed)
 	delivery := must(db.DeliveriesOfTask(t.Context(), pool, id))(t)[0]
 	target := must(db.DeliveryTargets(t.Context(), pool, []int64{delivery.ID}))(t)[0]

@@ -80,7 +80,7 @@ func track(t testing.TB, pool *pgxpool.Pool, taskIDs ...string) []int64 {
 	for i, id := range taskIDs {
 		tasks[i] = newTask(id)
 	}
-	for i, tracked := range must(ledger.Track(t.Context(), pool, tasks))(t) {
+	for i, tracked := range must(ledger.Track(t.Context(), pool, tasks, nil))(t) {
 		ids[i] = tracked.ID
 	}
 	return ids

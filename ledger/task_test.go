@@ -23,7 +23,7 @@ func TestAVerdictComesWithAllThatFollowsFromIt(t *testing.T) {
 	expires := time.Date(2030, 1, 2, 3, 4, 5, 0, tokyo)
 	full := newTask("t")
 	full.ExternalID, full.Metadata = new("order-7"), json.RawMessage(`{"a": 1}`)
-	id := must(ledger.Track(t.Context(), pool, []db.NewTask{full}))(t)[0].ID
+	id := must(ledger.Track(t.Context(), pool, []db.NewTask{full}, nil))(t)[0].ID
 
 	change := changeTo(t, pool, id, db.Succeeded)
 	change.StatusMessage, change.Traceparent = "done", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -49,8 +49,9 @@ const (
 
 // Track inserts all tasks, with their jobs, or none, and returns what became of
 // each, in the order of tasks; one that occurs twice was added once. It returns
-// a *RefusedError where the database refuses one.
-func Track(ctx context.Context, pool *pgxpool.Pool, tasks []db.NewTask) ([]Tracked, error) {
+// a *RefusedError where the database refuses one. An error of agree, which looks at what
+// became of them before it is committed, takes it all back; nil agrees to everything.
+func Track(ctx context.Context, pool *pgxpool.Pool, tasks []db.NewTask, agree func(pgx.Tx, []Tracked) error) ([]Tracked, error) {
 	if len(tasks) == 0 {
 		return nil, nil
 	}
@@ -61,6 +62,9 @@ func Track(ctx context.Context, pool *pgxpool.Pool, tasks []db.NewTask) ([]Track
 	for attempt := range deadlockAttempts {
 		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) (err error) {
 			tracked, err = track(ctx, tx, tasks)
+			if err == nil && agree != nil {
+				err = agree(tx, tracked)
+			}
 			return err
 		})
 		if db.OutageOf(err) != db.Conflict { // two who track the same tasks in another order

@@ -19,7 +19,7 @@ func TestTrackingAnswersInTheOrderOfTheList(t *testing.T) {
 	old := track(t, pool, "old")[0]
 	elsewhere := newTask("a")
 	elsewhere.Action2 = "lip-sync"
-	tracked := must(ledger.Track(t.Context(), pool, []db.NewTask{newTask("b"), newTask("old"), newTask("a"), newTask("b"), elsewhere, newTask("old")}))(t)
+	tracked := must(ledger.Track(t.Context(), pool, []db.NewTask{newTask("b"), newTask("old"), newTask("a"), newTask("b"), elsewhere, newTask("old")}, nil))(t)
 	var added []bool
 	for _, task := range tracked {
 		added = append(added, task.Added)
@@ -35,7 +35,7 @@ func TestTrackingAnswersInTheOrderOfTheList(t *testing.T) {
 	if tracked[1].ID != old || tracked[5].ID != old || tracked[0].ID != tracked[3].ID {
 		t.Errorf("tracked %+v", tracked)
 	}
-	if got := must(ledger.Track(t.Context(), pool, nil))(t); len(got) != 0 {
+	if got := must(ledger.Track(t.Context(), pool, nil, nil))(t); len(got) != 0 {
 		t.Errorf("of nothing %+v was tracked", got)
 	}
 }
@@ -49,7 +49,7 @@ func TestOfManyTasksTheRefusedOneIsNamed(t *testing.T) {
 			tasks = append(tasks, newTask(fmt.Sprintf("t%d", i)))
 		}
 		tasks[place].CallbackURL = new("/hook")
-		_, err := ledger.Track(t.Context(), pool, tasks)
+		_, err := ledger.Track(t.Context(), pool, tasks, nil)
 		var refused *ledger.RefusedError
 		if !errors.As(err, &refused) || refused.TaskID != tasks[place].TaskID || !db.RefusedValue(refused.Err) || !strings.Contains(err.Error(), "callback_url: absolute http(s) URL") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("place %d: %v", place, err)
@@ -60,7 +60,7 @@ func TestOfManyTasksTheRefusedOneIsNamed(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := ledger.Track(ended, pool, []db.NewTask{newTask("t")}); !errors.Is(err, context.Canceled) || !strings.HasPrefix(err.Error(), "tracking 1 tasks: ") {
+	if _, err := ledger.Track(ended, pool, []db.NewTask{newTask("t")}, nil); !errors.Is(err, context.Canceled) || !strings.HasPrefix(err.Error(), "tracking 1 tasks: ") {
 		t.Errorf("a caller who left: %v", err)
 	}
 }
@@ -75,7 +75,7 @@ func TestTwoTrackTheSameTaskAtOnce(t *testing.T) {
 		must(db.InsertTasks(t.Context(), first, []db.NewTask{newTask(end)}))(t)
 		var tracked []ledger.Tracked
 		wait := dbtest.Blocked(t, pool, func() (err error) {
-			tracked, err = ledger.Track(t.Context(), pool, []db.NewTask{newTask(end + "-other"), newTask(end)})
+			tracked, err = ledger.Track(t.Context(), pool, []db.NewTask{newTask(end + "-other"), newTask(end)}, nil)
 			return err
 		})
 		if end == "commit" {
@@ -102,7 +102,7 @@ func TestTrackingSurvivesADeadlock(t *testing.T) {
 	must(db.InsertTasks(t.Context(), delay, []db.NewTask{newTask("between")}))(t)
 	var tracked []ledger.Tracked
 	track := dbtest.Blocked(t, pool, func() (err error) {
-		tracked, err = ledger.Track(t.Context(), pool, []db.NewTask{newTask("b"), newTask("between"), newTask("a")})
+		tracked, err = ledger.Track(t.Context(), pool, []db.NewTask{newTask("b"), newTask("between"), newTask("a")}, nil)
 		return err
 	})
 	insert := dbtest.Blocked(t, pool, func() error {
@@ -124,7 +124,7 @@ func TestTrackingGivesUpOnATaskThatNeverStays(t *testing.T) {
 	pool := dbtest.New(t)
 	run(t, pool, `create function klingwatch.skip() returns trigger language plpgsql as 'begin return null; end'`)
 	run(t, pool, `create trigger skip before insert on klingwatch.tasks for each row execute function klingwatch.skip()`)
-	if _, err := ledger.Track(t.Context(), pool, []db.NewTask{newTask("t")}); err == nil || err.Error() != `tracking 1 tasks: task "t" is inserted and deleted all the time` {
+	if _, err := ledger.Track(t.Context(), pool, []db.NewTask{newTask("t")}, nil); err == nil || err.Error() != `tracking 1 tasks: task "t" is inserted and deleted all the time` {
 		t.Errorf("tracking: %v", err)
 	}
 }

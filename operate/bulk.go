@@ -19,6 +19,7 @@ type Bulk struct {
 	Tasks      db.TaskChoice     // what is retried or canceled; without a status what failed, expired or was not found, or all that is open
 	Deliveries db.DeliveryChoice // what is sent again; without a state what was exhausted
 	PerSecond  int               // 1 to MaxPerSecond are changed in a second; 0, for tasks: as many as polls and webhooks leave room for
+	Expected   *int64            // what CountBulk told: it is an *Error with Changed where it is another number now; nil: any
 }
 
 // MaxPerSecond bounds how many tasks or deliveries a bulk action with a pace changes in a
@@ -96,6 +97,9 @@ func BeginBulk(ctx context.Context, pool *pgxpool.Pool, b Bulk) (begun db.Bulk, 
 		if err != nil {
 			return err
 		}
+		if b.Expected != nil && *b.Expected != matched {
+			return refuse(Changed, "", "%d are chosen now, not %d", matched, *b.Expected)
+		}
 		if b.Action == db.BulkRedeliver {
 			begun, err = db.AddRedelivery(ctx, tx, b.Deliveries, matched, b.PerSecond)
 		} else {
@@ -103,10 +107,10 @@ func BeginBulk(ctx context.Context, pool *pgxpool.Pool, b Bulk) (begun db.Bulk, 
 		}
 		return err
 	})
-	if err != nil {
-		return begun, fmt.Errorf("beginning to %s: %w", b.Action, err)
+	if _, refused := errors.AsType[*Error](err); err != nil && !refused {
+		err = fmt.Errorf("beginning to %s: %w", b.Action, err)
 	}
-	return begun, nil
+	return begun, err
 }
 
 func (b Bulk) count(ctx context.Context, q db.Querier) (n int64, err error) {
@@ -158,7 +162,7 @@ func noRelay(name string) error {
 
 // ViewBulk returns a bulk action; a redelivery that is gone went with its endpoint.
 func ViewBulk(ctx context.Context, pool *pgxpool.Pool, id int64) (db.Bulk, error) {
-	list, err := db.ListBulks(ctx, pool, id, 1)
+	list, err := db.ListBulks(ctx, pool, id, 0, 1)
 	if err != nil {
 		return db.Bulk{}, fmt.Errorf("reading the progress of bulk action %d: %w", id, err)
 	}

@@ -8,6 +8,15 @@ import (
 	"github.com/klingwatch/klingwatch/db"
 )
 
+// GetDelivery returns a delivery.
+func GetDelivery(ctx context.Context, pool *pgxpool.Pool, id int64) (db.Delivery, error) {
+	delivery, err := db.GetDelivery(ctx, pool, id)
+	if err != nil {
+		return delivery, deliveryError(id, "reading", err)
+	}
+	return delivery, nil
+}
+
 // Redelivered is where a delivery goes again.
 type Redelivered struct {
 	URL      string

@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -24,16 +26,79 @@ func Track(ctx context.Context, pool *pgxpool.Pool, tasks []db.NewTask) ([]ledge
 	if err := CheckTasks(tasks); err != nil {
 		return nil, err
 	}
-	tracked, err := ledger.Track(ctx, pool, tasks)
+	tracked, err := ledger.Track(ctx, pool, tasks, nil)
+	return tracked, refusedTask(err)
+}
+
+// refusedTask tells which task the database refused, and why.
+func refusedTask(err error) error {
 	refused, isRefusal := errors.AsType[*ledger.RefusedError](err)
 	if !isRefusal {
-		return tracked, err
+		return err
 	}
 	why := refused.Err.Error()
 	if pgErr, isPg := errors.AsType[*pgconn.PgError](err); isPg {
 		why = cmp.Or(pgErr.ConstraintName, pgErr.Message) // a constraint's name is a sentence
 	}
-	return nil, invalid("", "task %q was refused, nothing was tracked: %s", refused.TaskID, why)
+	return &Error{Code: Invalid, Message: fmt.Sprintf("task %q was refused, nothing was tracked: %s", refused.TaskID, why), Rule: RuleOf(err)}
+}
+
+// Created is a task that was to be tracked, as it is now.
+type Created struct {
+	db.Task
+	New bool // false: it was tracked already, with the same values
+}
+
+// Create tracks all tasks or none, and returns them in their order. It returns an *Error
+// of the code Differs where one is tracked already with another external id, callback or
+// metadata, or for another app than the one that is named.
+func Create(ctx context.Context, pool *pgxpool.Pool, tasks []db.NewTask) (created []Created, err error) {
+	if err := CheckTasks(tasks); err != nil {
+		return nil, err
+	}
+	_, err = ledger.Track(ctx, pool, tasks, func(tx pgx.Tx, tracked []ledger.Tracked) error {
+		created, err = agree(ctx, tx, tasks, tracked)
+		return err
+	})
+	return created, refusedTask(err)
+}
+
+// agree reads the tasks that are tracked, and refuses those that differ from what was asked.
+func agree(ctx context.Context, q db.Querier, wanted []db.NewTask, tracked []ledger.Tracked) ([]Created, error) {
+	ids := make([]int64, len(tracked))
+	for i, t := range tracked {
+		ids[i] = t.ID
+	}
+	rows, err := db.TasksOf(ctx, q, ids)
+	if err != nil {
+		return nil, err
+	}
+	byID := make(map[int64]db.Task, len(rows))
+	for _, row := range rows {
+		byID[row.ID] = row
+	}
+	created := make([]Created, len(tracked))
+	for i, t := range tracked {
+		created[i] = Created{byID[t.ID], t.Added}
+		if !t.Added && differs(wanted[i], byID[t.ID]) {
+			return nil, &Error{Code: Differs, Field: strconv.Itoa(i), Message: fmt.Sprintf("task %q is tracked already, with other values", wanted[i].TaskID)}
+		}
+	}
+	return created, nil
+}
+
+// differs compares what an app says of a task.
+func differs(wanted db.NewTask, there db.Task) bool {
+	return !equal(wanted.ExternalID, there.ExternalID) || !equal(wanted.CallbackURL, there.CallbackURL) ||
+		wanted.App != "" && there.App != wanted.App || !sameJSON(wanted.Metadata, there.Metadata)
+}
+
+func equal(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }
+
+// sameJSON compares objects; nil is {}.
+func sameJSON(a, b json.RawMessage) bool {
+	x, y := map[string]any{}, map[string]any{}
+	return (a == nil || json.Unmarshal(a, &x) == nil) && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
 }
 
 // CheckTasks returns an *Error for what the database would not refuse, or not as
@@ -42,7 +107,7 @@ func CheckTasks(tasks []db.NewTask) error {
 	for _, t := range tasks {
 		if t.CallbackURL != nil {
 			if err := webhook.CheckURL(*t.CallbackURL); err != nil {
-				return invalid("callback_url", "cannot be used: %s", err)
+				return invalid("callback_url", "cannot be used: %s", err).rule("must be an absolute http or https URL without user and fragment")
 			}
 		}
 		var object map[string]any
@@ -51,6 +116,9 @@ func CheckTasks(tasks []db.NewTask) error {
 		}
 		if t.DeadlineIn != nil && *t.DeadlineIn <= 0 {
 			return invalid("deadline", "must be more than 0, not %s", *t.DeadlineIn)
+		}
+		if t.DeadlineAt != nil && !t.DeadlineAt.After(time.Now()) {
+			return invalid("deadline_at", "must be in the future")
 		}
 	}
 	return nil

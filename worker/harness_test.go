@@ -125,7 +125,7 @@ func track(t *testing.T, pool *pgxpool.Pool, path, callback string, ids ...strin
 			tasks[i].CallbackURL = &callback
 		}
 	}
-	tracked, err := ledger.Track(t.Context(), pool, tasks)
+	tracked, err := ledger.Track(t.Context(), pool, tasks, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

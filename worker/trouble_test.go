@@ -237,7 +237,7 @@ func TestALateVerdictReplacesAnEndThatWasNotTheProviders(t *testing.T) {
 			defer relay.Close()
 			consumer := newConsumer(t, deploymentSecret(t, pool))
 			startWorker(t, config(t, pool, relay.URL))
-			tracked, err := ledger.Track(t.Context(), pool, []db.NewTask{{TaskID: "t", Action: "videos", Action2: "text2video", CallbackURL: &consumer.URL, DeadlineIn: &c.deadline}})
+			tracked, err := ledger.Track(t.Context(), pool, []db.NewTask{{TaskID: "t", Action: "videos", Action2: "text2video", CallbackURL: &consumer.URL, DeadlineIn: &c.deadline}}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -290,7 +290,7 @@ func TestDeadlinesAreKeptWhereTheRateIsShort(t *testing.T) {
 	for i := range list {
 		list[i] = db.NewTask{TaskID: fmt.Sprintf("never-%d", i), Action: "videos", Action2: "text2video", DeadlineIn: &deadline}
 	}
-	if _, err := ledger.Track(t.Context(), pool, list); err != nil {
+	if _, err := ledger.Track(t.Context(), pool, list, nil); err != nil {
 		t.Fatal(err)
 	}
 	cfg := config(t, pool, url)

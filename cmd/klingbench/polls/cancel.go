@@ -115,7 +115,7 @@ func cancelAll(ctx context.Context, d *bench.Database, n int) error {
 	if err != nil {
 		return fmt.Errorf("beginning to cancel: %w", err)
 	}
-	look := func(ctx context.Context) ([]db.Bulk, error) { return db.ListBulks(ctx, d.Pool, begun.ID, 1) }
+	look := func(ctx context.Context) ([]db.Bulk, error) { return db.ListBulks(ctx, d.Pool, begun.ID, 0, 1) }
 	seen, err := bench.Until(ctx, "all are canceled", cancelLimit, look, func(b []db.Bulk) bool { return len(b) == 1 && b[0].FinishedAt != nil })
 	if err == nil && seen[0].Done != int64(n) {
 		err = fmt.Errorf("canceling: %d of %d were", seen[0].Done, n)
