@@ -1,20 +1,27 @@
 package demo
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/operate"
 )
 
 // Place is the directory of a demo: its database, its log, and what the next run on it
 // must know.
 type Place struct {
-	Dir   string
-	Run   int               // number of this run on the directory, from 1
-	Addrs map[string]string // where the servers listened last, by name
+	Dir    string
+	Run    int               // number of this run on the directory, from 1
+	Addrs  map[string]string // where the servers listened last, by name
+	APIKey string            // of scope admin, for whoever looks around
 
 	kept bool
 }
@@ -83,4 +90,14 @@ func (p *Place) Close() error {
 		return nil
 	}
 	return os.RemoveAll(p.Dir)
+}
+
+// APIKey returns a key of the HTTP API for whoever looks around: the one of the run
+// before while it is valid, or a new one.
+func APIKey(ctx context.Context, pool *pgxpool.Pool, before string) (string, error) {
+	if _, err := operate.UseAPIKey(ctx, pool, before); err == nil {
+		return before, nil
+	}
+	_, text, err := operate.AddAPIKey(ctx, pool, operate.NewAPIKey{Name: "dev", Scope: db.ScopeAdmin})
+	return text, err
 }

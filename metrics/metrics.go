@@ -13,6 +13,7 @@
 //	webhooks.go  requests to receivers
 //	feed.go      the order of events, and who listens to them
 //	callbacks.go requests of relays
+//	http.go      requests that are served
 //	sweep.go     what the sweep does, and what it reads from the database
 //	pool.go      connections to the database
 package metrics
@@ -33,6 +34,7 @@ type Metrics struct {
 	Webhooks
 	Feed
 	Callbacks
+	HTTP
 	Sweep
 	Build *prometheus.GaugeVec // by version, which the caller sets
 
@@ -50,6 +52,7 @@ func New() *Metrics {
 		Webhooks:  newWebhooks(auto),
 		Callbacks: newCallbacks(auto),
 		Feed:      newFeed(auto),
+		HTTP:      newHTTP(auto),
 		Sweep:     newSweep(auto),
 		Build: auto.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "klingwatch_build_info", Help: "Always 1; the label is the version.",

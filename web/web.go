@@ -6,9 +6,12 @@
 //	GET /readyz                 200 while it can do its work, else 503; Readiness as JSON
 //	GET /metrics                Prometheus
 //	GET /.well-known/jwks.json  the public keys of webhook signatures
+//	/v1/...                     the API, see web/api; GET /docs describes it
+//
+// A Front stands before them.
 //
 //	checks := []web.Check{{Name: "database", Ask: func(ctx context.Context) error { return pool.Ping(ctx) }}}
-//	server := &http.Server{Handler: web.Handler(checks, metrics.Handler(), keys)}
+//	server := &http.Server{Handler: front.Wrap(web.Handler(checks, metrics.Handler(), keys, api))}
 package web
 
 import (
@@ -53,7 +56,7 @@ func (a advisory) Unwrap() error { return a.error }
 
 // Handler serves the paths of the package comment. /readyz makes all checks at the
 // same time, each within 3 s.
-func Handler(checks []Check, metrics http.Handler, keys Keys) http.Handler {
+func Handler(checks []Check, metrics http.Handler, keys Keys, api http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", index)
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
@@ -63,6 +66,9 @@ func Handler(checks []Check, metrics http.Handler, keys Keys) http.Handler {
 	mux.Handle("GET /readyz", readyz(checks))
 	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /.well-known/jwks.json", jwks(keys))
+	for _, place := range []string{"/v1/", "/docs", "/docs/"} {
+		mux.Handle(place, api)
+	}
 	return mux
 }
 
@@ -78,6 +84,8 @@ GET /readyz                 whether it can do its work, and if not, why
 GET /livez                  whether it runs
 GET /metrics                metrics for Prometheus
 GET /.well-known/jwks.json  the public keys of webhook signatures
+GET /docs                   the HTTP API under /v1, described
+GET /v1/openapi.json        the same for programs
 
 Tasks are in Postgres: select * from klingwatch.tasks; or klingwatch list, klingwatch show ID.
 `))

@@ -268,7 +268,7 @@ type bulkList struct {
 
 func (x bulkList) Run(ctx context.Context, c *console) error {
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
-		list, err := db.ListBulks(ctx, d.Pool, x.ID, x.Limit)
+		list, err := db.ListBulks(ctx, d.Pool, x.ID, 0, x.Limit)
 		if err != nil {
 			return fmt.Errorf("reading the bulk actions: %w", err)
 		}

@@ -38,6 +38,7 @@ const (
 	devLifetime      = 4 * time.Second
 	devPollInterval  = 500 * time.Millisecond
 	devPollRate      = 200
+	devDeadline      = time.Hour
 	devNotFoundGrace = 2 * time.Second
 	devFaultRate     = 0.05
 	devLimit         = 50 * time.Second // --exit gives up then
@@ -156,6 +157,9 @@ func (cmd devCommand) bringUp(ctx context.Context, c *console, s settings, d *de
 	if err := d.Receiver.Subscribe(ctx, d.database.Pool, d.ReceiverURL); err != nil {
 		return err
 	}
+	if d.place.APIKey, err = demo.APIKey(ctx, d.database.Pool, d.place.APIKey); err != nil {
+		return err
+	}
 	return d.place.Save()
 }
 
@@ -193,10 +197,14 @@ func (d *devStack) serve(ctx context.Context) error {
 	}
 	defer stopTracing()
 	m := metrics.New()
-	return serve(ctx, settings{}, d.Service, d.database, m, d.log, worker.New(worker.Config{
+	s := service{
+		settings: settings{TaskDeadline: devDeadline, PollInterval: devPollInterval}, listener: d.Service, database: d.database, metrics: m, log: d.log,
+		webhooks: webhooks, tracer: tracer,
+	}
+	return serve(ctx, s, worker.New(worker.Config{
 		Pool: d.database.Pool, Relay: relay, Webhooks: webhooks, Metrics: m, Log: d.log,
 		PollInterval: devPollInterval, PollRate: devPollRate, PollTimeout: klingapi.DefaultTimeout,
-		TaskDeadline: time.Hour, WebhookTimeout: webhook.DefaultTimeout, NotFoundGrace: devNotFoundGrace, Tracer: tracer,
+		TaskDeadline: devDeadline, WebhookTimeout: webhook.DefaultTimeout, NotFoundGrace: devNotFoundGrace, Tracer: tracer,
 	}))
 }
 
@@ -284,7 +292,9 @@ func (c *console) printInvitation(d *devStack) {
 		"  export KLINGWATCH_LISTEN_ADDR=" + d.Service.Addr().String() + " KLINGWATCH_WEBHOOK_ALLOW_NETWORKS=127.0.0.0/8", "",
 		"  " + self() + " sql \"insert into klingwatch.tasks (task_id, action, action2) values ('my-first', 'videos', 'text2video')\"",
 		"  " + self() + " show my-first",
-		"  psql $DATABASE_URL", "",
+		"  psql $DATABASE_URL",
+		"  curl -H 'Authorization: Bearer " + d.place.APIKey + "' '" + d.serviceURL() + "/v1/tasks?limit=2'", "",
+		"The HTTP API is described at " + d.serviceURL() + "/docs.",
 		self() + " sim --help lists what a task id can ask of the simulated relay. What happens is shown here; Ctrl-C ends it all.", "",
 	}, "\n"))
 }

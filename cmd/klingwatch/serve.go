@@ -8,16 +8,22 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/feed"
 	"github.com/klingwatch/klingwatch/metrics"
 	"github.com/klingwatch/klingwatch/migrations"
 	"github.com/klingwatch/klingwatch/operate"
 	"github.com/klingwatch/klingwatch/tracing"
 	"github.com/klingwatch/klingwatch/web"
+	"github.com/klingwatch/klingwatch/web/api"
+	"github.com/klingwatch/klingwatch/webhook"
 	"github.com/klingwatch/klingwatch/worker"
 )
 
@@ -72,7 +78,7 @@ func (cmd serveCommand) Run(ctx context.Context, c *console) (err error) {
 	m.Build.WithLabelValues(version()).Set(1)
 	webhooks := s.webhooks()
 	defer webhooks.Close()
-	return serve(ctx, s, listener, d, m, log, worker.New(worker.Config{
+	return serve(ctx, service{settings: s, listener: listener, database: d, metrics: m, log: log, webhooks: webhooks, tracer: tracer}, worker.New(worker.Config{
 		Pool: d.Pool, Relay: relay, Webhooks: webhooks, Metrics: m, Log: log,
 		PollInterval: s.PollInterval, PollRate: s.PollRate, PollTimeout: s.PollTimeout,
 		TaskDeadline: s.TaskDeadline, WebhookTimeout: s.WebhookTimeout, Keyring: s.keyring(), Tracer: tracer, UserAgent: userAgent(), DeliveryRetention: s.DeliveryRetention, Retention: s.Retention,
@@ -92,30 +98,74 @@ func listen(ctx context.Context, setting, addr string) (net.Listener, error) {
 	return listener, nil
 }
 
+// service is what serve and dev run.
+type service struct {
+	settings
+	listener net.Listener
+	database *database
+	metrics  *metrics.Metrics
+	log      *slog.Logger
+	webhooks *webhook.Client
+	tracer   trace.Tracer
+}
+
+// handler is all that is served over HTTP; run works in the background until ctx ends.
+func (s service) handler(w *worker.Worker, draining *atomic.Bool) (h http.Handler, events *feed.Feed, run func(context.Context), err error) {
+	events = feed.New(s.database.Pool, &s.metrics.Feed, s.log)
+	served, err := api.New(api.Config{
+		Pool: s.database.Pool, Feed: events, Keyring: s.keyring(), Webhooks: s.webhooks, Log: s.log, TaskDeadline: s.TaskDeadline, RequestRate: s.APIRate,
+		Metrics: &s.metrics.Callbacks, PollInterval: s.PollInterval,
+	})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	for _, route := range served.Routes() {
+		s.metrics.HTTP.Serve(route.Method, route.Path)
+	}
+	keys := func(ctx context.Context) ([]string, error) {
+		return operate.PublicKeys(ctx, s.database.Pool, s.keyring())
+	}
+	front := web.Front{Log: s.log, Metrics: &s.metrics.HTTP, Tracer: s.tracer, Hosts: listed(s.Hosts), Origins: listed(s.CORSOrigins)}
+	return front.Wrap(web.Handler(readiness(s.database, w, draining), s.metrics.Handler(), keys, served)), events, func(ctx context.Context) {
+		var running sync.WaitGroup
+		running.Go(func() { events.Run(ctx) })
+		running.Go(func() { served.Run(ctx) })
+		running.Wait()
+	}, nil
+}
+
 // serve runs the worker and the HTTP side until ctx ends. While it drains,
-// /readyz says no and the rest still answers.
-func serve(ctx context.Context, s settings, listener net.Listener, d *database, m *metrics.Metrics, log *slog.Logger, w *worker.Worker) error {
+// /readyz says no and the rest still answers; streams and waits end first, so that
+// clients go to another process.
+func serve(ctx context.Context, s service, w *worker.Worker) error {
 	var draining atomic.Bool
+	handler, events, run, err := s.handler(w, &draining)
+	if err != nil {
+		return err
+	}
 	server := &http.Server{
-		Handler:           web.Handler(readiness(d, w, &draining), m.Handler(), func(ctx context.Context) ([]string, error) { return operate.PublicKeys(ctx, d.Pool, s.keyring()) }),
+		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	log.Info("listening", "addr", listener.Addr().String(), "version", version())
+	go func() { served <- server.Serve(s.listener) }()
+	s.log.Info("listening", "addr", s.listener.Addr().String(), "version", version())
 
 	unwatch := context.AfterFunc(ctx, func() {
 		draining.Store(true)
-		log.Info("stopping; a second signal stops at once")
+		events.Close()
+		s.log.Info("stopping; a second signal stops at once")
 	})
 	defer unwatch()
 	ctx, cancel := context.WithCancel(ctx)
+	var background sync.WaitGroup
+	defer background.Wait()
 	defer cancel()
+	background.Go(func() { run(ctx) })
 	worked := make(chan error, 1)
 	go func() { worked <- w.Run(ctx) }()
 
-	var err error
 	select {
 	case err = <-worked:
 	case err = <-served: // the listener broke
@@ -123,11 +173,12 @@ func serve(ctx context.Context, s settings, listener net.Listener, d *database, 
 		cancel()
 		err = errors.Join(err, <-worked)
 	}
+	events.Close()
 	shutdown, done := context.WithTimeout(context.Background(), time.Second)
 	defer done()
 	_ = server.Shutdown(shutdown)
 	if err == nil {
-		log.Info("stopped")
+		s.log.Info("stopped")
 	}
 	return err
 }

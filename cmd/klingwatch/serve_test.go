@@ -115,7 +115,7 @@ func TestAFailedStartIsNotLoggedAsAStop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = serve(context.Background(), settings{}, listener, d, metrics.New(), log, worker.New(worker.Config{
+	err = serve(context.Background(), service{listener: listener, database: d, metrics: metrics.New(), log: log}, worker.New(worker.Config{
 		Pool: d.Pool, Relay: relay, Webhooks: webhook.NewClient(webhook.Config{}), Metrics: metrics.New(), Log: log,
 		PollInterval: time.Second, PollRate: 1, PollTimeout: time.Second, TaskDeadline: time.Hour,
 		WebhookTimeout: worker.MaxWebhookTimeout + time.Second, // Run refuses it

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"reflect"
 	"slices"
@@ -36,6 +37,9 @@ type settings struct {
 	AccessKey         string        `envconfig:"KLING_ACCESS_KEY" desc:"access key of Kling's own JWT authentication, instead of a bearer key"`
 	SecretKey         string        `envconfig:"KLING_SECRET_KEY" desc:"secret key that belongs to KLING_ACCESS_KEY"`
 	ListenAddr        string        `envconfig:"KLINGWATCH_LISTEN_ADDR" default:"127.0.0.1:8080" desc:"address of the HTTP server for health and metrics; port 0 picks a free port, which the log shows"`
+	Hosts             string        `envconfig:"KLINGWATCH_HOSTS" desc:"names under which a proxy on the same machine passes requests on, comma separated; others than the machine's own are refused on a loopback address"`
+	CORSOrigins       string        `envconfig:"KLINGWATCH_CORS_ORIGINS" desc:"origins of web pages that may call the HTTP API, comma separated, like https://app.example; empty = none"`
+	APIRate           float64       `envconfig:"KLINGWATCH_API_RATE" default:"100" desc:"most requests per second of one API key to one process, twice as many at once; 0 = no limit"`
 	PollInterval      time.Duration `envconfig:"KLINGWATCH_POLL_INTERVAL" default:"5s" desc:"wait between two polls of one task; jittered, and adapted once enough tasks of its kind have ended"`
 	PollRate          float64       `envconfig:"KLINGWATCH_POLL_RATE" default:"50" desc:"most requests per second to the relay; all processes of the deployment share it"`
 	PollTimeout       time.Duration `envconfig:"KLINGWATCH_POLL_TIMEOUT" default:"15s" desc:"time limit of one request to the relay, body included"`
@@ -133,6 +137,27 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
+// listed returns the parts of a comma separated value.
+func listed(value string) (parts []string) {
+	for part := range strings.SplitSeq(value, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}
+
+// checkOrigins refuses what no browser sends as an origin.
+func checkOrigins(origins []string) error {
+	for _, origin := range origins {
+		u, err := url.Parse(origin)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || strings.Contains(u.Host, "*") || u.Scheme+"://"+u.Host != origin {
+			return fmt.Errorf("KLINGWATCH_CORS_ORIGINS: %q is not an origin like https://app.example", origin)
+		}
+	}
+	return nil
+}
+
 // check refuses values that contradict each other or can't work.
 func (s settings) check() error {
 	for _, d := range []struct {
@@ -150,6 +175,12 @@ func (s settings) check() error {
 	}
 	if !(s.PollRate > 0 && s.PollRate <= 1e6) {
 		return fmt.Errorf("KLINGWATCH_POLL_RATE must be more than 0 and at most a million, not %v", s.PollRate)
+	}
+	if !(s.APIRate >= 0 && s.APIRate <= 1e6) {
+		return fmt.Errorf("KLINGWATCH_API_RATE must be 0, which sets no limit, or more, at most a million, not %v", s.APIRate)
+	}
+	if err := checkOrigins(listed(s.CORSOrigins)); err != nil {
+		return err
 	}
 	if s.WebhookTimeout > worker.MaxWebhookTimeout {
 		return fmt.Errorf("KLINGWATCH_WEBHOOK_TIMEOUT must be at most %s, not %s: the job of a delivery is given up soon after, and a request that outlives it is sent twice", worker.MaxWebhookTimeout, s.WebhookTimeout)

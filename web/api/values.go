@@ -1,0 +1,44 @@
+package api
+
+import (
+	"encoding/json"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// Object is a JSON object of somebody else's.
+type Object json.RawMessage
+
+// Schema is that of any object.
+func (Object) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
+}
+
+// MarshalJSON returns it as it is.
+func (o Object) MarshalJSON() ([]byte, error) { return json.RawMessage(o).MarshalJSON() }
+
+// UnmarshalJSON keeps it as it is.
+func (o *Object) UnmarshalJSON(text []byte) error { return (*json.RawMessage)(o).UnmarshalJSON(text) }
+
+// Any is a JSON value of somebody else's.
+type Any json.RawMessage
+
+// Schema is that of anything.
+func (Any) Schema(huma.Registry) *huma.Schema { return &huma.Schema{} }
+
+// MarshalJSON returns it as it is.
+func (a Any) MarshalJSON() ([]byte, error) { return json.RawMessage(a).MarshalJSON() }
+
+// UnmarshalJSON keeps it as it is.
+func (a *Any) UnmarshalJSON(text []byte) error { return (*json.RawMessage)(a).UnmarshalJSON(text) }
+
+// Number is a number with all its digits.
+type Number json.Number
+
+// Schema is that of a number.
+func (Number) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{OneOf: []*huma.Schema{{Type: huma.TypeNumber}, {Type: "null"}}}
+}
+
+// MarshalJSON returns its digits.
+func (n Number) MarshalJSON() ([]byte, error) { return []byte(n), nil }
