@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -141,7 +142,7 @@ func BeginRequest(ctx context.Context, q Querier, apiKey, key string, fingerprin
 		    answer = null
 		where known.status is null and known.begun_at < now() - @patience::interval or known.begun_at < now() - @keep::interval
 		returning true as first, fingerprint, status, answer`, args)
-	if err != ErrNotFound {
+	if !errors.Is(err, ErrNotFound) {
 		return begun, err
 	}
 	return one[Answered](ctx, q, `

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -62,7 +63,9 @@ func (f Front) serve(w http.ResponseWriter, r *http.Request, h http.Handler) {
 	seen := &seenWriter{ResponseWriter: w}
 	defer func() {
 		broke := recover()
-		if broke != nil && broke != http.ErrAbortHandler {
+		gone, _ := broke.(error)
+		aborted := errors.Is(gone, http.ErrAbortHandler)
+		if broke != nil && !aborted {
 			f.Log.Error("a request failed", "error", broke, "request_id", visit.RequestID, "stack", string(debug.Stack()))
 			if seen.status == 0 {
 				http.Error(seen, "klingwatch failed; the log tells why, under the X-Request-Id of this answer", http.StatusInternalServerError)
@@ -70,7 +73,7 @@ func (f Front) serve(w http.ResponseWriter, r *http.Request, h http.Handler) {
 		}
 		f.note(r, visit, seen, time.Since(begun))
 		end(r.Pattern, seen.status)
-		if broke == http.ErrAbortHandler {
+		if aborted {
 			panic(broke)
 		}
 	}()

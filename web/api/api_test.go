@@ -71,9 +71,9 @@ func (s *service) newKey(n operate.NewAPIKey) string {
 }
 
 // exec prepares the database.
-func (s *service) exec(sql string, args ...any) {
+func (s *service) exec(sql string) {
 	s.Helper()
-	if _, err := s.pool.Exec(s.Context(), sql, args...); err != nil {
+	if _, err := s.pool.Exec(s.Context(), sql); err != nil {
 		s.Fatal(err)
 	}
 }

@@ -49,8 +49,7 @@ func (a *API) repeat(ctx huma.Context, next func(huma.Context)) {
 	caller := callerOf(ctx.Context()).ID
 	known, err := db.BeginRequest(r.Context(), a.Pool, caller, key, fingerprint[:], requestPatience)
 	if err != nil {
-		p, _ := a.problemOf(r.Context(), err).(*Problem)
-		writeProblem(w, p)
+		a.fail(w, r, err)
 		return
 	}
 	switch {
@@ -96,8 +95,7 @@ func (a *API) replay(w http.ResponseWriter, r *http.Request, known db.Answered) 
 		err = json.Unmarshal([]byte(text), &answer)
 	}
 	if err != nil {
-		p, _ := a.problemOf(r.Context(), err).(*Problem)
-		writeProblem(w, p)
+		a.fail(w, r, err)
 		return
 	}
 	w.Header().Set("Idempotent-Replayed", "true")

@@ -15,7 +15,7 @@ import (
 )
 
 // ended tracks a task and has it end, with an output.
-func (s *service) ended(taskID, app string) int64 {
+func (s *service) ended(taskID, app string) {
 	s.Helper()
 	created, err := operate.Create(s.Context(), s.pool, []db.NewTask{{TaskID: taskID, Action: "videos", Action2: "text2video", App: app}})
 	if err != nil {
@@ -29,7 +29,6 @@ func (s *service) ended(taskID, app string) int64 {
 	if err != nil || !applied[id] {
 		s.Fatalf("the end of task %d is not written: %v", id, err)
 	}
-	return id
 }
 
 func TestTheFeedIsRead(t *testing.T) {

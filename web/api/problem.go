@@ -191,6 +191,15 @@ func (a *API) problemOf(ctx context.Context, err error) error {
 	return problem(internal, "")
 }
 
+// fail answers with the problem of an error, outside of an operation.
+func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
+	p, ok := errors.AsType[*Problem](a.problemOf(r.Context(), err))
+	if !ok {
+		p = problem(internal, "")
+	}
+	writeProblem(w, p)
+}
+
 // refusedTask tells the rule that a task breaks: the names of constraints are sentences.
 func refusedTask(refused *ledger.RefusedError) *Problem {
 	rule := operate.RuleOf(refused.Err)
@@ -241,7 +250,7 @@ func init() {
 			if !safeLocation.MatchString(d.Location) {
 				d.Location = "a name that is not known"
 			}
-			p.at(d.Location, d.Message)
+			_ = p.at(d.Location, d.Message)
 		}
 		return p
 	}
