@@ -76,6 +76,12 @@ func Relays(ctx context.Context, q Querier) ([]Relay, error) {
 		order by name`)
 }
 
+// RelayExists reports whether there is a relay of that name. An app may ask this as well.
+func RelayExists(ctx context.Context, q Querier, name string) (exists bool, err error) {
+	err = q.QueryRow(ctx, `select exists (select from klingwatch.relays where name = @name)`, pgx.StrictNamedArgs{"name": name}).Scan(&exists)
+	return exists, err
+}
+
 // GetRelay returns a relay, or ErrNotFound.
 func GetRelay(ctx context.Context, q Querier, name string) (Relay, error) {
 	found, err := all[Relay](ctx, q, `

@@ -24,6 +24,15 @@ func Redeliver(ctx context.Context, pool *pgxpool.Pool, id int64) (Redelivered, 
 	return Redelivered{d.URL, d.Endpoint, d.Waits}, nil
 }
 
+// GetDelivery returns a delivery.
+func GetDelivery(ctx context.Context, pool *pgxpool.Pool, id int64) (db.Delivery, error) {
+	delivery, err := db.GetDelivery(ctx, pool, id)
+	if err != nil {
+		return delivery, deliveryError(id, "reading", err)
+	}
+	return delivery, nil
+}
+
 // CancelDelivery stops a delivery that has not arrived yet; a request that is on
 // its way may still arrive.
 func CancelDelivery(ctx context.Context, pool *pgxpool.Pool, id int64) error {

@@ -63,8 +63,26 @@ func (f deliveryChoice) choice() db.DeliveryChoice {
 type bulkFlags struct {
 	DryRun    bool `help:"Only tell how many there are."`
 	Yes       bool `short:"y" help:"Do not ask."`
-	PerSecond int  `help:"How many to change per second." default:"50"`
+	PerSecond *int `help:"How many to change per second; default: 50." placeholder:"N"`
 	Wait      bool `help:"Wait until all are done, and show the progress."`
+}
+
+// usualPerSecond is how many are changed per second where nobody says.
+const usualPerSecond = 50
+
+func (f bulkFlags) perSecond() int {
+	if f.PerSecond == nil {
+		return usualPerSecond
+	}
+	return *f.PerSecond
+}
+
+// checkOne refuses for one what only many can have.
+func (f bulkFlags) checkOne() error {
+	if f.Wait || f.PerSecond != nil {
+		return errors.New("--wait and --per-second are for many, chosen by flags: what is asked of one is done when the command ends")
+	}
+	return nil
 }
 
 // bulkWords are what people read about an action.
@@ -159,13 +177,13 @@ func (r cancelCommand) Run(ctx context.Context, c *console) error {
 }
 
 // checkChoice refuses a command that names one and chooses many (both), does neither, or
-// chooses many in a way that cannot be.
-func checkChoice(one, many bool, bulk operate.Bulk, both, neither string) error {
+// does one of them in a way that cannot be.
+func (f bulkFlags) checkChoice(one, many bool, bulk operate.Bulk, both, neither string) error {
 	switch {
 	case one && many:
 		return errors.New(both)
 	case one:
-		return nil
+		return f.checkOne()
 	case !many:
 		return errors.New(neither)
 	}
@@ -174,8 +192,8 @@ func checkChoice(one, many bool, bulk operate.Bulk, both, neither string) error 
 
 // oneOrMany does something to the task with an id, or to those that the flags choose.
 func oneOrMany(ctx context.Context, c *console, id string, flags taskChoice, how bulkFlags, action string, one func(settings, *database, db.Task) error) error {
-	bulk := operate.Bulk{Action: action, Tasks: flags.choice(), PerSecond: how.PerSecond}
-	if err := checkChoice(id != "", !bulk.Tasks.ChoosesAll(), bulk,
+	bulk := operate.Bulk{Action: action, Tasks: flags.choice(), PerSecond: how.perSecond()}
+	if err := how.checkChoice(id != "", !bulk.Tasks.ChoosesAll(), bulk,
 		"give either the id of one task or flags that choose many",
 		fmt.Sprintf("choose what to %s: the id of a task, or flags like --action and --since", action)); err != nil {
 		return err
@@ -188,8 +206,20 @@ func oneOrMany(ctx context.Context, c *console, id string, flags taskChoice, how
 		if err != nil {
 			return err
 		}
+		if how.DryRun {
+			return tellTask(ctx, c, d, action, task)
+		}
 		return one(s, d, task)
 	})
+}
+
+// tellTask tells of the one task that an action would change, or why it would not.
+func tellTask(ctx context.Context, c *console, d *database, action string, task db.Task) error {
+	if err := operate.CheckTask(ctx, d.Pool, action, task); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.out, "task %d (%s) is chosen, which is %s\n", task.ID, clean(task.TaskID), task.Status)
+	return nil
 }
 
 type deliveriesRedeliver struct {
@@ -201,8 +231,8 @@ type deliveriesRedeliver struct {
 // Run makes one delivery due, or begins a bulk redelivery, which a running
 // service works off.
 func (r deliveriesRedeliver) Run(ctx context.Context, c *console) error {
-	bulk := operate.Bulk{Action: db.BulkRedeliver, Deliveries: r.choice(), PerSecond: r.PerSecond}
-	if err := checkChoice(r.ID != 0, !bulk.Deliveries.ChoosesAll(), bulk,
+	bulk := operate.Bulk{Action: db.BulkRedeliver, Deliveries: r.choice(), PerSecond: r.perSecond()}
+	if err := r.checkChoice(r.ID != 0, !bulk.Deliveries.ChoosesAll(), bulk,
 		"give either the number of one delivery or flags that choose many",
 		"choose what to send again: the number of a delivery, or flags like --endpoint and --since"); err != nil {
 		return err
@@ -211,8 +241,21 @@ func (r deliveriesRedeliver) Run(ctx context.Context, c *console) error {
 		if r.ID == 0 {
 			return r.run(ctx, c, d, bulk)
 		}
+		if r.DryRun {
+			return tellDelivery(ctx, c, d, r.ID)
+		}
 		return redeliverOne(ctx, c, d, r.ID)
 	})
+}
+
+// tellDelivery tells of the one delivery that would be sent again.
+func tellDelivery(ctx context.Context, c *console, d *database, id int64) error {
+	delivery, err := operate.GetDelivery(ctx, d.Pool, id)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.out, "delivery %d is chosen, which is %s, to %s\n", id, delivery.State, clean(delivery.URL))
+	return nil
 }
 
 func redeliverOne(ctx context.Context, c *console, d *database, id int64) error {
