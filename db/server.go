@@ -33,6 +33,7 @@ type Server struct {
 	Version       string // like 17.2
 	Major         int    // like 17
 	Standby       bool   // read-only copy of another server
+	ReadOnly      bool   // sessions of the role begin with transactions that may not write
 	Autovacuum    bool
 	Fsync         bool
 	DataDirectory string // "" where the role may not see it
@@ -52,6 +53,8 @@ func DescribeServer(ctx context.Context, q Querier) (Server, error) {
 		       split_part(current_setting('server_version'), ' ', 1) as version,
 		       current_setting('server_version_num')::int / 10000 as major,
 		       pg_is_in_recovery() as standby,
+		       -- whoever only looks has set it for the session
+		       (select reset_val = 'on' from pg_settings where name = 'default_transaction_read_only') as read_only,
 		       current_setting('autovacuum')::boolean and current_setting('track_counts')::boolean as autovacuum,
 		       current_setting('fsync')::boolean as fsync,
 		       coalesce((select setting from setting where name = 'data_directory'), '') as data_directory,

@@ -58,6 +58,8 @@ func judgeServer(s db.Server) Finding {
 	switch {
 	case s.Standby:
 		return bad("let DATABASE_URL name the primary", "Postgres %s is a standby, which cannot be written to", s.Version)
+	case s.ReadOnly:
+		return bad(db.ReadOnlyTodo+"; its default_transaction_read_only is on, for the server, this database or this role", "Postgres %s accepts no writes", s.Version)
 	case s.Major < oldestMajor:
 		return bad(fmt.Sprintf("upgrade to Postgres %d or newer", oldestMajor), "Postgres %s is too old", s.Version)
 	case !s.Autovacuum:

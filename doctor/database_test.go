@@ -73,6 +73,7 @@ func TestJudgementsOfTheDatabase(t *testing.T) {
 		"good server":     {judgeServer(good), OK, "Postgres 17.2"},
 		"old server":      {judgeServer(server(func(s *db.Server) { s.Major, s.Version = 13, "13.9" })), Bad, "13.9 is too old"},
 		"standby":         {judgeServer(server(func(s *db.Server) { s.Standby = true })), Bad, "standby"},
+		"read only":       {judgeServer(server(func(s *db.Server) { s.ReadOnly = true })), Bad, "accepts no writes"},
 		"no autovacuum":   {judgeServer(server(func(s *db.Server) { s.Autovacuum = false })), Bad, "without autovacuum"},
 		"no fsync":        {judgeServer(server(func(s *db.Server) { s.Fsync = false })), Bad, "fsync off"},
 		"no fsync in dev": {judgeServer(server(func(s *db.Server) { s.Fsync, s.DataDirectory = false, "/x/klingwatch-dev-1/data" })), OK, "fsync is off"},

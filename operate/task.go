@@ -26,12 +26,14 @@ func Track(ctx context.Context, pool *pgxpool.Pool, tasks []db.NewTask) ([]ledge
 	}
 	tracked, err := ledger.Track(ctx, pool, tasks)
 	refused, isRefusal := errors.AsType[*ledger.RefusedError](err)
-	pgErr, isPg := errors.AsType[*pgconn.PgError](err)
-	if isRefusal && isPg {
-		why := cmp.Or(pgErr.ConstraintName, pgErr.Message) // a constraint's name is a sentence
-		return nil, invalid("", "task %q was refused, nothing was tracked: %s", refused.TaskID, why)
+	if !isRefusal {
+		return tracked, err
 	}
-	return tracked, err
+	why := refused.Err.Error()
+	if pgErr, isPg := errors.AsType[*pgconn.PgError](err); isPg {
+		why = cmp.Or(pgErr.ConstraintName, pgErr.Message) // a constraint's name is a sentence
+	}
+	return nil, invalid("", "task %q was refused, nothing was tracked: %s", refused.TaskID, why)
 }
 
 // CheckTasks returns an *Error for what the database would not refuse, or not as

@@ -272,8 +272,8 @@ func redeliverOne(ctx context.Context, c *console, d *database, id int64) error 
 }
 
 type bulkCommand struct {
-	List bulkList `cmd:"" help:"List bulk actions with their progress, newest first."`
-	Stop bulkStop `cmd:"" help:"Stop a bulk action; what is done stays done."`
+	List bulkList `cmd:"" may:"klingwatch_reader or klingwatch_operator" help:"List bulk actions with their progress, newest first."`
+	Stop bulkStop `cmd:"" may:"klingwatch_operator" help:"Stop a bulk action; what is done stays done."`
 }
 
 type bulkStop struct {

@@ -13,10 +13,10 @@ import (
 )
 
 type deliveriesCommand struct {
-	List      deliveriesList      `cmd:"" help:"List deliveries, newest first."`
-	Show      deliveriesShow      `cmd:"" help:"Show a delivery: the request, the answers, and how long each step took."`
-	Redeliver deliveriesRedeliver `cmd:"" help:"Send one delivery again, or all that the flags select."`
-	Cancel    deliveriesCancel    `cmd:"" help:"Cancel a delivery that has not arrived yet."`
+	List      deliveriesList      `cmd:"" may:"klingwatch_reader or klingwatch_operator" help:"List deliveries, newest first."`
+	Show      deliveriesShow      `cmd:"" may:"klingwatch_reader or klingwatch_operator" help:"Show a delivery: the request, the answers, and how long each step took."`
+	Redeliver deliveriesRedeliver `cmd:"" may:"klingwatch_operator" help:"Send one delivery again, or all that the flags select."`
+	Cancel    deliveriesCancel    `cmd:"" may:"klingwatch_operator" help:"Cancel a delivery that has not arrived yet."`
 }
 
 type deliveriesList struct {

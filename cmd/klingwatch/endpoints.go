@@ -14,13 +14,13 @@ import (
 
 type endpointsCommand struct {
 	Add     endpointsAdd     `cmd:"" help:"Add a receiver and print its signing secret."`
-	List    endpointsList    `cmd:"" help:"List the receivers."`
+	List    endpointsList    `cmd:"" may:"klingwatch_reader or klingwatch_operator" help:"List the receivers."`
 	Edit    endpointsEdit    `cmd:"" help:"Change a receiver's URL, or which events it gets."`
 	Ping    endpointsPing    `cmd:"" help:"Send a test webhook, report how it went, and show how to verify it."`
 	Rotate  endpointsRotate  `cmd:"" help:"Give a receiver a new secret; the old one also signs for a while."`
 	Remove  endpointsRemove  `cmd:"" help:"Remove a receiver and its deliveries."`
-	Disable endpointsDisable `cmd:"" help:"Stop sending to a receiver; its deliveries wait."`
-	Enable  endpointsEnable  `cmd:"" help:"Send to a receiver again, beginning with what waited."`
+	Disable endpointsDisable `cmd:"" may:"klingwatch_operator" help:"Stop sending to a receiver; its deliveries wait."`
+	Enable  endpointsEnable  `cmd:"" may:"klingwatch_operator" help:"Send to a receiver again, beginning with what waited."`
 }
 
 type endpointsAdd struct {

@@ -46,11 +46,11 @@ type commands struct {
 	Sim         simCommand         `cmd:"" help:"Run a simulated relay."`
 	Migrate     migrateCommand     `cmd:"" help:"Bring the database schema up to date."`
 	SQL         sqlCommand         `cmd:"" name:"sql" help:"Open psql on the database, or run statements."`
-	Track       trackCommand       `cmd:"" help:"Track tasks by their ids."`
-	List        listCommand        `cmd:"" help:"List tasks, newest first."`
-	Show        showCommand        `cmd:"" help:"Show everything about a task."`
-	Retry       retryCommand       `cmd:"" help:"Ask the relay again about a task that has ended, or about many."`
-	Cancel      cancelCommand      `cmd:"" help:"Stop tracking a task, or many."`
+	Track       trackCommand       `cmd:"" may:"klingwatch_producer" help:"Track tasks by their ids."`
+	List        listCommand        `cmd:"" may:"klingwatch_reader or klingwatch_operator" help:"List tasks, newest first."`
+	Show        showCommand        `cmd:"" may:"klingwatch_reader or klingwatch_operator" help:"Show everything about a task."`
+	Retry       retryCommand       `cmd:"" may:"klingwatch_operator" help:"Ask the relay again about a task that has ended, or about many."`
+	Cancel      cancelCommand      `cmd:"" may:"klingwatch_operator" help:"Stop tracking a task, or many."`
 	Relays      relaysCommand      `cmd:"" help:"Manage relays: where tasks are asked about, and with which key."`
 	Endpoints   endpointsCommand   `cmd:"" help:"Manage endpoints: receivers of every task's events."`
 	Deliveries  deliveriesCommand  `cmd:"" help:"List, inspect and resend webhooks."`
@@ -72,6 +72,7 @@ type completionCommand = kongcompletion.Completion
 type console struct {
 	in       io.Reader
 	out, err io.Writer
+	may      string // who may use the command, besides the owner of the tables; "": nobody
 }
 
 // terminal tells whether w is a person's terminal.
@@ -91,7 +92,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
-	exit := -1
+	exit, c := -1, &console{in: in, out: out, err: errOut}
 	parser, err := kong.New(&commands{},
 		kong.Name("klingwatch"),
 		kong.Description("klingwatch follows generation tasks at Kling relays until they end.\n\nSettings come from the environment; docs/settings.md lists them. To see it run: klingwatch dev"),
@@ -100,7 +101,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(decodeDuration)),
-		kong.Bind(&console{in, out, errOut}),
+		kong.Bind(c),
 		kong.Vars{"version": versionLine()},
 	)
 	if err != nil {
@@ -122,6 +123,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		fmt.Fprintf(errOut, "klingwatch: %s; try klingwatch --help\n", err)
 		return exitUsage
 	}
+	c.may = command.Selected().Tag.Get("may")
 	return fail(errOut, command.Run())
 }
 

@@ -17,7 +17,7 @@ import (
 
 type relaysCommand struct {
 	Add    relaysAdd    `cmd:"" help:"Add a relay; the services ask it within seconds."`
-	List   relaysList   `cmd:"" help:"List the relays, with their pauses and open tasks."`
+	List   relaysList   `cmd:"" may:"klingwatch_reader or klingwatch_operator" help:"List the relays, with their pauses and open tasks."`
 	Edit   relaysEdit   `cmd:"" help:"Change a relay; the services follow within seconds."`
 	Check  relaysCheck  `cmd:"" help:"Ask a relay with its key, and say what is wrong."`
 	Remove relaysRemove `cmd:"" help:"Remove a relay whose tasks have all ended."`
