@@ -96,6 +96,9 @@ func RotateKeys(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring, 
 	}
 	var keys []string
 	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if err := db.LockKeys(ctx, tx); err != nil { // one rotation follows the other
+			return err
+		}
 		for _, version := range []string{db.KeyV1, db.KeyV1a} {
 			key, ok := fresh[version]
 			if !ok {
