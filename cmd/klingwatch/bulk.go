@@ -130,9 +130,13 @@ func (c *console) followBulk(ctx context.Context, d *database, bulk db.Bulk) err
 			return err
 		}
 		p.set(int(now.Done), fmt.Sprintf("%d of %d %s", now.Done, bulk.Matched, words.done))
-		if now.FinishedAt != nil {
+		switch now.State {
+		case db.BulkFinished:
 			p.line("%d %s %s", now.Done, words.things, words.done)
 			return nil
+		case db.BulkStopped:
+			p.line("bulk action %d was stopped: %d of %d %s", now.ID, now.Done, now.Matched, words.done)
+			return quietError{}
 		}
 		select {
 		case <-ctx.Done():
@@ -297,39 +301,44 @@ type bulkList struct {
 	JSON  bool  `help:"Print one JSON object per line."`
 }
 
+// read returns the one that is named, or the newest.
+func (x bulkList) read(ctx context.Context, d *database) ([]db.Bulk, error) {
+	if x.ID != 0 {
+		bulk, err := operate.ViewBulk(ctx, d.Pool, x.ID)
+		return []db.Bulk{bulk}, err
+	}
+	list, err := db.ListBulks(ctx, d.Pool, 0, x.Limit)
+	if err != nil {
+		return nil, fmt.Errorf("reading the bulk actions: %w", err)
+	}
+	return list, nil
+}
+
+// Run lists bulk actions.
 func (x bulkList) Run(ctx context.Context, c *console) error {
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
-		list, err := db.ListBulks(ctx, d.Pool, x.ID, x.Limit)
+		list, err := x.read(ctx, d)
 		if err != nil {
-			return fmt.Errorf("reading the bulk actions: %w", err)
+			return err
 		}
 		if x.JSON {
 			return printLines(c.out, list)
 		}
 		var rows [][]string
 		for _, b := range list {
-			state := "under way"
-			if b.FinishedAt != nil {
-				state = "finished"
-			}
-			endpoint := ""
+			endpoint, since := "", ""
 			if b.Endpoint != nil {
 				endpoint = strconv.FormatInt(*b.Endpoint, 10)
 			}
+			if b.Since != nil {
+				since = b.Since.Local().Format(time.DateTime)
+			}
 			rows = append(rows, []string{
-				strconv.FormatInt(b.ID, 10), b.Action, state, fmt.Sprintf("%d of %d", b.Done, b.Matched), strconv.Itoa(b.PerSecond), strings.Join(b.States, ","),
-				endpoint, sinceText(b.Since), b.Until.Local().Format(time.DateTime), nonTrivial(b.Filter),
+				strconv.FormatInt(b.ID, 10), b.Action, strings.ReplaceAll(b.State, "_", " "), fmt.Sprintf("%d of %d", b.Done, b.Matched), strconv.Itoa(b.PerSecond), strings.Join(b.States, ","),
+				endpoint, since, b.Until.Local().Format(time.DateTime), nonTrivial(b.Filter),
 			})
 		}
 		c.printTable([]string{"ID", "ACTION", "STATE", "DONE", "PER SECOND", "STATES", "ENDPOINT", "SINCE", "UNTIL", "FILTER"}, rows)
 		return nil
 	})
-}
-
-// sinceText shows the beginning of a choice; nothing where it has none.
-func sinceText(t time.Time) string {
-	if t.Year() <= 1 {
-		return ""
-	}
-	return t.Local().Format(time.DateTime)
 }
