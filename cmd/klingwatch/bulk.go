@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/operate"
+	"github.com/klingwatch/klingwatch/readable"
 )
 
 // taskFlags choose tasks by what apps gave them, or deliveries by their tasks.
@@ -26,6 +28,14 @@ type taskFlags struct {
 type period struct {
 	Since moment `help:"Only what was created since this time: 2h, 7d, 2026-11-23 or 2026-11-23T08:00:00Z." placeholder:"WHEN"`
 	Until moment `help:"Only what was created before this time." placeholder:"WHEN"`
+}
+
+// check refuses a period that nothing can be in.
+func (p period) check() error {
+	if !p.Until.IsZero() && !p.Until.After(p.Since.Time) {
+		return errors.New("--until must be later than --since")
+	}
+	return nil
 }
 
 // taskChoice is all that chooses tasks.
@@ -51,7 +61,7 @@ type deliveryChoice struct {
 	taskFlags
 	period
 	Endpoint *int64   `help:"Only deliveries to this endpoint." placeholder:"ID"`
-	State    []string `help:"Only deliveries in these states: pending, delivered, exhausted, canceled." placeholder:"STATE"`
+	State    []string `help:"Only deliveries in these states: pending, delivered, exhausted, canceled." placeholder:"STATE" predictor:"state"`
 	Error    string   `help:"Only deliveries with this in their last error." placeholder:"TEXT"`
 }
 
@@ -85,11 +95,11 @@ func (f bulkFlags) checkOne() error {
 	return nil
 }
 
-// bulkWords are what people read about an action.
-var bulkWords = map[string]struct{ things, question, done string }{
-	db.BulkRedeliver: {"deliveries", "send them again", "are due"},
-	db.BulkRetry:     {"tasks", "ask about them again", "are asked about again"},
-	db.BulkCancel:    {"tasks", "stop tracking them", "are not tracked any more"},
+// bulkWords are what people read about an action: of one, of many, and after "is" or "are".
+var bulkWords = map[string]struct{ thing, things, question, done string }{
+	db.BulkRedeliver: {"delivery", "deliveries", "send them again", "due"},
+	db.BulkRetry:     {"task", "tasks", "ask about them again", "asked about again"},
+	db.BulkCancel:    {"task", "tasks", "stop tracking them", "not tracked any more"},
 }
 
 // run counts, asks and begins.
@@ -99,7 +109,11 @@ func (f bulkFlags) run(ctx context.Context, c *console, d *database, bulk operat
 		return err
 	}
 	words := bulkWords[bulk.Action]
-	if fmt.Fprintf(c.out, "%d %s are chosen\n", n, words.things); f.DryRun || n == 0 {
+	fmt.Fprintln(c.out, readable.Count(n, words.thing+" is", words.things+" are"), "chosen")
+	if n == 0 {
+		return c.hintApp(ctx, d, cmp.Or(bulk.Tasks.App, bulk.Deliveries.Tasks.App))
+	}
+	if f.DryRun {
 		return nil
 	}
 	if err := c.confirm(ctx, f.Yes, words.question); err != nil {
@@ -109,7 +123,7 @@ func (f bulkFlags) run(ctx context.Context, c *console, d *database, bulk operat
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.out, "bulk action %d: %s %d %s, %d per second; see klingwatch bulk list\n", begun.ID, begun.Action, begun.Matched, words.things, begun.PerSecond)
+	fmt.Fprintf(c.out, "bulk action %d: %s %s, %d per second; see klingwatch bulk list\n", begun.ID, begun.Action, readable.Count(begun.Matched, words.thing, words.things), begun.PerSecond)
 	if err := c.hintIdle(ctx, d); err != nil || !f.Wait {
 		return err
 	}
@@ -129,13 +143,13 @@ func (c *console) followBulk(ctx context.Context, d *database, bulk db.Bulk) err
 		if err != nil {
 			return err
 		}
-		p.set(int(now.Done), fmt.Sprintf("%d of %d %s", now.Done, bulk.Matched, words.done))
+		p.set(int(now.Done), fmt.Sprintf("%d of %d are %s", now.Done, bulk.Matched, words.done))
 		switch now.State {
 		case db.BulkFinished:
-			p.line("%d %s %s", now.Done, words.things, words.done)
+			p.line("%s %s", readable.Count(now.Done, words.thing+" is", words.things+" are"), words.done)
 			return nil
 		case db.BulkStopped:
-			p.line("bulk action %d was stopped: %d of %d %s", now.ID, now.Done, now.Matched, words.done)
+			p.line("bulk action %d was stopped: %d of %d are %s", now.ID, now.Done, now.Matched, words.done)
 			return quietError{}
 		}
 		select {

@@ -27,12 +27,17 @@ type deliveriesList struct {
 }
 
 func (l deliveriesList) Run(ctx context.Context, c *console) error {
-	if err := checkListing("--state", l.State, db.DeliveryStates, l.Limit); err != nil {
+	if err := checkListing("--state", l.State, db.DeliveryStates, l.Limit, l.period); err != nil {
 		return err
 	}
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
 		if err := operate.KnowsRelay(ctx, d.Pool, l.Relay); err != nil {
 			return err
+		}
+		if l.Endpoint != nil {
+			if _, err := operate.GetEndpoint(ctx, d.Pool, *l.Endpoint); err != nil {
+				return err
+			}
 		}
 		deliveries, err := db.ListDeliveries(ctx, d.Pool, l.choice(), l.Cursor, l.Limit+1)
 		if err != nil {
@@ -41,6 +46,11 @@ func (l deliveriesList) Run(ctx context.Context, c *console) error {
 		deliveries, more := atMost(deliveries, l.Limit)
 		if more {
 			c.hintMore(deliveries[l.Limit-1].ID)
+		}
+		if len(deliveries) == 0 {
+			if err := c.hintApp(ctx, d, l.App); err != nil {
+				return err
+			}
 		}
 		if l.JSON {
 			return printLines(c.out, deliveries)

@@ -11,8 +11,10 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
+	"regexp"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -26,6 +28,7 @@ import (
 	"github.com/klingwatch/klingwatch/operate"
 	"github.com/klingwatch/klingwatch/outbound"
 	"github.com/klingwatch/klingwatch/readable"
+	"github.com/klingwatch/klingwatch/webhook"
 )
 
 func main() {
@@ -108,14 +111,14 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		return fail(errOut, err)
 	}
 	// does nothing unless a shell asks how a line can go on
-	kongcompletion.Register(parser, kongcompletion.WithPredictor("status", complete.PredictSet(db.Statuses...)))
+	kongcompletion.Register(parser,
+		kongcompletion.WithPredictor("status", complete.PredictSet(db.Statuses...)),
+		kongcompletion.WithPredictor("state", complete.PredictSet(db.DeliveryStates...)),
+		kongcompletion.WithPredictor("event", complete.PredictSet(append([]string{"all"}, webhook.Types...)...)))
 	if exit >= 0 {
 		return exit
 	}
-	if len(args) == 0 {
-		args = []string{"--help"}
-	}
-	command, err := parser.Parse(args)
+	command, err := parser.Parse(asMeant(args))
 	if exit >= 0 {
 		return exit // --help, --version
 	}
@@ -125,6 +128,25 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	}
 	c.may = command.Selected().Tag.Get("may")
 	return fail(errOut, command.Run())
+}
+
+// negative matches a value that looks like a flag.
+var negative = regexp.MustCompile(`^-[0-9.]`)
+
+// asMeant are the arguments as the parser takes them: help is --help, and what follows a
+// flag and begins like a negative number is its value.
+func asMeant(args []string) (meant []string) {
+	if len(args) == 0 || args[0] == "help" {
+		args = append(slices.Clone(args[min(len(args), 1):]), "--help")
+	}
+	for i, arg := range args {
+		if i > 0 && negative.MatchString(arg) && strings.HasPrefix(args[i-1], "--") && len(args[i-1]) > 2 && !strings.Contains(args[i-1], "=") {
+			meant[len(meant)-1] += "=" + arg
+			continue
+		}
+		meant = append(meant, arg)
+	}
+	return meant
 }
 
 // decodeDuration reads a duration, of days as well.

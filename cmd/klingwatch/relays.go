@@ -31,6 +31,20 @@ type relayKeyFlags struct {
 	SecretKeyFile string `help:"File with the secret key that belongs to --access-key, on the machines of the services." placeholder:"PATH"`
 }
 
+// keyFlags are the flags of the words for a relay's key.
+var keyFlags = strings.NewReplacer("secret_key_file", "--secret-key-file", "key_file", "--key-file", "access_key", "--access-key", "the key itself", "--key-stdin")
+
+// inFlags speaks of flags where an answer speaks of the input as a whole.
+func inFlags(err error) error {
+	refused, ok := errors.AsType[*operate.Error](err)
+	if !ok || refused.Field != "" {
+		return err
+	}
+	named := *refused
+	named.Message = keyFlags.Replace(named.Message)
+	return &named
+}
+
 // maxKey is far longer than any key, in bytes.
 const maxKey = 16 << 10
 
@@ -99,7 +113,7 @@ func (r relaysAdd) Run(ctx context.Context, c *console) error {
 			Name: r.Name, BaseURL: r.URL, TaskPath: r.TaskPath, BatchSize: r.BatchSize, PollRate: r.PollRate, OutputLifetime: r.OutputLifetime, Key: key,
 		})
 		if err != nil {
-			return err
+			return inFlags(err)
 		}
 		fmt.Fprintf(c.out, "relay %s is added\ntry it: klingwatch relays check %s\n", r.Name, r.Name)
 		return c.hintIdle(ctx, d)
@@ -160,7 +174,7 @@ func (r relaysEdit) Run(ctx context.Context, c *console) error {
 			BaseURL: r.URL, TaskPath: r.TaskPath, BatchSize: r.BatchSize, PollRate: r.PollRate, OutputLifetime: r.OutputLifetime, Key: key,
 		})
 		if err != nil {
-			return err
+			return inFlags(err)
 		}
 		fmt.Fprintf(c.out, "relay %s is changed\n", r.Name)
 		return nil
