@@ -93,24 +93,27 @@ func readText(ctx context.Context, r io.Reader) (string, error) {
 }
 
 type relaysAdd struct {
-	Name           string        `arg:"" help:"Name, as tasks.relay has it: lower-case letters, digits, ., _ and -."`
-	URL            string        `arg:"" help:"Scheme and host, like https://relay.example."`
-	TaskPath       string        `help:"Template of the path of a task: {action}, {action2} and {task_id}, or {task_ids} where the relay takes several ids at once; default: /kling/v1/{action}/{action2}/{task_id}." placeholder:"PATH"`
-	BatchSize      int           `help:"Most ids in one request, where the path has {task_ids}; default: 20." placeholder:"N"`
-	PollRate       float64       `help:"Most requests per second, of all services; default: 50." placeholder:"N"`
-	OutputLifetime time.Duration `help:"How long the relay keeps files; default: 720h." placeholder:"DURATION"`
+	Name           string         `arg:"" help:"Name, as tasks.relay has it: lower-case letters, digits, ., _ and -."`
+	URL            string         `arg:"" help:"Scheme and host, like https://relay.example."`
+	TaskPath       string         `help:"Template of the path of a task: {action}, {action2} and {task_id}, or {task_ids} where the relay takes several ids at once; default: /kling/v1/{action}/{action2}/{task_id}." placeholder:"PATH"`
+	BatchSize      *int           `help:"Most ids in one request, where the path has {task_ids}; default: 20." placeholder:"N"`
+	PollRate       *float64       `help:"Most requests per second, of all services; default: 50." placeholder:"N"`
+	OutputLifetime *time.Duration `help:"How long the relay keeps files; default: 720h." placeholder:"DURATION"`
 	relayKeyFlags  `embed:""`
 }
 
 // Run adds a relay.
 func (r relaysAdd) Run(ctx context.Context, c *console) error {
+	if isZero(r.BatchSize) || isZero(r.PollRate) || isZero(r.OutputLifetime) { // it stands for what is usual
+		return errors.New("--batch-size, --poll-rate and --output-lifetime must be more than 0")
+	}
 	key, err := r.key(ctx, c)
 	if err != nil {
 		return err
 	}
 	return withDatabase(ctx, c, func(s settings, d *database) error {
 		err := operate.AddRelay(ctx, d.Pool, s.keyring(), operate.NewRelay{
-			Name: r.Name, BaseURL: r.URL, TaskPath: r.TaskPath, BatchSize: r.BatchSize, PollRate: r.PollRate, OutputLifetime: r.OutputLifetime, Key: key,
+			Name: r.Name, BaseURL: r.URL, TaskPath: r.TaskPath, BatchSize: deref(r.BatchSize), PollRate: deref(r.PollRate), OutputLifetime: deref(r.OutputLifetime), Key: key,
 		})
 		if err != nil {
 			return inFlags(err)
@@ -118,6 +121,11 @@ func (r relaysAdd) Run(ctx context.Context, c *console) error {
 		fmt.Fprintf(c.out, "relay %s is added\ntry it: klingwatch relays check %s\n", r.Name, r.Name)
 		return c.hintIdle(ctx, d)
 	})
+}
+
+func isZero[T comparable](given *T) bool {
+	var zero T
+	return given != nil && *given == zero
 }
 
 type relaysList struct {
