@@ -76,10 +76,11 @@ func judgeIndexes(invalid []string) Finding {
 	}
 	mend := make([]string, len(invalid))
 	for i, index := range invalid {
-		mend[i] = "reindex index concurrently " + index
+		how := "reindex"
 		if besideIndex.MatchString(index) {
-			mend[i] = "drop index concurrently " + index
+			how = "drop"
 		}
+		mend[i] = how + " index concurrently " + index
 	}
 	return warn("run: "+strings.Join(mend, "; "), "%d are invalid, left by a build that was cut off: %s", len(invalid), strings.Join(invalid, ", "))
 }
