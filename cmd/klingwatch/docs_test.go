@@ -43,7 +43,7 @@ func TestEveryDocumentedCommandIsUnderstood(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := parser.Parse(strings.Fields(line)[1:]); err != nil && !strings.HasPrefix(err.Error(), "expected one of") {
+			if _, err := parser.Parse(asMeant(strings.Fields(line)[1:])); err != nil && !strings.HasPrefix(err.Error(), "expected one of") {
 				t.Errorf("%s: %s: %v", filepath.Base(page), line, err)
 			}
 		}
