@@ -15,7 +15,6 @@
 //	finding.go   what a check found
 //	database.go  the server, its clock, its connections, the migrations
 //	relay.go     the relay, its clock, the key
-//	names.go     relays that are known by several names
 //	reach.go     a request to the relay, without the key
 //	clock.go     how two clocks compare
 //	work.go      processes, locks, polling, tasks, webhooks, endpoints, files, signing keys
