@@ -19,8 +19,8 @@ type Tracked struct {
 	Added bool  // false: it was tracked already
 }
 
-// RefusedError says which task was refused; its cause says why, or names the violated
-// constraint.
+// RefusedError says which task the database refused; its cause names the
+// violated constraint.
 type RefusedError struct {
 	TaskID string
 	Err    error
