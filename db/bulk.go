@@ -225,8 +225,9 @@ const (
 type Bulk struct {
 	ID         int64           `json:"id"`
 	Action     string          `json:"action"`
+	State      string          `json:"state"`    // BulkUnderWay, BulkStopped or BulkFinished
 	Endpoint   *int64          `json:"endpoint"` // of deliveries; nil: all, callbacks included
-	Since      time.Time       `json:"since"`    // created then or later
+	Since      *time.Time      `json:"since"`    // created then or later; nil: whenever
 	Until      time.Time       `json:"until"`    // and before
 	States     []string        `json:"states"`   // of deliveries, or statuses of tasks
 	Filter     json.RawMessage `json:"filter"`   // the rest of the choice
@@ -247,11 +248,21 @@ func (b Bulk) App() string {
 	return c.App
 }
 
+// The states of a bulk action.
+const (
+	BulkUnderWay = "under_way"
+	BulkStopped  = "stopped" // by a person
+	BulkFinished = "finished"
+)
+
 const bulkColumns = `
 		       id,
 		       action,
+		       case when finished_at is null then 'under_way'
+		            when done < matched and position < last then 'stopped' -- one that has finished has come to the last
+		            else 'finished' end as state,
 		       endpoint,
-		       since,
+		       nullif(since, '0001-01-01 00:00:00+00') as since,
 		       until,
 		       states,
 		       filter,
@@ -321,6 +332,14 @@ func LockBulk(ctx context.Context, q Querier, id int64) (Bulk, error) {
 		pgx.StrictNamedArgs{"id": id})
 }
 
+// since is as a choice has it.
+func (b Bulk) since() time.Time {
+	if b.Since == nil {
+		return time.Time{}
+	}
+	return *b.Since
+}
+
 // next are the parameters of what comes next, at most so many.
 func (b Bulk) next(most int) pgx.StrictNamedArgs {
 	return pgx.StrictNamedArgs{"position": b.Position, "last": b.Last, "most": most}
@@ -339,7 +358,7 @@ func LockNextTasks(ctx context.Context, q Querier, b Bulk, most int) (Taken, err
 	if err := json.Unmarshal(b.Filter, &c); err != nil {
 		return Taken{}, err
 	}
-	c.Statuses, c.Since, c.Until = b.States, b.Since, b.Until
+	c.Statuses, c.Since, c.Until = b.States, b.since(), b.Until
 	return one[Taken](ctx, q, `
 		with chosen as materialized (
 			select t.id
@@ -365,7 +384,7 @@ func RedeliverNext(ctx context.Context, q Querier, b Bulk, most int) (Taken, err
 	if err := json.Unmarshal(b.Filter, &c); err != nil {
 		return Taken{}, err
 	}
-	c.States, c.Endpoint, c.Since, c.Until = b.States, b.Endpoint, b.Since, b.Until
+	c.States, c.Endpoint, c.Since, c.Until = b.States, b.Endpoint, b.since(), b.Until
 	return one[Taken](ctx, q, `
 		with chosen as materialized (
 			select d.id
@@ -396,7 +415,7 @@ func RecordProgress(ctx context.Context, q Querier, b Bulk, taken Taken, most in
 	return finished, existing(q.Exec(ctx, `
 		update klingwatch.bulk_actions
 		set done = done + @changed,
-		    position = @position,
+		    position = case when @finished then last else @position end,
 		    finished_at = case when @finished then now() end
 		where id = @id`,
 		pgx.StrictNamedArgs{"id": b.ID, "changed": len(taken.Changed), "position": position, "finished": finished}))

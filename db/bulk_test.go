@@ -216,7 +216,7 @@ func TestTwoWorkersOfOneRedeliveryTakeTurns(t *testing.T) {
 		t.Error("not done after three of three")
 	}
 	commit(t, second)
-	if got := must(db.ListBulks(t.Context(), pool, b.ID, 0, 1))(t)[0]; got.Done != 3 || got.FinishedAt == nil {
+	if got := must(db.ListBulks(t.Context(), pool, b.ID, 0, 1))(t)[0]; got.Done != 3 || got.FinishedAt == nil || got.State != db.BulkFinished {
 		t.Errorf("in the end %+v", got)
 	}
 	for _, id := range ids {
@@ -230,18 +230,35 @@ func TestAStoppedRedeliveryEndsAfterTheStepUnderWay(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
 	deliverAll(t, pool, deliveries(t, pool, 3))
-	b := bulk(t, pool, 1)
+	b := must(db.AddRedelivery(t.Context(), pool, db.DeliveryChoice{States: []string{db.DeliveryDelivered}}, 3, 1))(t)
 	worker := begin(t, pool)
 	step := must(db.LockBulk(t.Context(), worker, b.ID))(t)
 	wait := dbtest.Blocked(t, pool, func() error { return db.StopBulk(t.Context(), pool, b.ID) })
 	redeliverNext(t, worker, step)
 	commit(t, worker)
 	check(t, wait())
-	if got := must(db.ListBulks(t.Context(), pool, b.ID, 0, 1))(t)[0]; got.Done != 1 || got.FinishedAt == nil {
+	if got := must(db.ListBulks(t.Context(), pool, b.ID, 0, 1))(t)[0]; got.Done != 1 || got.FinishedAt == nil || got.State != db.BulkStopped {
 		t.Errorf("%+v", got)
 	}
 	if _, err := db.LockBulk(t.Context(), pool, b.ID); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("the next step: %v", err)
+	}
+}
+
+// What was chosen may have ended by itself before its turn came: that is no stop.
+func TestABulkActionThatFindsLessHasFinished(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	track(t, pool, "a", "b")
+	b := must(db.AddTaskAction(t.Context(), pool, db.BulkCancel, db.TaskChoice{Statuses: []string{db.Pending}}, 2, 5))(t)
+	if b.State != db.BulkUnderWay || b.Since != nil {
+		t.Errorf("it begins as %+v", b)
+	}
+	if finished, err := db.RecordProgress(t.Context(), pool, b, db.Taken{Chosen: []int64{1}, Changed: []int64{1}}, 5); !finished || err != nil {
+		t.Errorf("finished %v, %v", finished, err)
+	}
+	if got := must(db.ListBulks(t.Context(), pool, b.ID, 0, 1))(t)[0]; got.State != db.BulkFinished || got.Done != 1 {
+		t.Errorf("%+v", got)
 	}
 }
 
@@ -287,7 +304,7 @@ func TestABulkActionChoosesTasks(t *testing.T) {
 		b := must(db.AddTaskAction(t.Context(), pool, db.BulkCancel, c.choice, 0, 500))(t)
 		want := slices.DeleteFunc(slices.Clone(c.want), func(id int64) bool { return id == 1 }) // it has ended
 		if name == "by time" {
-			b.Since, b.Until = c.choice.Since, c.choice.Until
+			b.Since, b.Until = &c.choice.Since, c.choice.Until
 		}
 		if taken := must(db.LockNextTasks(t.Context(), pool, b, b.PerSecond))(t); !slices.Equal(taken.Chosen, want) && len(want)+len(taken.Chosen) > 0 {
 			t.Errorf("%s: %v would be canceled, want %v", name, taken.Chosen, want)

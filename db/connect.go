@@ -134,6 +134,9 @@ func (s settings) apply(ctx context.Context, conn *pgconn.PgConn) error {
 // read only, as managed databases do at a failover and when their disk is full.
 var ErrReadOnly = errors.New("the database is read only")
 
+// ReadOnlyTodo is what to do about ErrReadOnly.
+const ReadOnlyTodo = "let DATABASE_URL name the primary, or wait until it accepts writes"
+
 // requireWritable refuses a connection to a server that does not accept writes.
 func requireWritable(ctx context.Context, conn *pgconn.PgConn) error {
 	readOnly, err := ask(ctx, conn, `show transaction_read_only`)
@@ -237,7 +240,7 @@ func connectError(cfg *pgx.ConnConfig, err error) error {
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("connecting to %s: %w", place, context.Canceled)
 	case errors.Is(err, ErrReadOnly):
-		return fmt.Errorf("connecting to %s: %w: let DATABASE_URL name the primary, or wait until it accepts writes", place, ErrReadOnly)
+		return fmt.Errorf("connecting to %s: %w: %s", place, ErrReadOnly, ReadOnlyTodo)
 	case errors.As(err, new(unsuitable)):
 		return fmt.Errorf("%s: %w", place, err)
 	case errors.As(err, &pgErr):

@@ -270,14 +270,24 @@ func MarkWarned(ctx context.Context, q Querier, id int64) error {
 
 // RemoveEndpoint deletes at most limit deliveries of a receiver, and the receiver
 // itself where fewer were left; then done is true. Disable it first: it would get new
-// deliveries meanwhile. It returns ErrNotFound for an unknown id.
+// deliveries meanwhile. It returns ErrNotFound for an unknown id. A role that may not
+// delete both is refused at once, also with the limit 0, which deletes nothing.
 func RemoveEndpoint(ctx context.Context, q Querier, id int64, limit int) (done bool, err error) {
-	tag, err := q.Exec(ctx, `
-		delete from klingwatch.deliveries
-		where id in (select id from klingwatch.deliveries where endpoint = @id limit @limit)`,
-		pgx.StrictNamedArgs{"id": id, "limit": limit})
-	if err != nil || tag.RowsAffected() == int64(limit) {
-		return false, err
+	var deleted, removed int
+	err = q.QueryRow(ctx, `
+		with deleted as (
+			delete from klingwatch.deliveries
+			where id in (select id from klingwatch.deliveries where endpoint = @id limit @limit)
+			returning id
+		), removed as (
+			delete from klingwatch.webhook_endpoints
+			where id = @id and (select count(*) from deleted) < @limit
+			returning id
+		)
+		select (select count(*) from deleted), (select count(*) from removed)`,
+		pgx.StrictNamedArgs{"id": id, "limit": limit}).Scan(&deleted, &removed)
+	if err == nil && deleted < limit && removed == 0 {
+		err = ErrNotFound
 	}
-	return true, existing(q.Exec(ctx, `delete from klingwatch.webhook_endpoints where id = @id`, pgx.StrictNamedArgs{"id": id}))
+	return removed > 0, err
 }

@@ -44,6 +44,13 @@ type KeyOwner struct {
 	App      string
 }
 
+// LockKeys lets nobody else change keys until the end of the transaction, and waits for
+// whoever does.
+func LockKeys(ctx context.Context, q Querier) error {
+	_, err := q.Exec(ctx, `lock table klingwatch.signing_keys in share row exclusive mode`)
+	return err
+}
+
 // RetireKeys lets all keys of an owner and version sign only until the grace has passed;
 // the old ones of earlier rotations may end sooner. An app that has none yet was signed
 // for with the deployment's: that goes on for the grace. AddKey, in the same transaction,

@@ -26,42 +26,47 @@ func Clock(ctx context.Context, q Querier) (now time.Time, err error) {
 	return now, err
 }
 
+// ThrowawayCluster is the cluster_name of a server whose data are thrown away at the end,
+// which every role may see.
+const ThrowawayCluster = "klingwatch-throwaway"
+
 // Server is what an operator must know of a Postgres to run on it.
 type Server struct {
-	Database      string
-	Size          int64  // of the database, bytes
-	Version       string // like 17.2
-	Major         int    // like 17
-	Standby       bool   // read-only copy of another server
-	Autovacuum    bool
-	Fsync         bool
-	DataDirectory string // "" where the role may not see it
-	Connections   int    // that ordinary roles can have at once
-	Others        int    // of them, in use by other programs than klingwatch
-	SeesAll       bool   // the role sees what the sessions of other roles do
+	Database    string
+	Size        int64  // of the database, bytes
+	Version     string // like 17.2
+	Major       int    // like 17
+	Standby     bool   // read-only copy of another server
+	ReadOnly    bool   // sessions of the role begin with transactions that may not write
+	Autovacuum  bool
+	Fsync       bool
+	Throwaway   bool // it is named ThrowawayCluster
+	Connections int  // that ordinary roles can have at once
+	Others      int  // of them, in use by other programs than klingwatch
+	SeesAll     bool // the role sees what the sessions of other roles do
 }
 
 // DescribeServer returns what the server is and how it is set up.
 func DescribeServer(ctx context.Context, q Querier) (Server, error) {
 	return one[Server](ctx, q, `
-		with setting as (
-			select name, setting from pg_settings
-		)
 		select current_database()::text as database,
 		       pg_database_size(current_database()) as size,
 		       split_part(current_setting('server_version'), ' ', 1) as version,
 		       current_setting('server_version_num')::int / 10000 as major,
 		       pg_is_in_recovery() as standby,
+		       -- whoever only looks has set it for the session
+		       (select reset_val = 'on' from pg_settings where name = 'default_transaction_read_only') as read_only,
 		       current_setting('autovacuum')::boolean and current_setting('track_counts')::boolean as autovacuum,
 		       current_setting('fsync')::boolean as fsync,
-		       coalesce((select setting from setting where name = 'data_directory'), '') as data_directory,
+		       current_setting('cluster_name') = @throwaway as throwaway,
 		       (select sum(case when name = 'max_connections' then setting::int else -setting::int end)::int
-		        from setting
+		        from pg_settings
 		        where name in ('max_connections', 'superuser_reserved_connections', 'reserved_connections')) as connections,
 		       (select count(*)::int
 		        from pg_stat_activity
 		        where backend_type = 'client backend' and application_name not like 'klingwatch%') as others,
-		       pg_has_role(current_user, 'pg_read_all_stats', 'usage') as sees_all`)
+		       pg_has_role(current_user, 'pg_read_all_stats', 'usage') as sees_all`,
+		pgx.StrictNamedArgs{"throwaway": ThrowawayCluster})
 }
 
 // TableHealth is how well vacuum keeps up with a table.

@@ -37,7 +37,7 @@ func TestTheServerIsDescribedForTheOperator(t *testing.T) {
 	tx := begin(t, pool)
 	before := must(db.DescribeServer(t.Context(), tx))(t)
 	if before.Database != pool.Config().ConnConfig.Database || before.Size < 1<<20 || before.Major < 14 || !strings.HasPrefix(before.Version, value[string](t, tx, `select $1::int::text || '.'`, before.Major)) ||
-		before.Standby || !before.Autovacuum || before.Fsync || !strings.HasPrefix(before.DataDirectory, "/") || !before.SeesAll {
+		before.Standby || !before.Autovacuum || before.Fsync || !before.Throwaway || before.ReadOnly || !before.SeesAll {
 		t.Errorf("as a superuser: %+v", before)
 	}
 	if max := value[int](t, tx, `select current_setting('max_connections')::int`); before.Connections >= max || before.Connections < max-20 {
@@ -46,8 +46,12 @@ func TestTheServerIsDescribedForTheOperator(t *testing.T) {
 	if before.Others < 1 { // the one that makes and drops the databases of the tests
 		t.Errorf("%d connections of other programs", before.Others)
 	}
+	run(t, tx, `set local default_transaction_read_only = on`)
+	if looking := must(db.DescribeServer(t.Context(), tx))(t); looking.ReadOnly { // a session of its own accord
+		t.Errorf("of a session that only looks: %+v", looking)
+	}
 	run(t, tx, `set local role klingwatch_reader`)
-	if reader := must(db.DescribeServer(t.Context(), tx))(t); reader.SeesAll || reader.DataDirectory != "" {
+	if reader := must(db.DescribeServer(t.Context(), tx))(t); reader.SeesAll || !reader.Throwaway {
 		t.Errorf("as a reader: %+v", reader)
 	}
 }

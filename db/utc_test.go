@@ -48,7 +48,7 @@ func readTimes(t *testing.T, url string) {
 	check(t, db.RetireKeys(ctx, pool, db.KeyOwner{Endpoint: &endpoint}, db.KeyV1, time.Hour))
 	relaysAskedWith(t, pool, "c")
 	must(db.PausePolling(ctx, pool, "c", "refused", time.Minute, time.Hour, true))(t)
-	bulk := must(db.AddRedelivery(ctx, pool, db.DeliveryChoice{States: []string{db.DeliveryDelivered}}, 0, 1))(t)
+	bulk := must(db.AddRedelivery(ctx, pool, db.DeliveryChoice{States: []string{db.DeliveryDelivered}, Since: time.Now().Add(-time.Hour)}, 0, 1))(t)
 	step := must(db.LockBulk(ctx, pool, bulk.ID))(t)
 	check(t, db.StopBulk(ctx, pool, bulk.ID))
 	run(t, pool, `update klingwatch.tasks set last_polled_at = now(), submitted_at = now(), processing_at = now(),

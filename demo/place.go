@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -26,12 +27,34 @@ type Place struct {
 	kept bool
 }
 
+// thrownAway begins the names of directories that are thrown away at the end.
+const thrownAway = "klingwatch-dev-"
+
+// leftAge is the age from which a directory may be one that was left: a younger one may
+// not have its database yet.
+const leftAge = time.Hour
+
+// RemoveLeftPlaces removes the directories in temp that runs left which were killed: those
+// that are old, and whose database nobody runs any more, as idle says.
+func RemoveLeftPlaces(temp string, idle func(postgres string) bool) {
+	found, _ := filepath.Glob(filepath.Join(temp, thrownAway+"*"))
+	for _, dir := range found {
+		place := &Place{Dir: dir}
+		if info, err := os.Lstat(dir); err == nil && info.IsDir() && time.Since(info.ModTime()) > leftAge && idle(place.Postgres()) {
+			_ = place.Close() // another user's stays
+		}
+	}
+}
+
+// Postgres is where the database of the demo is.
+func (p *Place) Postgres() string { return filepath.Join(p.Dir, "postgres") }
+
 // placeFile holds a Place within its directory.
 const placeFile = "dev.json"
 
 // NewPlace makes a directory that is thrown away at the end.
 func NewPlace() (*Place, error) {
-	dir, err := os.MkdirTemp("", "klingwatch-dev-")
+	dir, err := os.MkdirTemp("", thrownAway)
 	if err == nil {
 		err = os.Chmod(dir, 0o755) // the server's user enters it
 	}

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,10 +23,10 @@ const (
 
 // SurroundConfig says where the parts of a demo listen, and how its relay behaves.
 type SurroundConfig struct {
-	Relay    klingsim.Config
-	Service  net.Listener // a port that is open already; nil: the usual one, or a free one where that is taken
-	AnyPorts bool         // take free ones
-	Notify   func(string) // is told which port was taken
+	Relay       klingsim.Config
+	ServiceAddr string       // of the service, if it can be had; "": that of the run before, or the usual one
+	AnyPorts    bool         // take free ones
+	Notify      func(string) // is told which port was taken
 }
 
 // Surroundings is what a service needs around it, and the port for its own HTTP server.
@@ -42,16 +43,14 @@ type Surroundings struct {
 // Surround opens the ports, where the run before had them if it can, and serves the relay
 // and the receiver until Close.
 func (p *Place) Surround(ctx context.Context, cfg SurroundConfig) (s *Surroundings, err error) {
-	s = &Surroundings{Service: cfg.Service, Relay: klingsim.New(cfg.Relay), Receiver: &Receiver{}}
+	s = &Surroundings{Relay: klingsim.New(cfg.Relay), Receiver: &Receiver{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	if s.Service == nil {
-		if s.Service, err = p.listen(ctx, cfg, "service", serviceAddr); err != nil {
-			return s, fmt.Errorf("the service: %w", err)
-		}
+	if s.Service, err = p.listen(ctx, cfg, "service", cmp.Or(cfg.ServiceAddr, p.Addrs["service"], serviceAddr)); err != nil {
+		return s, fmt.Errorf("the service: %w", err)
 	}
 	if s.RelayURL, err = p.serve(ctx, cfg, s, "relay", relayAddr, s.Relay); err != nil {
 		return s, err
@@ -60,9 +59,10 @@ func (p *Place) Surround(ctx context.Context, cfg SurroundConfig) (s *Surroundin
 	return s, err
 }
 
-// serve serves on a port of its own and returns the base URL.
+// serve serves on a port of its own, that of the run before or the given one, and returns
+// the base URL.
 func (p *Place) serve(ctx context.Context, cfg SurroundConfig, s *Surroundings, name, addr string, handler http.Handler) (url string, err error) {
-	listener, err := p.listen(ctx, cfg, name, addr)
+	listener, err := p.listen(ctx, cfg, name, cmp.Or(p.Addrs[name], addr))
 	if err != nil {
 		return "", fmt.Errorf("the %s: %w", name, err)
 	}
@@ -72,12 +72,8 @@ func (p *Place) serve(ctx context.Context, cfg SurroundConfig, s *Surroundings, 
 	return "http://" + listener.Addr().String(), nil
 }
 
-// listen opens the address that the named part had last, else the given one, or a free
-// port where another program has it.
+// listen opens an address for the named part, or a free port where another program has it.
 func (p *Place) listen(ctx context.Context, cfg SurroundConfig, name, addr string) (net.Listener, error) {
-	if last := p.Addrs[name]; last != "" {
-		addr = last
-	}
 	if cfg.AnyPorts {
 		addr = anyAddr
 	}

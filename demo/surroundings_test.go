@@ -1,12 +1,16 @@
 package demo
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klingwatch/klingwatch/klingapi/klingsim"
 )
@@ -44,6 +48,13 @@ func TestAPortThatIsTakenIsReplacedByAFreeOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	asked, err := (&Place{Addrs: map[string]string{}}).Surround(t.Context(), SurroundConfig{ServiceAddr: busy, Notify: func(string) {}})
+	if err != nil || asked.Service.Addr().String() == busy {
+		t.Errorf("an address that was asked for: %v", err)
+	}
+	if err := asked.Close(); err != nil {
+		t.Error(err)
+	}
 	addr := around.Service.Addr().String()
 	if addr == busy || told != busy+" is in use by another program: the service listens on "+addr {
 		t.Errorf("it listens on %s and says %q", addr, told)
@@ -67,5 +78,22 @@ func TestAPortThatIsTakenIsReplacedByAFreeOne(t *testing.T) {
 	again, err := KeptPlace(dir)
 	if err != nil || again.Run != 2 || again.Addrs["relay"] != strings.TrimPrefix(around.RelayURL, "http://") {
 		t.Errorf("%+v, %v", again, err)
+	}
+}
+
+// What a killed run left is removed by the next, when it is old and nobody uses it.
+func TestPlacesThatWereLeftAreRemoved(t *testing.T) {
+	t.Parallel()
+	temp := t.TempDir()
+	old := time.Now().Add(-2 * leftAge)
+	for name, at := range map[string]time.Time{"klingwatch-dev-left": old, "klingwatch-dev-used": old, "klingwatch-dev-young": time.Now(), "something-else": old} {
+		dir := filepath.Join(temp, name)
+		if err := errors.Join(os.MkdirAll(filepath.Join(dir, "postgres"), 0o700), os.Chtimes(dir, at, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	RemoveLeftPlaces(temp, func(postgres string) bool { return postgres != filepath.Join(temp, "klingwatch-dev-used", "postgres") })
+	if left, _ := filepath.Glob(temp + "/*"); len(left) != 3 || slices.Contains(left, filepath.Join(temp, "klingwatch-dev-left")) {
+		t.Errorf("left are %v", left)
 	}
 }

@@ -58,21 +58,18 @@ func judgeServer(s db.Server) Finding {
 	switch {
 	case s.Standby:
 		return bad("let DATABASE_URL name the primary", "Postgres %s is a standby, which cannot be written to", s.Version)
+	case s.ReadOnly:
+		return bad(db.ReadOnlyTodo+"; its default_transaction_read_only is on, for the server, this database or this role", "Postgres %s accepts no writes", s.Version)
 	case s.Major < oldestMajor:
 		return bad(fmt.Sprintf("upgrade to Postgres %d or newer", oldestMajor), "Postgres %s is too old", s.Version)
 	case !s.Autovacuum:
 		return bad("set autovacuum = on and track_counts = on: the queue's table grows without bound", "Postgres %s runs without autovacuum", s.Version)
-	case !s.Fsync && !thrownAway(s.DataDirectory):
+	case !s.Fsync && !s.Throwaway:
 		return bad("set fsync = on: a crash of the machine may destroy the database", "Postgres %s runs with fsync off", s.Version)
 	case !s.Fsync:
 		return fine("Postgres %s; fsync is off, this database is thrown away at the end", s.Version)
 	}
 	return fine("Postgres %s", s.Version)
-}
-
-// thrownAway recognises the directories of klingwatch dev and of our tests.
-func thrownAway(dataDirectory string) bool {
-	return strings.Contains(dataDirectory, "/klingwatch-dev-") || strings.Contains(dataDirectory, "/klingwatch-dbtest-")
 }
 
 func (x *examination) checkConnections(ctx context.Context) (Finding, error) {

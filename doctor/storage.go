@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -67,14 +68,26 @@ func (x *examination) checkIndexes(ctx context.Context) (Finding, error) {
 }
 
 // judgeIndexes names the indexes that a build left which was cut off: every write keeps
-// them up, and no query uses them.
+// them up, and no query uses them. What a rebuild left beside the index itself is in the
+// way of the next one, such as River's of its own once a day; the index itself is needed.
 func judgeIndexes(invalid []string) Finding {
 	if len(invalid) == 0 {
 		return fine("all are valid")
 	}
-	return warn("run: drop index concurrently "+strings.Join(invalid, "; drop index concurrently ")+": River rebuilds its indexes once a day, but not where such a rest is left",
-		"%d are invalid, left by a build that was cut off: %s", len(invalid), strings.Join(invalid, ", "))
+	mend := make([]string, len(invalid))
+	for i, index := range invalid {
+		how := "reindex"
+		if besideIndex.MatchString(index) {
+			how = "drop"
+		}
+		mend[i] = how + " index concurrently " + index
+	}
+	return warn("run: "+strings.Join(mend, "; "), "%d are invalid, left by a build that was cut off: %s", len(invalid), strings.Join(invalid, ", "))
 }
+
+// besideIndex matches the names that Postgres gives to the new and the old index while it
+// rebuilds one.
+var besideIndex = regexp.MustCompile(`_cc(new|old)[0-9]*"?$`)
 
 func (x *examination) checkSnapshots(ctx context.Context) (Finding, error) {
 	server, err := db.DescribeServer(ctx, x.pool)

@@ -53,11 +53,31 @@ func TestIndexesThatWereLeftInvalidAreNamed(t *testing.T) {
 	}
 	found := findings(t, deployment(t, pool, ""))
 	wantFinding(t, found, "indexes", Warn, "1 are invalid, left by a build that was cut off: klingwatch.river_job_pkey_ccnew")
-	if todo := found["indexes"].Todo; !strings.HasPrefix(todo, "run: drop index concurrently klingwatch.river_job_pkey_ccnew: ") {
+	if todo := found["indexes"].Todo; todo != "run: drop index concurrently klingwatch.river_job_pkey_ccnew" {
 		t.Errorf("what to do: %s", todo)
 	}
 	prepare(t, pool, `drop index concurrently klingwatch.river_job_pkey_ccnew`)
 	wantFinding(t, findings(t, deployment(t, pool, "")), "indexes", OK, "all are valid")
+}
+
+// An index that is needed is made valid, not dropped.
+func TestWhatToDoAboutInvalidIndexes(t *testing.T) {
+	t.Parallel()
+	for index, todo := range map[string]string{
+		"klingwatch.deliveries_pending":       "run: reindex index concurrently klingwatch.deliveries_pending",
+		"klingwatch.river_job_kind":           "run: reindex index concurrently klingwatch.river_job_kind",
+		"klingwatch.river_job_kind_ccnew1":    "run: drop index concurrently klingwatch.river_job_kind_ccnew1",
+		"klingwatch.deliveries_pending_ccold": "run: drop index concurrently klingwatch.deliveries_pending_ccold",
+		`klingwatch."relay, task_id: once"`:   `run: reindex index concurrently klingwatch."relay, task_id: once"`,
+		`klingwatch."relay: once_ccnew"`:      `run: drop index concurrently klingwatch."relay: once_ccnew"`,
+	} {
+		if f := judgeIndexes([]string{index}); f.State != Warn || f.Todo != todo {
+			t.Errorf("%+v", f)
+		}
+	}
+	if f := judgeIndexes([]string{"klingwatch.a", "klingwatch.b_ccnew"}); f.Todo != "run: reindex index concurrently klingwatch.a; drop index concurrently klingwatch.b_ccnew" {
+		t.Errorf("%+v", f)
+	}
 }
 
 func TestJudgementsOfTheStorage(t *testing.T) {

@@ -41,6 +41,10 @@ type Config struct {
 	// Database is created if it is missing. Empty: "klingwatch".
 	Database string
 
+	// Alone refuses a directory that another process uses, with ErrInUse, instead of sharing
+	// its server.
+	Alone bool
+
 	// Notify, if set, is called with one line for people about each step that
 	// takes long or may surprise them. It is called from several goroutines, also
 	// after Start has returned.
@@ -62,6 +66,10 @@ var ErrOtherMajor = errors.New("another major version of PostgreSQL")
 // ErrNotRunning is the error of Find when no process runs a server on the data
 // directory.
 var ErrNotRunning = errors.New("no process runs PostgreSQL on the data directory")
+
+// ErrInUse is the error of Start for Config.Alone when another process uses the data
+// directory.
+var ErrInUse = errors.New("it is in use")
 
 // DefaultDataDir returns the data directory of this user: klingwatch/postgres in
 // /var/lib for root, since the server's user must be able to enter it; in

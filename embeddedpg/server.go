@@ -44,6 +44,7 @@ type Server struct {
 // It returns ErrNoBinaries when there are no binaries to run, ErrOtherMajor when
 // there are none of the version that wrote the data, and an error that names the
 // process when another one holds the directory but its server does not answer.
+// ErrInUse: see Config.Alone.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -116,6 +117,9 @@ func (s *Server) acquire(ctx context.Context) (*postmaster, error) {
 			return s.own(ctx)
 		}
 		pid, stage := s.lock.holder()
+		if s.cfg.Alone {
+			return nil, fmt.Errorf("starting PostgreSQL in %s: %w by process %d", s.dir.path, ErrInUse, pid)
+		}
 		if stage != lastStage {
 			progress, lastStage = time.Now(), stage
 		}

@@ -5,6 +5,7 @@ package embeddedpg
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -126,6 +127,19 @@ func TestTwoProcessesShareOneServer(t *testing.T) {
 	check(t, other.cmd.Wait())
 	if got := queryOne[int](t, server.URL(), "select 1"); got != 1 {
 		t.Error("Close of a user stopped the server")
+	}
+}
+
+func TestWhoWantsToBeAloneIsRefusedBesideAnother(t *testing.T) {
+	t.Parallel()
+	dir := newDataDir(t)
+	server := start(t, Config{DataDir: dir, Alone: true})
+	_, err := Start(t.Context(), Config{DataDir: dir, Alone: true})
+	if !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), fmt.Sprintf("it is in use by process %d", os.Getpid())) {
+		t.Error(err)
+	}
+	if got := queryOne[int](t, server.URL(), "select 1"); got != 1 {
+		t.Error("the first is gone")
 	}
 }
 

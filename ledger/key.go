@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -57,16 +58,30 @@ func CheckKeyring(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring
 	return nil
 }
 
-// ensureKeys returns all keys, those of the deployment made where they lacked.
+// ensureKeys returns all keys, those of the deployment made where they lacked: whoever
+// only looks writes nothing.
 func ensureKeys(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring) ([]db.SigningKey, error) {
-	if err := db.EnsureDeploymentKeys(ctx, pool, ring.Seal(webhook.NewSecret()), ring.Seal(webhook.NewPrivateKey())); err != nil {
-		return nil, fmt.Errorf("preparing the signing keys: %w", err)
-	}
 	keys, err := db.SigningKeys(ctx, pool)
 	if err != nil {
 		return nil, fmt.Errorf("reading the signing keys: %w", err)
 	}
+	if signs(keys, db.KeyV1) && signs(keys, db.KeyV1a) {
+		return keys, nil
+	}
+	if err := db.EnsureDeploymentKeys(ctx, pool, ring.Seal(webhook.NewSecret()), ring.Seal(webhook.NewPrivateKey())); err != nil {
+		return nil, fmt.Errorf("preparing the signing keys: %w", err)
+	}
+	if keys, err = db.SigningKeys(ctx, pool); err != nil {
+		return nil, fmt.Errorf("reading the signing keys: %w", err)
+	}
 	return keys, nil
+}
+
+// signs tells whether the deployment has a current key of a version.
+func signs(keys []db.SigningKey, version string) bool {
+	return slices.ContainsFunc(keys, func(k db.SigningKey) bool {
+		return k.Endpoint == nil && k.App == nil && k.Version == version && k.ExpiresAt == nil
+	})
 }
 
 // RotateKeys gives an owner a new key of each version that it has. The old ones sign as well until the grace has passed. It returns
@@ -81,6 +96,9 @@ func RotateKeys(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring, 
 	}
 	var keys []string
 	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if err := db.LockKeys(ctx, tx); err != nil { // one rotation follows the other
+			return err
+		}
 		for _, version := range []string{db.KeyV1, db.KeyV1a} {
 			key, ok := fresh[version]
 			if !ok {

@@ -119,6 +119,9 @@ func track(ctx context.Context, tx pgx.Tx, tasks []db.NewTask) ([]Tracked, error
 		if missing = without(missing, found); len(missing) == 0 {
 			return inOrder(tasks, found), nil
 		}
+		if err := knowsRelays(ctx, tx, missing); err != nil {
+			return nil, err
+		}
 	}
 	switch all, err := db.SeesAll(ctx, tx); {
 	case err != nil:
@@ -127,6 +130,24 @@ func track(ctx context.Context, tx pgx.Tx, tasks []db.NewTask) ([]Tracked, error
 		return nil, &RefusedError{missing[0].TaskID, ErrOfAnotherApp}
 	}
 	return nil, fmt.Errorf("task %q is inserted and deleted all the time", missing[0].TaskID)
+}
+
+// knowsRelays returns a *RefusedError for the first task whose relay is not known. An insert
+// that finds the task at another relay asks nobody, as long as there is no second one.
+func knowsRelays(ctx context.Context, tx pgx.Tx, tasks []db.NewTask) error {
+	for _, t := range tasks {
+		if t.Relay == "" || t.Relay == db.DefaultRelay {
+			continue
+		}
+		known, err := db.RelayExists(ctx, tx, t.Relay)
+		if err != nil {
+			return err
+		}
+		if !known {
+			return &RefusedError{t.TaskID, fmt.Errorf("relay %s is not known, the relays are %s", t.Relay, db.DefaultRelay)}
+		}
+	}
+	return nil
 }
 
 // without returns the tasks that are not found yet.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -154,7 +155,14 @@ func RemoveEndpoint(ctx context.Context, pool *pgxpool.Pool, id int64) (waiting 
 	if err != nil {
 		return 0, endpointError(id, "removing", err)
 	}
-	if _, err := db.DisableEndpoint(ctx, pool, id, "", "it is being removed"); err != nil {
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if _, err := db.DisableEndpoint(ctx, tx, id, "", "it is being removed"); err != nil {
+			return err
+		}
+		_, err := db.RemoveEndpoint(ctx, tx, id, 0) // who may not go on does not begin
+		return err
+	})
+	if err != nil {
 		return 0, endpointError(id, "removing", err)
 	}
 	for done := false; !done; {

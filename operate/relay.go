@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -55,14 +56,19 @@ func AddRelay(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring, r 
 	if row.Name == db.DefaultRelay {
 		return refuse(Conflict, "", "the relay default is the one of the service's settings: KLING_BASE_URL, KLING_TASK_PATH and the key")
 	}
+	if err := checkRelay(row); err != nil {
+		return err
+	}
 	if r.Key == (RelayKey{}) {
 		return invalid("", "the relay needs a key: give key_file, the key itself, or access_key with secret_key_file")
 	}
 	if err := setKey(&row, ring, r.Key); err != nil {
 		return err
 	}
-	if err := checkRelay(row); err != nil {
-		return err
+	if exists, err := db.RelayExists(ctx, pool, r.Name); err != nil {
+		return fmt.Errorf("reading the relay: %w", err)
+	} else if exists { // before the tasks get an index for it
+		return relayThere(r.Name)
 	}
 	if r.Key.Key != "" {
 		if err := ledger.CheckKeyring(ctx, pool, ring); err != nil {
@@ -71,9 +77,13 @@ func AddRelay(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring, r 
 	}
 	err := addRelay(ctx, pool, row)
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == uniqueViolation {
-		return refuse(Conflict, "change it with klingwatch relays edit "+r.Name, "there is a relay %s already", r.Name)
+		return relayThere(r.Name)
 	}
 	return relayRefused(err)
+}
+
+func relayThere(name string) error {
+	return refuse(Conflict, "change it with klingwatch relays edit "+name, "there is a relay %s already", name)
 }
 
 func orDefault[T comparable](value, usual T) T {
@@ -219,17 +229,34 @@ func setKey(row *db.Relay, ring *keyring.Keyring, k RelayKey) error {
 	return nil
 }
 
-// checkRelay returns an *Error for what the database would not refuse, or not as
-// clearly.
+// The bounds of what a relay can be, as the table has them.
+const (
+	maxBatchSize      = 100
+	maxPollRate       = 1e6
+	minOutputLifetime = time.Minute
+	maxOutputLifetime = 10 * 365 * 24 * time.Hour
+)
+
+var relayName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+
+// checkRelay returns an *Error for what the database would not refuse, not as clearly, or
+// only after AddRelay has prepared the tasks for it.
 func checkRelay(row db.Relay) error {
+	switch {
+	case !relayName.MatchString(row.Name):
+		return invalid("", "%q cannot be the name of a relay: 1 to 64 of a-z, 0-9, ., _ and -, beginning with a-z or 0-9", row.Name)
+	case row.BatchSize < 1 || row.BatchSize > maxBatchSize:
+		return invalid("batch_size", "must be from 1 to %d, not %d", maxBatchSize, row.BatchSize)
+	case !(row.PollRate > 0 && row.PollRate <= maxPollRate):
+		return invalid("poll_rate", "must be more than 0 and at most a million, not %v", row.PollRate)
+	case row.OutputLifetime < minOutputLifetime || row.OutputLifetime > maxOutputLifetime:
+		return invalid("output_lifetime", "must be from 1m to ten years, not %s", row.OutputLifetime)
+	}
 	if err := klingapi.CheckTaskPath(row.TaskPath); err != nil {
 		return invalid("task_path", "cannot be used: %s", err)
 	}
 	if _, err := klingapi.New(klingapi.Config{BaseURL: row.BaseURL, TaskPath: row.TaskPath, Credential: klingapi.StaticKey("unused")}); err != nil {
 		return invalid("", "the address cannot be used: %s", err) // it may hold a password
-	}
-	if row.OutputLifetime <= 0 {
-		return invalid("output_lifetime", "must be more than 0, not %s", row.OutputLifetime)
 	}
 	return nil
 }

@@ -40,16 +40,20 @@ func TestRelaysThatCannotBeAskedAreNotAdded(t *testing.T) {
 		"key with a line break":     {with(func(r *operate.NewRelay) { r.Key = operate.RelayKey{Key: "sk-se\ncret"} }), operate.Invalid, "", "line break"},
 		"no scheme":                 {with(func(r *operate.NewRelay) { r.BaseURL = "relay.example" }), operate.Invalid, "", "must be like https://"},
 		"path without an id":        {with(func(r *operate.NewRelay) { r.TaskPath = "/tasks" }), operate.Invalid, "task_path", "neither {task_id} nor {task_ids}"},
-		"odd name":                  {with(func(r *operate.NewRelay) { r.Name = "Second Relay" }), operate.Invalid, "", "name: 1 to 64"},
-		"negative rate":             {with(func(r *operate.NewRelay) { r.PollRate = -1 }), operate.Invalid, "", "poll_rate: more than 0"},
-		"large batch":               {with(func(r *operate.NewRelay) { r.BatchSize = 1000 }), operate.Invalid, "", "batch_size: 1 to 100"},
-		"negative lifetime":         {with(func(r *operate.NewRelay) { r.OutputLifetime = -time.Hour }), operate.Invalid, "output_lifetime", "more than 0"},
+		"odd name":                  {with(func(r *operate.NewRelay) { r.Name = "Second Relay" }), operate.Invalid, "", "1 to 64 of a-z"},
+		"negative rate":             {with(func(r *operate.NewRelay) { r.PollRate = -1 }), operate.Invalid, "poll_rate", "more than 0"},
+		"large batch":               {with(func(r *operate.NewRelay) { r.BatchSize = 1000 }), operate.Invalid, "batch_size", "from 1 to 100"},
+		"negative lifetime":         {with(func(r *operate.NewRelay) { r.OutputLifetime = -time.Hour }), operate.Invalid, "output_lifetime", "from 1m to ten years"},
 	} {
 		err := operate.AddRelay(t.Context(), pool, nil, test.relay)
 		wantRefusal(t, name, err, test.code, test.field, test.part)
 		if strings.Contains(err.Error(), "secret\"") || strings.Contains(err.Error(), "sk-se") {
 			t.Errorf("%s: the key is in %q", name, err)
 		}
+	}
+	// whoever is refused leaves the tasks as they are
+	if n := read[int](t, pool, `select count(*) from pg_indexes where schemaname = 'klingwatch' and indexname like 'relay, task_id,%'`); n != 0 {
+		t.Error("the tasks have an index for a second relay")
 	}
 	if err := operate.AddRelay(t.Context(), pool, nil, good); err != nil {
 		t.Fatal(err)

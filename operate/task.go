@@ -200,11 +200,40 @@ func Retry(ctx context.Context, pool *pgxpool.Pool, task db.Task, deadline time.
 	case err == nil:
 		return nil
 	case errors.Is(err, ledger.ErrOpen):
-		return refuse(Conflict, "", "task %d is %s and being tracked: there is nothing to retry", task.ID, task.Status)
+		return stillOpen(task)
 	case errors.Is(err, ledger.ErrNoRelay):
-		return refuse(Conflict, "see klingwatch relays add --help", "task %d: there is no relay %s any more: add it again to ask about the task", task.ID, task.Relay)
+		return withoutRelay(task)
 	}
 	return missing(err, "task", task.ID, "retrying", "")
+}
+
+func stillOpen(task db.Task) error {
+	return refuse(Conflict, "", "task %d is %s and being tracked: there is nothing to retry", task.ID, task.Status)
+}
+
+func withoutRelay(task db.Task) error {
+	return refuse(Conflict, "see klingwatch relays add --help", "task %d: there is no relay %s any more: add it again to ask about the task", task.ID, task.Relay)
+}
+
+// CheckTask returns the *Error with which Cancel or Retry (db.BulkCancel, db.BulkRetry)
+// would refuse a task as it is now. It changes nothing.
+func CheckTask(ctx context.Context, q db.Querier, action string, task db.Task) error {
+	switch ended := db.Terminal(task.Status); {
+	case action == db.BulkCancel && ended:
+		return refuse(Conflict, "", "task %d: %s: %s", task.ID, ledger.ErrEnded, task.Status)
+	case action == db.BulkRetry && !ended:
+		return stillOpen(task)
+	case action == db.BulkCancel || task.Relay == db.DefaultRelay:
+		return nil
+	}
+	exists, err := db.RelayExists(ctx, q, task.Relay)
+	switch {
+	case err != nil:
+		return fmt.Errorf("reading the relay: %w", err)
+	case !exists:
+		return withoutRelay(task)
+	}
+	return nil
 }
 
 // waitLook is how often Wait looks at the tasks.

@@ -49,20 +49,20 @@ func TestTroubleWithTheDatabaseIsNoRefusal(t *testing.T) {
 		{"enabling endpoint 1: ", func() error { _, err := operate.EnableEndpoint(ctx, pool, 1); return err }},
 		{"disabling endpoint 1: ", func() error { return operate.DisableEndpoint(ctx, pool, 1) }},
 		{"removing endpoint 1: ", func() error { _, err := operate.RemoveEndpoint(ctx, pool, 1); return err }},
-		{"preparing the signing keys: ", func() error {
+		{"reading the signing keys: ", func() error {
 			_, err := operate.AddEndpoint(ctx, pool, nil, operate.NewEndpoint{URL: "https://app.example/"})
 			return err
 		}},
-		{"preparing the signing keys: ", func() error { _, err := operate.VerificationKeys(ctx, pool, nil); return err }},
-		{"preparing the signing keys: ", func() error { _, err := operate.RotateKeys(ctx, pool, nil, db.KeyOwner{}, 0); return err }},
-		{"preparing the signing keys: ", func() error { _, err := operate.Ping(ctx, pool, nil, nil, "https://app.example/"); return err }},
+		{"reading the signing keys: ", func() error { _, err := operate.VerificationKeys(ctx, pool, nil); return err }},
+		{"reading the signing keys: ", func() error { _, err := operate.RotateKeys(ctx, pool, nil, db.KeyOwner{}, 0); return err }},
+		{"reading the signing keys: ", func() error { _, err := operate.Ping(ctx, pool, nil, nil, "https://app.example/"); return err }},
 		{"reading the signing keys: ", func() error { _, err := operate.PublicKeys(ctx, pool, nil); return err }},
 		{"looking for a working service: ", func() error { _, err := operate.Processes(ctx, pool); return err }},
 		{"looking for paths that are not served: ", func() error { _, err := operate.UnservedPaths(ctx, pool); return err }},
 		{"reading the relay: ", func() error { _, err := operate.GetRelay(ctx, pool, "a"); return err }},
 		{"reading the relay: ", func() error { return operate.RemoveRelay(ctx, pool, "a") }},
 		{"reading the relay: ", func() error { return operate.EditRelay(ctx, pool, nil, "a", operate.RelayEdit{BatchSize: new(1)}) }},
-		{"writing the relay: ", func() error {
+		{"reading the relay: ", func() error {
 			return operate.AddRelay(ctx, pool, nil, operate.NewRelay{Name: "a", BaseURL: "https://relay.example", Key: operate.RelayKey{File: "/run/key"}})
 		}},
 		{"reading the pauses: ", func() error { _, err := operate.Pauses(ctx, pool); return err }},

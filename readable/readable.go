@@ -1,4 +1,4 @@
-// Package readable writes spans of time and sizes in the few characters that
+// Package readable writes spans of time, sizes and numbers in the few characters that
 // people need to compare them.
 package readable
 
@@ -22,6 +22,14 @@ func Duration(d time.Duration) string {
 		return fmt.Sprintf("%dh", int(d.Hours()))
 	}
 	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+// Count writes a number with the words for so many: 1 task is, 2 tasks are.
+func Count[N int | int64](n N, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 // ParseDuration reads a duration as time.ParseDuration does, and days of 24 hours in front

@@ -45,3 +45,12 @@ func TestDurationsAreReadWithDays(t *testing.T) {
 		}
 	}
 }
+
+func TestNumbersHaveTheWordsForSoMany(t *testing.T) {
+	t.Parallel()
+	for n, want := range []string{"0 tasks are", "1 task is", "2 tasks are"} {
+		if got := readable.Count(n, "task is", "tasks are"); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}

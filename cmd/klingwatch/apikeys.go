@@ -11,8 +11,8 @@ import (
 
 type apiKeysCommand struct {
 	Add    apiKeysAdd    `cmd:"" help:"Make a key, and print it once."`
-	List   apiKeysList   `cmd:"" help:"List the keys."`
-	Revoke apiKeysRevoke `cmd:"" help:"Have a key refused from now on."`
+	List   apiKeysList   `cmd:"" may:"klingwatch_reader or klingwatch_operator" help:"List the keys."`
+	Revoke apiKeysRevoke `cmd:"" may:"klingwatch_operator" help:"Have a key refused from now on."`
 }
 
 type apiKeysAdd struct {

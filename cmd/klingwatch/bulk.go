@@ -11,6 +11,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/operate"
+	"github.com/klingwatch/klingwatch/readable"
 )
 
 // taskFlags choose tasks by what apps gave them, or deliveries by their tasks.
@@ -27,6 +28,14 @@ type taskFlags struct {
 type period struct {
 	Since moment `help:"Only what was created since this time: 2h, 7d, 2026-11-23 or 2026-11-23T08:00:00Z." placeholder:"WHEN"`
 	Until moment `help:"Only what was created before this time." placeholder:"WHEN"`
+}
+
+// check refuses a period that nothing can be in.
+func (p period) check() error {
+	if !p.Until.IsZero() && !p.Until.After(p.Since.Time) {
+		return errors.New("--until must be later than --since")
+	}
+	return nil
 }
 
 // taskChoice is all that chooses tasks.
@@ -52,7 +61,7 @@ type deliveryChoice struct {
 	taskFlags
 	period
 	Endpoint *int64   `help:"Only deliveries to this endpoint." placeholder:"ID"`
-	State    []string `help:"Only deliveries in these states: pending, delivered, exhausted, canceled." placeholder:"STATE"`
+	State    []string `help:"Only deliveries in these states: pending, delivered, exhausted, canceled." placeholder:"STATE" predictor:"state"`
 	Error    string   `help:"Only deliveries with this in their last error." placeholder:"TEXT"`
 }
 
@@ -64,28 +73,48 @@ func (f deliveryChoice) choice() db.DeliveryChoice {
 type bulkFlags struct {
 	DryRun    bool `help:"Only tell how many there are."`
 	Yes       bool `short:"y" help:"Do not ask."`
-	PerSecond int  `help:"How many to change per second; default: 50 deliveries, or as many tasks as polls and webhooks leave room for." placeholder:"N"`
+	PerSecond *int `help:"How many to change per second; default: 50 deliveries, or as many tasks as polls and webhooks leave room for." placeholder:"N"`
 	Wait      bool `help:"Wait until all are done, and show the progress."`
 }
 
-// bulkWords are what people read about an action.
-var bulkWords = map[string]struct{ things, question, done string }{
-	db.BulkRedeliver: {"deliveries", "send them again", "are due"},
-	db.BulkRetry:     {"tasks", "ask about them again", "are asked about again"},
-	db.BulkCancel:    {"tasks", "stop tracking them", "are not tracked any more"},
+// perSecond is the pace, or the usual one; 0: none.
+func (f bulkFlags) perSecond(usual int) int {
+	if f.PerSecond == nil {
+		return usual
+	}
+	return *f.PerSecond
+}
+
+// checkOne refuses for one what only many can have.
+func (f bulkFlags) checkOne() error {
+	if f.Wait || f.PerSecond != nil {
+		return errors.New("--wait and --per-second are for many, chosen by flags: what is asked of one is done when the command ends")
+	}
+	return nil
+}
+
+// bulkWords are what people read about an action: of one, of many, and after "is" or "are".
+var bulkWords = map[string]struct{ thing, things, question, done string }{
+	db.BulkRedeliver: {"delivery", "deliveries", "send them again", "due"},
+	db.BulkRetry:     {"task", "tasks", "ask about them again", "asked about again"},
+	db.BulkCancel:    {"task", "tasks", "stop tracking them", "not tracked any more"},
 }
 
 // run counts, asks and begins. Nobody is asked who may not begin it.
 func (f bulkFlags) run(ctx context.Context, c *console, d *database, bulk operate.Bulk) error {
 	if may, err := db.MayBeginBulk(ctx, d.Pool); err != nil || !may && !f.DryRun {
-		return cmp.Or(err, errNoBulk)
+		return cmp.Or(err, c.mayNot(d, "begin a bulk action"))
 	}
 	n, err := operate.CountBulk(ctx, d.Pool, bulk)
 	if err != nil {
 		return err
 	}
 	words := bulkWords[bulk.Action]
-	if fmt.Fprintf(c.out, "%d %s are chosen\n", n, words.things); f.DryRun || n == 0 {
+	fmt.Fprintln(c.out, readable.Count(n, words.thing+" is", words.things+" are"), "chosen")
+	if n == 0 {
+		return c.hintApp(ctx, d, cmp.Or(bulk.Tasks.App, bulk.Deliveries.Tasks.App))
+	}
+	if f.DryRun {
 		return nil
 	}
 	if err := c.confirm(ctx, f.Yes, words.question); err != nil {
@@ -95,7 +124,7 @@ func (f bulkFlags) run(ctx context.Context, c *console, d *database, bulk operat
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.out, "bulk action %d: %s %d %s, %s; see klingwatch bulk list\n", begun.ID, begun.Action, begun.Matched, words.things, paceOf(begun))
+	fmt.Fprintf(c.out, "bulk action %d: %s %s, %s; see klingwatch bulk list\n", begun.ID, begun.Action, readable.Count(begun.Matched, words.thing, words.things), paceOf(begun))
 	if err := c.hintIdle(ctx, d); err != nil || !f.Wait {
 		return err
 	}
@@ -123,10 +152,14 @@ func (c *console) followBulk(ctx context.Context, d *database, bulk db.Bulk) err
 		if err != nil {
 			return err
 		}
-		p.set(int(now.Done), fmt.Sprintf("%d of %d %s", now.Done, bulk.Matched, words.done))
-		if now.FinishedAt != nil {
-			p.line("%d %s %s", now.Done, words.things, words.done)
+		p.set(int(now.Done), fmt.Sprintf("%d of %d are %s", now.Done, bulk.Matched, words.done))
+		switch now.State {
+		case db.BulkFinished:
+			p.line("%s %s", readable.Count(now.Done, words.thing+" is", words.things+" are"), words.done)
 			return nil
+		case db.BulkStopped:
+			p.line("bulk action %d was stopped: %d of %d are %s", now.ID, now.Done, now.Matched, words.done)
+			return quietError{}
 		}
 		select {
 		case <-ctx.Done():
@@ -171,13 +204,13 @@ func (r cancelCommand) Run(ctx context.Context, c *console) error {
 }
 
 // checkChoice refuses a command that names one and chooses many (both), does neither, or
-// chooses many in a way that cannot be.
-func checkChoice(one, many bool, bulk operate.Bulk, both, neither string) error {
+// does one of them in a way that cannot be.
+func (f bulkFlags) checkChoice(one, many bool, bulk operate.Bulk, both, neither string) error {
 	switch {
 	case one && many:
 		return errors.New(both)
 	case one:
-		return nil
+		return f.checkOne()
 	case !many:
 		return errors.New(neither)
 	}
@@ -186,8 +219,8 @@ func checkChoice(one, many bool, bulk operate.Bulk, both, neither string) error 
 
 // oneOrMany does something to the task with an id, or to those that the flags choose.
 func oneOrMany(ctx context.Context, c *console, id string, flags taskChoice, how bulkFlags, action string, one func(settings, *database, db.Task) error) error {
-	bulk := operate.Bulk{Action: action, Tasks: flags.choice(), PerSecond: how.PerSecond}
-	if err := checkChoice(id != "", !bulk.Tasks.ChoosesAll(), bulk,
+	bulk := operate.Bulk{Action: action, Tasks: flags.choice(), PerSecond: how.perSecond(0)}
+	if err := how.checkChoice(id != "", !bulk.Tasks.ChoosesAll(), bulk,
 		"give either the id of one task or flags that choose many",
 		fmt.Sprintf("choose what to %s: the id of a task, or flags like --action and --since", action)); err != nil {
 		return err
@@ -200,8 +233,20 @@ func oneOrMany(ctx context.Context, c *console, id string, flags taskChoice, how
 		if err != nil {
 			return err
 		}
+		if how.DryRun {
+			return tellTask(ctx, c, d, action, task)
+		}
 		return one(s, d, task)
 	})
+}
+
+// tellTask tells of the one task that an action would change, or why it would not.
+func tellTask(ctx context.Context, c *console, d *database, action string, task db.Task) error {
+	if err := operate.CheckTask(ctx, d.Pool, action, task); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.out, "task %d (%s) is chosen, which is %s\n", task.ID, clean(task.TaskID), task.Status)
+	return nil
 }
 
 type deliveriesRedeliver struct {
@@ -213,8 +258,8 @@ type deliveriesRedeliver struct {
 // Run makes one delivery due, or begins a bulk redelivery, which a running
 // service works off.
 func (r deliveriesRedeliver) Run(ctx context.Context, c *console) error {
-	bulk := operate.Bulk{Action: db.BulkRedeliver, Deliveries: r.choice(), PerSecond: cmp.Or(r.PerSecond, operate.DefaultPerSecond)}
-	if err := checkChoice(r.ID != 0, !bulk.Deliveries.ChoosesAll(), bulk,
+	bulk := operate.Bulk{Action: db.BulkRedeliver, Deliveries: r.choice(), PerSecond: r.perSecond(operate.DefaultPerSecond)}
+	if err := r.checkChoice(r.ID != 0, !bulk.Deliveries.ChoosesAll(), bulk,
 		"give either the number of one delivery or flags that choose many",
 		"choose what to send again: the number of a delivery, or flags like --endpoint and --since"); err != nil {
 		return err
@@ -223,8 +268,21 @@ func (r deliveriesRedeliver) Run(ctx context.Context, c *console) error {
 		if r.ID == 0 {
 			return r.run(ctx, c, d, bulk)
 		}
+		if r.DryRun {
+			return tellDelivery(ctx, c, d, r.ID)
+		}
 		return redeliverOne(ctx, c, d, r.ID)
 	})
+}
+
+// tellDelivery tells of the one delivery that would be sent again.
+func tellDelivery(ctx context.Context, c *console, d *database, id int64) error {
+	delivery, err := operate.GetDelivery(ctx, d.Pool, id)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.out, "delivery %d is chosen, which is %s, to %s\n", id, delivery.State, clean(delivery.URL))
+	return nil
 }
 
 func redeliverOne(ctx context.Context, c *console, d *database, id int64) error {
@@ -241,8 +299,8 @@ func redeliverOne(ctx context.Context, c *console, d *database, id int64) error 
 }
 
 type bulkCommand struct {
-	List bulkList `cmd:"" help:"List bulk actions with their progress, newest first."`
-	Stop bulkStop `cmd:"" help:"Stop a bulk action; what is done stays done."`
+	List bulkList `cmd:"" may:"klingwatch_reader or klingwatch_operator" help:"List bulk actions with their progress, newest first."`
+	Stop bulkStop `cmd:"" may:"klingwatch_operator" help:"Stop a bulk action; what is done stays done."`
 }
 
 type bulkStop struct {
@@ -266,39 +324,44 @@ type bulkList struct {
 	JSON  bool  `help:"Print one JSON object per line."`
 }
 
+// read returns the one that is named, or the newest.
+func (x bulkList) read(ctx context.Context, d *database) ([]db.Bulk, error) {
+	if x.ID != 0 {
+		bulk, err := operate.ViewBulk(ctx, d.Pool, x.ID)
+		return []db.Bulk{bulk}, err
+	}
+	list, err := db.ListBulks(ctx, d.Pool, 0, 0, x.Limit)
+	if err != nil {
+		return nil, fmt.Errorf("reading the bulk actions: %w", err)
+	}
+	return list, nil
+}
+
+// Run lists bulk actions.
 func (x bulkList) Run(ctx context.Context, c *console) error {
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
-		list, err := db.ListBulks(ctx, d.Pool, x.ID, 0, x.Limit)
+		list, err := x.read(ctx, d)
 		if err != nil {
-			return fmt.Errorf("reading the bulk actions: %w", err)
+			return err
 		}
 		if x.JSON {
 			return printLines(c.out, list)
 		}
 		var rows [][]string
 		for _, b := range list {
-			state := "under way"
-			if b.FinishedAt != nil {
-				state = "finished"
-			}
-			endpoint := ""
+			endpoint, since := "", ""
 			if b.Endpoint != nil {
 				endpoint = strconv.FormatInt(*b.Endpoint, 10)
 			}
+			if b.Since != nil {
+				since = b.Since.Local().Format(time.DateTime)
+			}
 			rows = append(rows, []string{
-				strconv.FormatInt(b.ID, 10), b.Action, state, fmt.Sprintf("%d of %d", b.Done, b.Matched), paceOf(b), strings.Join(b.States, ","),
-				endpoint, sinceText(b.Since), b.Until.Local().Format(time.DateTime), nonTrivial(b.Filter),
+				strconv.FormatInt(b.ID, 10), b.Action, strings.ReplaceAll(b.State, "_", " "), fmt.Sprintf("%d of %d", b.Done, b.Matched), paceOf(b), strings.Join(b.States, ","),
+				endpoint, since, b.Until.Local().Format(time.DateTime), nonTrivial(b.Filter),
 			})
 		}
 		c.printTable([]string{"ID", "ACTION", "STATE", "DONE", "PACE", "STATES", "ENDPOINT", "SINCE", "UNTIL", "FILTER"}, rows)
 		return nil
 	})
-}
-
-// sinceText shows the beginning of a choice; nothing where it has none.
-func sinceText(t time.Time) string {
-	if t.Year() <= 1 {
-		return ""
-	}
-	return t.Local().Format(time.DateTime)
 }

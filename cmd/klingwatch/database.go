@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/klingwatch/klingwatch/db"
@@ -128,9 +129,35 @@ func withDatabase(ctx context.Context, c *console, work func(settings, *database
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
 	if err := requireSchema(ctx, d.Pool); err != nil {
+		return c.explain(d, err)
+	}
+	return c.explain(d, work(s, d))
+}
+
+// explain says who may do what the database refused to the role, or what to do about a
+// database that accepts no writes.
+func (c *console) explain(d *database, err error) error {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
 		return err
 	}
-	return work(s, d)
+	doing := strings.TrimSuffix(err.Error(), pgErr.Error())
+	switch {
+	case db.OutageOf(err) == db.ReadOnly:
+		return fmt.Errorf("%s%w: %s", doing, db.ErrReadOnly, db.ReadOnlyTodo)
+	case db.Denied(err):
+		return fmt.Errorf("%s%s: %w", doing, pgErr.Message, c.mayNot(d, "do that"))
+	}
+	return err
+}
+
+// mayNot says that the role may not do something, and which may.
+func (c *console) mayNot(d *database, what string) error {
+	role := d.Config().ConnConfig.User
+	if c.may == "" {
+		return fmt.Errorf("the role %s may not %s, only the owner of the tables may", role, what)
+	}
+	return fmt.Errorf("the role %s may not %s; a role in %s may, and the owner of the tables", role, what, c.may)
 }
 
 // openFound connects to the database that there is.
@@ -192,14 +219,14 @@ func (m migrateCommand) Run(ctx context.Context, c *console) (err error) {
 	defer func() { err = errors.Join(err, d.close()) }()
 	if m.Check {
 		if err := requireSchema(ctx, d.Pool); err != nil {
-			return err
+			return c.explain(d, err)
 		}
 		fmt.Fprintln(c.out, "up to date")
 		return nil
 	}
 	applied, err := migrations.UpTelling(ctx, d.Pool, func(message string) { fmt.Fprintln(c.err, message) })
 	if err != nil {
-		return err
+		return c.explain(d, err)
 	}
 	if len(applied) == 0 {
 		fmt.Fprintln(c.out, "up to date")

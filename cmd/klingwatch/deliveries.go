@@ -14,10 +14,10 @@ import (
 )
 
 type deliveriesCommand struct {
-	List      deliveriesList      `cmd:"" help:"List deliveries, newest first."`
-	Show      deliveriesShow      `cmd:"" help:"Show a delivery: the request, the answers, and how long each step took."`
-	Redeliver deliveriesRedeliver `cmd:"" help:"Send one delivery again, or all that the flags select."`
-	Cancel    deliveriesCancel    `cmd:"" help:"Cancel a delivery that has not arrived yet."`
+	List      deliveriesList      `cmd:"" may:"klingwatch_reader or klingwatch_operator" help:"List deliveries, newest first."`
+	Show      deliveriesShow      `cmd:"" may:"klingwatch_reader or klingwatch_operator" help:"Show a delivery: the request, the answers, and how long each step took."`
+	Redeliver deliveriesRedeliver `cmd:"" may:"klingwatch_operator" help:"Send one delivery again, or all that the flags select."`
+	Cancel    deliveriesCancel    `cmd:"" may:"klingwatch_operator" help:"Cancel a delivery that has not arrived yet."`
 }
 
 type deliveriesList struct {
@@ -28,18 +28,28 @@ type deliveriesList struct {
 }
 
 func (l deliveriesList) Run(ctx context.Context, c *console) error {
-	if err := checkListing("--state", l.State, db.DeliveryStates, l.Limit); err != nil {
+	if err := checkListing("--state", l.State, db.DeliveryStates, l.Limit, l.period); err != nil {
 		return err
 	}
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
 		if err := operate.KnowsRelay(ctx, d.Pool, l.Relay); err != nil {
 			return err
 		}
+		if l.Endpoint != nil {
+			if _, err := operate.GetEndpoint(ctx, d.Pool, *l.Endpoint); err != nil {
+				return err
+			}
+		}
 		page, err := db.ListDeliveries(ctx, d.Pool, l.choice(), lookback.Search{Before: l.Cursor, Limit: l.Limit, Within: lookTime})
 		if err != nil {
 			return fmt.Errorf("reading the deliveries: %w", err)
 		}
 		hintMore(c, page)
+		if len(page.Items) == 0 {
+			if err := c.hintApp(ctx, d, l.App); err != nil {
+				return err
+			}
+		}
 		if l.JSON {
 			return printLines(c.out, page.Items)
 		}

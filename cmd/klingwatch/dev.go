@@ -94,8 +94,10 @@ func (cmd devCommand) Run(ctx context.Context, c *console) (err error) {
 		return fmt.Errorf("the sample tasks had not all ended after %s; seed %d", devLimit, stack.Relay.Seed())
 	case err != nil:
 		return err
+	case !good && cmd.Exit:
+		return cmd.unexpected(stack)
 	case !good:
-		return fmt.Errorf("not everything went as expected; to see it again: dev --exit --tasks %d --seed %d", cmd.Tasks, stack.Relay.Seed())
+		fmt.Fprintln(c.err, cmd.unexpected(stack)) // a person looks into it
 	case cmd.Exit:
 		return nil
 	}
@@ -110,6 +112,11 @@ func (cmd devCommand) Run(ctx context.Context, c *console) (err error) {
 	return nil
 }
 
+// unexpected says how to see it again.
+func (cmd devCommand) unexpected(d *devStack) error {
+	return fmt.Errorf("not everything went as expected; to see it again: dev --exit --tasks %d --seed %d", cmd.Tasks, d.Relay.Seed())
+}
+
 // start brings up everything but the service; close takes it down again.
 func (cmd devCommand) start(ctx context.Context, c *console, s settings) (*devStack, error) {
 	d := &devStack{}
@@ -120,30 +127,32 @@ func (cmd devCommand) start(ctx context.Context, c *console, s settings) (*devSt
 }
 
 func (cmd devCommand) bringUp(ctx context.Context, c *console, s settings, d *devStack) (err error) {
-	if d.place, err = cmd.openPlace(); err != nil {
+	if d.place, err = cmd.openPlace(ctx); err != nil {
 		return err
 	}
 	d.closers = append(d.closers, d.place.Close)
+	cfg := embeddedpg.Config{DataDir: d.place.Postgres(), BinDir: s.PostgresBinDir, Alone: true, Notify: c.notify}
+	if cmd.Keep == "" {
+		cfg.Parameters = map[string]string{"fsync": "off", "cluster_name": db.ThrowawayCluster}
+	}
+	d.database, err = openEmbedded(ctx, cfg, serveConns)
+	if errors.Is(err, embeddedpg.ErrInUse) {
+		return fmt.Errorf("%w: end that one, or keep this one in another directory", err)
+	}
+	if err != nil {
+		return err
+	}
+	d.closers = append(d.closers, d.database.close)
 	around := demo.SurroundConfig{
 		Relay: klingsim.Config{Seed: cmd.Seed, APIKey: devKey, Lifetime: devLifetime, FaultRate: devFaultRate}, AnyPorts: cmd.Exit, Notify: c.remark,
 	}
-	if os.Getenv("KLINGWATCH_LISTEN_ADDR") != "" && !cmd.Exit {
-		if around.Service, err = listen(ctx, "KLINGWATCH_LISTEN_ADDR", s.ListenAddr); err != nil {
-			return err
-		}
+	if os.Getenv("KLINGWATCH_LISTEN_ADDR") != "" {
+		around.ServiceAddr = s.ListenAddr
 	}
 	if d.Surroundings, err = d.place.Surround(ctx, around); err != nil {
 		return err
 	}
 	d.closers = append(d.closers, d.Surroundings.Close)
-	cfg := embeddedpg.Config{
-		DataDir: filepath.Join(d.place.Dir, "postgres"), BinDir: s.PostgresBinDir, Notify: c.notify,
-		Parameters: map[string]string{"fsync": map[bool]string{true: "on", false: "off"}[cmd.Keep != ""]},
-	}
-	if d.database, err = openEmbedded(ctx, cfg, serveConns); err != nil {
-		return err
-	}
-	d.closers = append(d.closers, d.database.close)
 
 	// the log would disturb the progress: it goes beside the database
 	d.logPath = filepath.Join(d.place.Dir, "klingwatch.log")
@@ -163,8 +172,12 @@ func (cmd devCommand) bringUp(ctx context.Context, c *console, s settings, d *de
 	return d.place.Save()
 }
 
-func (cmd devCommand) openPlace() (*demo.Place, error) {
+func (cmd devCommand) openPlace(ctx context.Context) (*demo.Place, error) {
 	if cmd.Keep == "" {
+		demo.RemoveLeftPlaces(os.TempDir(), func(dir string) bool {
+			_, _, err := embeddedpg.Find(ctx, embeddedpg.Config{DataDir: dir})
+			return errors.Is(err, embeddedpg.ErrNotRunning)
+		})
 		return demo.NewPlace()
 	}
 	return demo.KeptPlace(cmd.Keep)

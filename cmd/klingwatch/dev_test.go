@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -89,6 +91,51 @@ func TestDevKeepsItsDirectory(t *testing.T) {
 		if err := server.Close(); err != nil || tasks != 3*(run+1) || receivers != 1 {
 			t.Errorf("%d tasks and %d receivers after run %d, %v", tasks, receivers, run+1, err)
 		}
+	}
+}
+
+// Two runs on one directory would take each other's database and relay.
+func TestTwoRunsOfDevDoNotShareADirectory(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(dbtest.NewDir(t), "kept")
+	first := launch(t, []string{"KLINGWATCH_LISTEN_ADDR=127.0.0.1:0"}, "dev", "--tasks", "1", "--keep", dir)
+	await(t, "it invites", func() bool { return strings.Contains(first.stdout(), "What happens is shown here") })
+	before, err := os.ReadFile(filepath.Join(dir, "dev.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, stderr := launch(t, nil, "dev", "--exit", "--tasks", "1", "--keep", dir).ended(t)
+	if code != exitError || !strings.Contains(stderr, fmt.Sprintf("it is in use by process %d: end that one", first.Process.Pid)) {
+		t.Errorf("the second: exit code %d\n%s", code, stderr)
+	}
+	if after, err := os.ReadFile(filepath.Join(dir, "dev.json")); err != nil || string(after) != string(before) {
+		t.Errorf("%s\n%s, %v", before, after, err)
+	}
+	if code, stderr := first.interrupt(t); code != exitOK {
+		t.Errorf("the first: exit code %d\n%s", code, stderr)
+	}
+}
+
+// A sample that goes wrong is looked into by whoever started dev, with all that runs.
+func TestDevGoesOnAfterASampleThatWentWrong(t *testing.T) {
+	t.Parallel()
+	p := launch(t, []string{"TMPDIR=" + dbtest.NewDir(t), "KLINGWATCH_LISTEN_ADDR=127.0.0.1:0"}, "dev", "--tasks", "1", "--seed", "1")
+	var url string
+	await(t, "it has a database", func() bool {
+		found := regexp.MustCompile(`(?m)^database +(postgres://\S+)$`).FindStringSubmatch(p.stdout())
+		if found != nil {
+			url = found[1]
+		}
+		return found != nil
+	})
+	pool := open(t, url)
+	await(t, "the sample is canceled", func() bool {
+		return count(t, pool, `select count(*) from klingwatch.tasks, klingwatch.cancel(id)`) == 1
+	})
+	await(t, "it invites", func() bool { return strings.Contains(p.stdout(), "What happens is shown here") })
+	pool.Close()
+	if code, stderr := p.interrupt(t); code != exitOK || !strings.Contains(stderr, "not everything went as expected; to see it again: dev --exit --tasks 1 --seed 1") {
+		t.Errorf("exit code %d: %s\n%s", code, stderr, p.stdout())
 	}
 }
 

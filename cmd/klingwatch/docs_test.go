@@ -4,10 +4,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alecthomas/kong"
 )
@@ -39,11 +41,12 @@ func TestEveryDocumentedCommandIsUnderstood(t *testing.T) {
 		}
 		for _, line := range commandLines(string(text)) {
 			found++
-			parser, err := kong.New(&commands{}, kong.Name("klingwatch"), kong.Writers(io.Discard, io.Discard), kong.Exit(func(int) {}))
+			parser, err := kong.New(&commands{}, kong.Name("klingwatch"), kong.Writers(io.Discard, io.Discard), kong.Exit(func(int) {}),
+				kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(decodeDuration)))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := parser.Parse(strings.Fields(line)[1:]); err != nil && !strings.HasPrefix(err.Error(), "expected one of") {
+			if _, err := parser.Parse(asMeant(strings.Fields(line)[1:])); err != nil && !strings.HasPrefix(err.Error(), "expected one of") {
 				t.Errorf("%s: %s: %v", filepath.Base(page), line, err)
 			}
 		}

@@ -10,22 +10,23 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/operate"
+	"github.com/klingwatch/klingwatch/readable"
 )
 
 type endpointsCommand struct {
 	Add     endpointsAdd     `cmd:"" help:"Add a receiver and print its signing secret."`
-	List    endpointsList    `cmd:"" help:"List the receivers."`
+	List    endpointsList    `cmd:"" may:"klingwatch_reader or klingwatch_operator" help:"List the receivers."`
 	Edit    endpointsEdit    `cmd:"" help:"Change a receiver's URL, or which events it gets."`
 	Ping    endpointsPing    `cmd:"" help:"Send a test webhook, report how it went, and show how to verify it."`
 	Rotate  endpointsRotate  `cmd:"" help:"Give a receiver a new secret; the old one also signs for a while."`
 	Remove  endpointsRemove  `cmd:"" help:"Remove a receiver and its deliveries."`
-	Disable endpointsDisable `cmd:"" help:"Stop sending to a receiver; its deliveries wait."`
-	Enable  endpointsEnable  `cmd:"" help:"Send to a receiver again, beginning with what waited."`
+	Disable endpointsDisable `cmd:"" may:"klingwatch_operator" help:"Stop sending to a receiver; its deliveries wait."`
+	Enable  endpointsEnable  `cmd:"" may:"klingwatch_operator" help:"Send to a receiver again, beginning with what waited."`
 }
 
 type endpointsAdd struct {
 	URL         string   `arg:"" help:"Absolute http(s) URL."`
-	Events      []string `help:"Event types, separated by commas, or all; default: those that end a task." placeholder:"TYPE"`
+	Events      []string `help:"Event types, separated by commas, or all; default: those that end a task." placeholder:"TYPE" predictor:"event"`
 	Actions     []string `help:"Only tasks of these kinds, like videos or images/generations; default: all." placeholder:"PATH"`
 	Thin        bool     `help:"Send ids and status only."`
 	Description string   `help:"A note for people." placeholder:"TEXT"`
@@ -86,7 +87,7 @@ func (e endpointsList) Run(ctx context.Context, c *console) error {
 type endpointsEdit struct {
 	ID          int64    `arg:"" help:"Number of the receiver."`
 	URL         *string  `help:"New URL, also for the deliveries that wait." placeholder:"URL"`
-	Events      []string `help:"Event types, separated by commas, or all." placeholder:"TYPE"`
+	Events      []string `help:"Event types, separated by commas, or all." placeholder:"TYPE" predictor:"event"`
 	Actions     []string `help:"Only tasks of these kinds, like videos or images/generations, or all." placeholder:"PATH"`
 	Thin        *bool    `help:"Send ids and status only." negatable:""`
 	Description *string  `help:"A note for people." placeholder:"TEXT"`
@@ -144,7 +145,7 @@ func (e endpointsRemove) Run(ctx context.Context, c *console) error {
 			return err
 		}
 		if endpoint.Waiting > 0 {
-			question := fmt.Sprintf("remove endpoint %d with %d deliveries that have not arrived", e.ID, endpoint.Waiting)
+			question := fmt.Sprintf("remove endpoint %d with %s not arrived", e.ID, readable.Count(endpoint.Waiting, "delivery that has", "deliveries that have"))
 			if err := c.confirm(ctx, e.Yes, question); err != nil {
 				return err
 			}
@@ -153,7 +154,7 @@ func (e endpointsRemove) Run(ctx context.Context, c *console) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(c.out, "endpoint %d is removed, with %d deliveries that had not arrived\n", e.ID, waiting)
+		fmt.Fprintf(c.out, "endpoint %d is removed, with %s that had not arrived\n", e.ID, readable.Count(waiting, "delivery", "deliveries"))
 		return nil
 	})
 }
@@ -169,7 +170,7 @@ func (e endpointsEnable) Run(ctx context.Context, c *console) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(c.out, "endpoint %d is enabled; %d waiting deliveries go out now\n", e.ID, released)
+		fmt.Fprintf(c.out, "endpoint %d is enabled; %s out now\n", e.ID, readable.Count(released, "waiting delivery goes", "waiting deliveries go"))
 		return nil
 	})
 }

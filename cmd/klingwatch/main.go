@@ -11,8 +11,10 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
+	"regexp"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -26,6 +28,7 @@ import (
 	"github.com/klingwatch/klingwatch/operate"
 	"github.com/klingwatch/klingwatch/outbound"
 	"github.com/klingwatch/klingwatch/readable"
+	"github.com/klingwatch/klingwatch/webhook"
 )
 
 func main() {
@@ -46,11 +49,11 @@ type commands struct {
 	Sim         simCommand         `cmd:"" help:"Run a simulated relay."`
 	Migrate     migrateCommand     `cmd:"" help:"Bring the database schema up to date."`
 	SQL         sqlCommand         `cmd:"" name:"sql" help:"Open psql on the database, or run statements."`
-	Track       trackCommand       `cmd:"" help:"Track tasks by their ids."`
-	List        listCommand        `cmd:"" help:"List tasks, newest first."`
-	Show        showCommand        `cmd:"" help:"Show everything about a task."`
-	Retry       retryCommand       `cmd:"" help:"Ask the relay again about a task that has ended, or about many."`
-	Cancel      cancelCommand      `cmd:"" help:"Stop tracking a task, or many."`
+	Track       trackCommand       `cmd:"" may:"klingwatch_producer" help:"Track tasks by their ids."`
+	List        listCommand        `cmd:"" may:"klingwatch_reader or klingwatch_operator" help:"List tasks, newest first."`
+	Show        showCommand        `cmd:"" may:"klingwatch_reader or klingwatch_operator" help:"Show everything about a task."`
+	Retry       retryCommand       `cmd:"" may:"klingwatch_operator" help:"Ask the relay again about a task that has ended, or about many."`
+	Cancel      cancelCommand      `cmd:"" may:"klingwatch_operator" help:"Stop tracking a task, or many."`
 	Relays      relaysCommand      `cmd:"" help:"Manage relays: where tasks are asked about, and with which key."`
 	Endpoints   endpointsCommand   `cmd:"" help:"Manage endpoints: receivers of every task's events."`
 	Deliveries  deliveriesCommand  `cmd:"" help:"List, inspect and resend webhooks."`
@@ -73,6 +76,7 @@ type completionCommand = kongcompletion.Completion
 type console struct {
 	in       io.Reader
 	out, err io.Writer
+	may      string // who may use the command, besides the owner of the tables; "": nobody
 }
 
 // terminal tells whether w is a person's terminal.
@@ -92,7 +96,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 
-	exit := -1
+	exit, c := -1, &console{in: in, out: out, err: errOut}
 	parser, err := kong.New(&commands{},
 		kong.Name("klingwatch"),
 		kong.Description("klingwatch follows generation tasks at Kling relays until they end.\n\nSettings come from the environment; docs/settings.md lists them. To see it run: klingwatch dev"),
@@ -101,21 +105,21 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(decodeDuration)),
-		kong.Bind(&console{in, out, errOut}),
+		kong.Bind(c),
 		kong.Vars{"version": versionLine()},
 	)
 	if err != nil {
 		return fail(errOut, err)
 	}
 	// does nothing unless a shell asks how a line can go on
-	kongcompletion.Register(parser, kongcompletion.WithPredictor("status", complete.PredictSet(db.Statuses...)))
+	kongcompletion.Register(parser,
+		kongcompletion.WithPredictor("status", complete.PredictSet(db.Statuses...)),
+		kongcompletion.WithPredictor("state", complete.PredictSet(db.DeliveryStates...)),
+		kongcompletion.WithPredictor("event", complete.PredictSet(append([]string{"all"}, webhook.Types...)...)))
 	if exit >= 0 {
 		return exit
 	}
-	if len(args) == 0 {
-		args = []string{"--help"}
-	}
-	command, err := parser.Parse(args)
+	command, err := parser.Parse(asMeant(args))
 	if exit >= 0 {
 		return exit // --help, --version
 	}
@@ -123,34 +127,27 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		fmt.Fprintf(errOut, "klingwatch: %s; try klingwatch --help\n", err)
 		return exitUsage
 	}
-	return fail(errOut, explainDenied(command.Command(), command.Run()))
+	c.may = command.Selected().Tag.Get("may")
+	return fail(errOut, command.Run())
 }
 
-// errNoBulk says that the role lacks a right, as Postgres would when it is asked.
-var errNoBulk = errors.New("the role may not begin a bulk action")
+// negative matches a value that looks like a flag.
+var negative = regexp.MustCompile(`^-[0-9.]`)
 
-// neededRole is the role of ours whose logins can use a command; others need the role that
-// klingwatch serve has.
-var neededRole = map[string]string{
-	"track": "klingwatch_producer",
-	"list":  "klingwatch_reader", "show": "klingwatch_reader", "relays list": "klingwatch_reader", "endpoints list": "klingwatch_reader",
-	"deliveries list": "klingwatch_reader", "deliveries show": "klingwatch_reader", "bulk list": "klingwatch_reader",
-	"retry": "klingwatch_operator", "cancel": "klingwatch_operator", "bulk stop": "klingwatch_operator", "deliveries redeliver": "klingwatch_operator",
-	"deliveries cancel": "klingwatch_operator", "endpoints enable": "klingwatch_operator", "endpoints disable": "klingwatch_operator",
-}
-
-// explainDenied says which role a command needs, where the database refused it for lack of
-// rights. command is as kong names it: bulk stop <id>.
-func explainDenied(command string, err error) error {
-	if !db.Denied(err) && !errors.Is(err, errNoBulk) {
-		return err
+// asMeant are the arguments as the parser takes them: help is --help, and what follows a
+// flag and begins like a negative number is its value.
+func asMeant(args []string) (meant []string) {
+	if len(args) == 0 || args[0] == "help" {
+		args = append(slices.Clone(args[min(len(args), 1):]), "--help")
 	}
-	command, _, _ = strings.Cut(command, " <")
-	needs := "the role that klingwatch serve has"
-	if role, known := neededRole[command]; known {
-		needs = "a login in " + role
+	for i, arg := range args {
+		if i > 0 && negative.MatchString(arg) && strings.HasPrefix(args[i-1], "--") && len(args[i-1]) > 2 && !strings.Contains(args[i-1], "=") {
+			meant[len(meant)-1] += "=" + arg
+			continue
+		}
+		meant = append(meant, arg)
 	}
-	return fmt.Errorf("this takes %s: %w", needs, err)
+	return meant
 }
 
 // decodeDuration reads a duration, of days as well.

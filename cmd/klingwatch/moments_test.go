@@ -51,7 +51,7 @@ var (
 	}
 	inVain = map[string]string{
 		"doctor": "bad     relay ", "endpoints ping 1": "connection_refused", "relays check second": "reading the key file",
-		"healthcheck --url http://127.0.0.1:1": "no answer from",
+		"healthcheck --url http://127.0.0.1:1": "no answer from", "api-keys revoke abcdefgh": "there is no API key",
 	}
 )
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,7 +18,7 @@ import (
 
 type relaysCommand struct {
 	Add      relaysAdd      `cmd:"" help:"Add a relay; the services ask it within seconds."`
-	List     relaysList     `cmd:"" help:"List the relays, with their pauses and open tasks."`
+	List     relaysList     `cmd:"" may:"klingwatch_reader or klingwatch_operator" help:"List the relays, with their pauses and open tasks."`
 	Edit     relaysEdit     `cmd:"" help:"Change a relay; the services follow within seconds."`
 	Check    relaysCheck    `cmd:"" help:"Ask a relay with its key, and say what is wrong."`
 	Callback relaysCallback `cmd:"" help:"Show, make or revoke the address that a relay may call when a task changes."`
@@ -30,6 +31,20 @@ type relayKeyFlags struct {
 	KeyStdin      bool   `help:"Read the bearer key from standard input and store it encrypted; KLINGWATCH_ENCRYPTION_KEY is required."`
 	AccessKey     string `help:"Access key of Kling's own JWT authentication." placeholder:"KEY"`
 	SecretKeyFile string `help:"File with the secret key that belongs to --access-key, on the machines of the services." placeholder:"PATH"`
+}
+
+// keyFlags are the flags of the words for a relay's key.
+var keyFlags = strings.NewReplacer("secret_key_file", "--secret-key-file", "key_file", "--key-file", "access_key", "--access-key", "the key itself", "--key-stdin")
+
+// inFlags speaks of flags where an answer speaks of the input as a whole.
+func inFlags(err error) error {
+	refused, ok := errors.AsType[*operate.Error](err)
+	if !ok || refused.Field != "" {
+		return err
+	}
+	named := *refused
+	named.Message = keyFlags.Replace(named.Message)
+	return &named
 }
 
 // maxKey is far longer than any key, in bytes.
@@ -87,31 +102,39 @@ func readText(ctx context.Context, r io.Reader) (string, error) {
 }
 
 type relaysAdd struct {
-	Name           string        `arg:"" help:"Name, as tasks.relay has it: lower-case letters, digits, ., _ and -."`
-	URL            string        `arg:"" help:"Scheme and host, like https://relay.example."`
-	TaskPath       string        `help:"Template of the path of a task: {action}, {action2} and {task_id}, or {task_ids} where the relay takes several ids at once; default: /kling/v1/{action}/{action2}/{task_id}." placeholder:"PATH"`
-	BatchSize      int           `help:"Most ids in one request, where the path has {task_ids}; default: 20." placeholder:"N"`
-	PollRate       float64       `help:"Most requests per second, of all services; default: 50." placeholder:"N"`
-	OutputLifetime time.Duration `help:"How long the relay keeps files; default: 720h." placeholder:"DURATION"`
+	Name           string         `arg:"" help:"Name, as tasks.relay has it: lower-case letters, digits, ., _ and -."`
+	URL            string         `arg:"" help:"Scheme and host, like https://relay.example."`
+	TaskPath       string         `help:"Template of the path of a task: {action}, {action2} and {task_id}, or {task_ids} where the relay takes several ids at once; default: /kling/v1/{action}/{action2}/{task_id}." placeholder:"PATH"`
+	BatchSize      *int           `help:"Most ids in one request, where the path has {task_ids}; default: 20." placeholder:"N"`
+	PollRate       *float64       `help:"Most requests per second, of all services; default: 50." placeholder:"N"`
+	OutputLifetime *time.Duration `help:"How long the relay keeps files; default: 720h." placeholder:"DURATION"`
 	relayKeyFlags  `embed:""`
 }
 
 // Run adds a relay.
 func (r relaysAdd) Run(ctx context.Context, c *console) error {
+	if isZero(r.BatchSize) || isZero(r.PollRate) || isZero(r.OutputLifetime) { // it stands for what is usual
+		return errors.New("--batch-size, --poll-rate and --output-lifetime must be more than 0")
+	}
 	key, err := r.key(ctx, c)
 	if err != nil {
 		return err
 	}
 	return withDatabase(ctx, c, func(s settings, d *database) error {
 		err := operate.AddRelay(ctx, d.Pool, s.keyring(), operate.NewRelay{
-			Name: r.Name, BaseURL: r.URL, TaskPath: r.TaskPath, BatchSize: r.BatchSize, PollRate: r.PollRate, OutputLifetime: r.OutputLifetime, Key: key,
+			Name: r.Name, BaseURL: r.URL, TaskPath: r.TaskPath, BatchSize: deref(r.BatchSize), PollRate: deref(r.PollRate), OutputLifetime: deref(r.OutputLifetime), Key: key,
 		})
 		if err != nil {
-			return err
+			return inFlags(err)
 		}
 		fmt.Fprintf(c.out, "relay %s is added\ntry it: klingwatch relays check %s\n", r.Name, r.Name)
 		return c.hintIdle(ctx, d)
 	})
+}
+
+func isZero[T comparable](given *T) bool {
+	var zero T
+	return given != nil && *given == zero
 }
 
 type relaysList struct {
@@ -168,7 +191,7 @@ func (r relaysEdit) Run(ctx context.Context, c *console) error {
 			BaseURL: r.URL, TaskPath: r.TaskPath, BatchSize: r.BatchSize, PollRate: r.PollRate, OutputLifetime: r.OutputLifetime, Key: key,
 		})
 		if err != nil {
-			return err
+			return inFlags(err)
 		}
 		fmt.Fprintf(c.out, "relay %s is changed\n", r.Name)
 		return nil

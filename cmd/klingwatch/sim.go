@@ -49,6 +49,9 @@ func (s simCommand) Run(ctx context.Context, c *console) error {
 	if s.MaxBatch < 1 {
 		return fmt.Errorf("--max-batch is 1 or more, not %d", s.MaxBatch)
 	}
+	if s.Lifetime <= 0 || s.Latency < 0 {
+		return fmt.Errorf("--lifetime must be more than 0 and --latency not negative, not %s and %s", s.Lifetime, s.Latency)
+	}
 	if s.CallbackSecret != "" {
 		if err := callback.CheckSecret(s.CallbackSecret); err != nil {
 			return fmt.Errorf("--callback-secret: %w", err)

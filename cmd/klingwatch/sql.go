@@ -21,7 +21,7 @@ import (
 )
 
 type sqlCommand struct {
-	Query []string `arg:"" optional:"" help:"Statements to run; none: psql, or what comes from standard input."`
+	Query []string `arg:"" optional:"" help:"Statements to run, in one argument or several; none: psql, or what comes from standard input."`
 }
 
 // Help says how it is used.
@@ -47,12 +47,12 @@ func (cmd sqlCommand) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	defer pool.Close()
-	statements := strings.Join(cmd.Query, " ")
 	if program, err := exec.LookPath("psql"); err == nil {
 		pool.Close() // psql connects by itself
-		return c.runPsql(ctx, program, at, statements)
+		return c.runPsql(ctx, program, at, cmd.Query)
 	}
-	if statements == "" {
+	queries := cmd.Query
+	if len(queries) == 0 {
 		if terminal(c.in) {
 			return errors.New("psql is not installed (Debian: apt install postgresql-client): give the statements as an argument, and klingwatch runs them by itself")
 		}
@@ -60,18 +60,28 @@ func (cmd sqlCommand) Run(ctx context.Context, c *console) error {
 		if err != nil {
 			return fmt.Errorf("reading standard input: %w", err)
 		}
-		statements = string(text)
+		queries = []string{string(text)}
 	}
-	return pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error { return c.printResults(ctx, conn.Conn(), statements) })
+	return pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
+		for _, statements := range queries {
+			if err := c.printResults(ctx, conn.Conn(), statements); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
-// runPsql runs psql on a database until it ends.
-func (c *console) runPsql(ctx context.Context, program, databaseURL, statements string) error {
+// runPsql runs psql on a database until it ends, or until one of the queries fails.
+func (c *console) runPsql(ctx context.Context, program, databaseURL string, queries []string) error {
 	args, env, err := psqlArgs(databaseURL)
 	if err != nil {
 		return err
 	}
-	if statements != "" {
+	if len(queries) > 0 {
+		args = append(args, "-v", "ON_ERROR_STOP=1")
+	}
+	for _, statements := range queries {
 		args = append(args, "-c", statements)
 	}
 	psql := exec.CommandContext(context.WithoutCancel(ctx), program, args...)

@@ -19,6 +19,16 @@ func TestSQLIsAnsweredWithPsqlOrWithout(t *testing.T) {
 				t.Errorf("%s lacks %q:\n%s", name, part, said)
 			}
 		}
+		said = klingwatch(t, env, "sql", "select 1 as first", "select 2 as second -- the last", "select 3 as third;")
+		for _, part := range []string{"first", "second", "third"} {
+			if !strings.Contains(said, part) {
+				t.Errorf("%s lacks %q of several:\n%s", name, part, said)
+			}
+		}
+		first := launch(t, env, "sql", "select nonsense", "create table klingwatch.later ()")
+		if code, _ := first.ended(t); code != exitError || strings.Contains(first.stdout(), "CREATE") {
+			t.Errorf("%s: it goes on after an error: exit code %d\n%s", name, code, first.stdout())
+		}
 		wrong := launch(t, env, "sql", "select nonsense")
 		if code, stderr := wrong.ended(t); code != exitError || !strings.Contains(stderr, "nonsense") {
 			t.Errorf("%s: exit code %d, %s", name, code, stderr)

@@ -31,7 +31,7 @@ const watchPause = 2 * time.Second
 
 // Run lists tasks.
 func (l listCommand) Run(ctx context.Context, c *console) error {
-	if err := checkListing("--status", l.Status, db.Statuses, l.Limit); err != nil {
+	if err := checkListing("--status", l.Status, db.Statuses, l.Limit, l.period); err != nil {
 		return err
 	}
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
@@ -140,12 +140,24 @@ func (l listCommand) hintEmpty(ctx context.Context, c *console, d *database, pag
 	default:
 		fmt.Fprintln(c.err, "no task is like that")
 	}
-	return nil
+	return c.hintApp(ctx, d, l.App)
+}
+
+// hintApp says so where no role has the name of an app of which nothing was found.
+func (c *console) hintApp(ctx context.Context, d *database, app string) error {
+	if app == "" {
+		return nil
+	}
+	exists, err := db.RoleExists(ctx, d.Pool, app)
+	if err == nil && !exists {
+		fmt.Fprintf(c.err, "no role has the name %q: an app is named as the role that it logs in with\n", app)
+	}
+	return err
 }
 
 // checkListing checks what a list is asked for: values that must be among the known
-// ones, and how many at most.
-func checkListing(flag string, values, known []string, limit int) error {
+// ones, how many at most, and of when.
+func checkListing(flag string, values, known []string, limit int, of period) error {
 	for _, value := range values {
 		if !slices.Contains(known, value) {
 			return fmt.Errorf("%s must be one of %s, not %q", flag, strings.Join(known, ", "), value)
@@ -154,7 +166,7 @@ func checkListing(flag string, values, known []string, limit int) error {
 	if limit < 1 {
 		return fmt.Errorf("--limit must be at least 1, not %d", limit)
 	}
-	return nil
+	return of.check()
 }
 
 type showCommand struct {

@@ -259,7 +259,7 @@ func TestEveryCommandWithoutWhatItNeeds(t *testing.T) {
 		finding string // of the doctor
 	}{
 		{"serve", []string{database, "KLINGWATCH_LISTEN_ADDR=" + busy}, "KLINGWATCH_LISTEN_ADDR: " + busy + " is in use by another program", ""},
-		{"dev", []string{"KLINGWATCH_LISTEN_ADDR=" + busy}, "KLINGWATCH_LISTEN_ADDR: " + busy + " is in use by another program", ""},
+		{"dev", []string{"KLINGWATCH_LISTEN_ADDR=nowhere"}, `the service: cannot listen on "nowhere": `, ""},
 		{"track videos/text2video x --deadline 0d", []string{database}, "--deadline must be more than 0, not 0s", ""},
 		{"sim --listen " + busy, nil, "--listen: " + busy + " is in use by another program", ""},
 		{"sql select", []string{"DATABASE_URL=postgres://u:pass-secret@" + busy + "/x"}, "no answer in time", ""},

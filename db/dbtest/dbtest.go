@@ -182,6 +182,7 @@ func open(t testing.TB, url string) *pgxpool.Pool {
 // ours needs.
 func parameters() map[string]string {
 	return map[string]string{
+		"cluster_name":     db.ThrowawayCluster,
 		"fsync":            "off",
 		"full_page_writes": "off",
 		"max_connections":  "300",
