@@ -18,6 +18,7 @@ import (
 var notInCompose = map[string]string{
 	"KLINGWATCH_DATA_DIR":         "the container uses the Postgres beside it, not an embedded one",
 	"KLINGWATCH_POSTGRES_BIN_DIR": "the same",
+	"KLINGWATCH_HOSTS":            "the container does not listen on a loopback address",
 	"KLING_API_KEY_FILE":          "the file would have to be mounted; the key comes from .env",
 }
 

@@ -1,7 +1,7 @@
 package metrics
 
 import (
-	"net/http"
+	"cmp"
 	"strconv"
 	"time"
 
@@ -11,48 +11,38 @@ import (
 
 // HTTP are the metrics of what is served.
 type HTTP struct {
-	HTTPRequests *prometheus.CounterVec   // by method, route and class of status
+	HTTPRequests *prometheus.CounterVec   // by class of status
 	HTTPSeconds  *prometheus.HistogramVec // by route
 }
 
-// httpMethods are the methods that requests are told apart by; others are "other".
-var httpMethods = []string{http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete}
-
 func newHTTP(auto promauto.Factory) HTTP {
-	return HTTP{
-		HTTPRequests: auto.NewCounterVec(prometheus.CounterOpts{
-			Name: "klingwatch_http_requests_total", Help: "Requests that this process answered, by method, route and class of status.",
-		}, []string{"method", "route", "status"}),
+	h := HTTP{
+		HTTPRequests: counters(auto, "klingwatch_http_requests_total",
+			"Requests that this process answered, by class of status; none: the client left before. klingwatch_http_request_seconds counts them by route.",
+			"status", []string{"2xx", "3xx", "4xx", "5xx", noStatus}),
 		HTTPSeconds: auto.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "klingwatch_http_request_seconds", Help: "Time from a request to the end of its answer, by route; streams and waits included.", Buckets: exchangeBuckets,
 		}, []string{"route"}),
 	}
+	h.Serve(noRoute)
+	return h
 }
+
+const (
+	noRoute  = "none" // an address that nobody serves
+	noStatus = "none"
+)
 
 // Serve makes the metrics of a route exist before its first request.
-func (h *HTTP) Serve(method, route string) {
-	for _, status := range []string{"2xx", "4xx", "5xx"} {
-		h.HTTPRequests.WithLabelValues(method, route, status)
-	}
-	h.HTTPSeconds.WithLabelValues(route)
-}
+func (h *HTTP) Serve(route string) { h.HTTPSeconds.WithLabelValues(route) }
 
-// Note counts a request; route is the pattern that it matched, "" for none.
-func (h *HTTP) Note(method, route string, status int, took time.Duration) {
-	known := false
-	for _, m := range httpMethods {
-		known = known || m == method
-	}
-	if !known {
-		method = "other"
-	}
-	if route == "" {
-		route = "none"
-	}
-	class := "none" // the client left before there was an answer
+// Note counts a request; route is the pattern that it matched, like GET /v1/tasks, "" for
+// none, and status 0 where the client left before there was an answer.
+func (h *HTTP) Note(route string, status int, took time.Duration) {
+	class := noStatus
 	if status >= 100 {
 		class = strconv.Itoa(status/100) + "xx"
 	}
-	h.HTTPRequests.WithLabelValues(method, route, class).Inc()
-	h.HTTPSeconds.WithLabelValues(route).Observe(took.Seconds())
+	h.HTTPRequests.WithLabelValues(class).Inc()
+	h.HTTPSeconds.WithLabelValues(cmp.Or(route, noRoute)).Observe(took.Seconds())
 }

@@ -108,16 +108,12 @@ func (f Front) knows(r *http.Request) bool {
 
 // note counts and logs a request, by its route: addresses hold ids, and secrets.
 func (f Front) note(r *http.Request, visit *api.Visit, seen *seenWriter, took time.Duration) {
-	route := r.Pattern
-	if _, path, found := strings.Cut(route, " "); found {
-		route = path
-	}
-	f.Metrics.Note(r.Method, route, seen.status, took)
+	f.Metrics.Note(r.Pattern, seen.status, took)
 	level := slog.LevelDebug
-	if strings.HasPrefix(route, "/v1/") {
+	if strings.Contains(r.Pattern, "/v1/") {
 		level = slog.LevelInfo
 	}
-	f.Log.Log(r.Context(), level, "request", "method", r.Method, "route", route, "status", seen.status, "bytes", seen.bytes,
+	f.Log.Log(r.Context(), level, "request", "method", r.Method, "route", r.Pattern, "status", seen.status, "bytes", seen.bytes,
 		"seconds", took.Seconds(), "request_id", visit.RequestID, "api_key", visit.APIKey, "remote", r.RemoteAddr)
 }
 

@@ -120,7 +120,7 @@ func (s service) handler(w *worker.Worker, draining *atomic.Bool) (h http.Handle
 		return nil, nil, nil, err
 	}
 	for _, route := range served.Routes() {
-		s.metrics.HTTP.Serve(route.Method, route.Path)
+		s.metrics.HTTP.Serve(route.Method + " " + route.Path)
 	}
 	keys := func(ctx context.Context) ([]string, error) {
 		return operate.PublicKeys(ctx, s.database.Pool, s.keyring())
