@@ -32,9 +32,8 @@
 //	})
 //
 // A function that reads one row returns ErrNotFound where there is none. Other
-// errors are the driver's; RefusedValue, RowLocked, InEachOthersWay,
-// LostConnection and Transient say what kind they are. Times are UTC, whatever the
-// zone of the machine or of the session is. Times that several processes compare
+// errors are the driver's; RefusedValue, RowLocked, Denied, OutageOf and Transient say
+// what kind they are. Times are UTC, whatever the zone of the machine or of the session is. Times that several processes compare
 // are the database's.
 //
 // A task's status changes by compare-and-set on the version of its row, and on

@@ -209,14 +209,14 @@ type FeedEvent struct {
 type FeedFilter struct {
 	Types []string
 	Task  int64
-	App   string // the events of an app's tasks, and of tasks from before there were apps
+	App   string // the events of an app's tasks
 }
 
 // Chooses reports whether it chooses an event; the query of ReadFeed says the same.
 func (f FeedFilter) Chooses(e FeedEvent) bool {
 	return (len(f.Types) == 0 || slices.Contains(f.Types, e.Type)) &&
 		(f.Task == 0 || f.Task == e.Task) &&
-		(f.App == "" || e.Task != 0 && (e.App == f.App || e.App == ""))
+		(f.App == "" || e.App == f.App)
 }
 
 // endpoints and tasks report whether it may choose events about endpoints, and of tasks.
@@ -291,7 +291,7 @@ func ReadFeed(ctx context.Context, q Querier, after int64, f FeedFilter, limit i
 			left join klingwatch.tasks t on t.id = e.task
 			where e.id > @after and e.id <= l.until and (@task = 0 or e.task = @task)
 			  and (@types::text[] = '{}' or e.type = any (@types))
-			  and (@app = '' or t.app in (@app, ''))
+			  and (@app = '' or t.app = @app)
 			order by e.id
 			limit @limit
 		) c on true
