@@ -297,7 +297,7 @@ func TestFiltersChooseTheSameKeptAndLive(t *testing.T) {
 	}
 	tell(t, pool, 0, "endpoint.failing", 1)
 	tell(t, pool, 0, "endpoint.disabled", 1)
-	want := []int{8, 3, 4, 2, 0, 4, 2, 2, 0}
+	want := []int{8, 3, 4, 2, 0, 2, 1, 0, 0}
 	for i, filter := range filters {
 		kept, next, more, err := f.Page(t.Context(), 0, filter, 100)
 		if err != nil || len(kept) != want[i] || more || next < 2 && filter.Task == 0 {
