@@ -15,7 +15,7 @@ import (
 	"github.com/klingwatch/klingwatch/db/dbtest"
 )
 
-var everyMoment = flag.Bool("every-moment", false, "interrupt each command at ten moments of its start by each signal, not at one of them by one")
+var manyMoments = flag.Int("moments", 1, "interrupt each command at so many of the ten moments of its start, by each signal; 1: by one of them. Which ones, depends on the day")
 
 // moments is how many moments of a start there are, from the first to just before it is up.
 const moments = 10
@@ -94,12 +94,12 @@ func TestEveryCommandMayBeInterruptedAtAnyMomentOfItsStart(t *testing.T) {
 					s.uninterrupted(t)
 				}
 			}
-			if !*everyMoment { // all of them occur, on one line or another
+			if *manyMoments == 1 { // all of them occur, on one line or another
 				try(i%moments, []syscall.Signal{syscall.SIGINT, syscall.SIGTERM}[i/moments%2])
 				return
 			}
-			for moment := range moments {
-				try(moment, syscall.SIGINT, syscall.SIGTERM)
+			for i := range min(*manyMoments, moments) {
+				try((time.Now().YearDay()**manyMoments+i)%moments, syscall.SIGINT, syscall.SIGTERM)
 			}
 		})
 	}
