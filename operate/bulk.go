@@ -48,7 +48,7 @@ func (b Bulk) Check() error {
 	}
 	switch {
 	case all:
-		return invalid("", "choose what to %s, at least by a time: since", b.Action)
+		return invalid("", "choose what to %s, at least by a time: since", b.Action).rule("must choose something, at least by a time")
 	case !until.IsZero() && !until.After(since):
 		return invalid("until", "must be later than since")
 	case b.PerSecond < least || b.PerSecond > MaxPerSecond:

@@ -199,7 +199,7 @@ func urlTaken(url string, err error) error {
 
 func checkURL(url string) error {
 	if err := webhook.CheckURL(url); err != nil {
-		return invalid("", "%q: %s", url, err)
+		return invalid("", "%q: %s", url, err).rule("the URL must be an absolute http or https URL without user and fragment")
 	}
 	return nil
 }
@@ -214,7 +214,7 @@ func eventTypes(chosen []string) ([]string, error) {
 	}
 	for _, t := range chosen {
 		if !slices.Contains(webhook.Types, t) {
-			return nil, invalid("events", "has %q, which is not one of %s", t, strings.Join(webhook.Types, ", "))
+			return nil, invalid("events", "has %q, which is not one of %s", t, strings.Join(webhook.Types, ", ")).rule("must be some of " + strings.Join(webhook.Types, ", "))
 		}
 	}
 	return chosen, nil
@@ -232,7 +232,7 @@ func actionPaths(chosen []string) ([]string, error) {
 	}
 	for _, path := range chosen {
 		if !actionPath.MatchString(path) {
-			return nil, invalid("actions", "has %q, which is neither an action like videos nor a path like videos/text2video", path)
+			return nil, invalid("actions", "has %q, which is neither an action like videos nor a path like videos/text2video", path).rule("must be actions like videos or paths like videos/text2video")
 		}
 	}
 	return chosen, nil

@@ -16,16 +16,22 @@ type apiKeysCommand struct {
 }
 
 type apiKeysAdd struct {
-	Name    string        `arg:"" help:"A note: who has it."`
-	Scope   string        `help:"read, write (acts as well) or admin (administers as well)." default:"read"`
-	App     string        `help:"The key meets this app's tasks only; default: those of all apps." placeholder:"NAME"`
-	Expires time.Duration `help:"How long the key is valid; default: for ever." placeholder:"DURATION"`
+	Name    string         `arg:"" help:"A note: who has it."`
+	Scope   string         `help:"read, write (acts as well) or admin (administers as well)." default:"read"`
+	App     string         `help:"The key meets this app's tasks only; default: those of all apps." placeholder:"NAME"`
+	Expires *time.Duration `help:"How long the key is valid; default: for ever." placeholder:"DURATION"`
 }
 
 // Run makes a key.
 func (a apiKeysAdd) Run(ctx context.Context, c *console) error {
+	var life time.Duration
+	if a.Expires != nil {
+		if life = *a.Expires; life <= 0 {
+			return fmt.Errorf("--expires must be more than 0, not %s", life)
+		}
+	}
 	return withDatabase(ctx, c, func(_ settings, d *database) error {
-		key, text, err := operate.AddAPIKey(ctx, d.Pool, operate.NewAPIKey{Name: a.Name, Scope: a.Scope, App: a.App, Life: a.Expires})
+		key, text, err := operate.AddAPIKey(ctx, d.Pool, operate.NewAPIKey{Name: a.Name, Scope: a.Scope, App: a.App, Life: life})
 		if err != nil {
 			return err
 		}
