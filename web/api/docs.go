@@ -2,10 +2,12 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"encoding/json"
 	"fmt"
 	"html/template"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -99,6 +101,90 @@ type shownOperation struct {
 	Op           *huma.Operation
 	Scope        string
 	Curl         string
+	Sent, Got    []field // of the body of a request, and of the answer to one that went well
+}
+
+// field is a property of an object on the page.
+type field struct {
+	Name, Type, Description string
+	Required                bool
+}
+
+// fields are the properties of a body; those of one in a list where it is a list.
+func (a *API) fields(content map[string]*huma.MediaType) (list []field) {
+	media := content["application/json"]
+	if media == nil {
+		return nil
+	}
+	schema := a.resolve(media.Schema)
+	if data := schema.Properties["data"]; data != nil && data.Items != nil {
+		schema = a.resolve(data.Items)
+	}
+	names := slices.Sorted(maps.Keys(schema.Properties))
+	for _, name := range names {
+		of := schema.Properties[name]
+		list = append(list, field{name, a.typeOf(of), of.Description, slices.Contains(schema.Required, name)})
+	}
+	return list
+}
+
+// resolve follows references, and takes the first of several forms.
+func (a *API) resolve(s *huma.Schema) *huma.Schema {
+	for {
+		switch {
+		case s.Ref != "":
+			s = a.huma.OpenAPI().Components.Schemas.SchemaFromRef(s.Ref)
+		case len(s.OneOf) > 0:
+			s = s.OneOf[0]
+		default:
+			return s
+		}
+	}
+}
+
+// typeOf is what a value may be, in words.
+func (a *API) typeOf(s *huma.Schema) string {
+	nullable := s.Nullable
+	s = a.resolve(s)
+	text := cmp.Or(s.Format, s.Type, "anything")
+	switch {
+	case len(s.Enum) > 0:
+		text = words(s.Enum)
+	case s.Type == huma.TypeArray && s.Items != nil:
+		text = "list of " + a.typeOf(s.Items)
+	}
+	if nullable {
+		text += ", or null"
+	}
+	return text
+}
+
+// words joins values: a, b or c.
+func words(values []any) string {
+	text := ""
+	for i, value := range values {
+		switch {
+		case i == 0:
+		case i == len(values)-1:
+			text += " or "
+		default:
+			text += ", "
+		}
+		text += fmt.Sprint(value)
+	}
+	return text
+}
+
+// Allowed are the values that a parameter may have, in words.
+func (o shownOperation) Allowed(p *huma.Param) string {
+	schema := p.Schema
+	if schema != nil && schema.Items != nil {
+		schema = schema.Items
+	}
+	if schema == nil || len(schema.Enum) == 0 {
+		return ""
+	}
+	return words(schema.Enum)
 }
 
 func (a *API) groups() []group {
@@ -109,9 +195,27 @@ func (a *API) groups() []group {
 	a.operations(func(r Route, op *huma.Operation) {
 		i := slices.IndexFunc(groups, func(g group) bool { return g.Name == op.Tags[0] })
 		scope, _ := op.Extensions["x-scope"].(string)
-		groups[i].Operations = append(groups[i].Operations, shownOperation{r.Method, r.Path, op, scope, a.curl(r, op)})
+		groups[i].Operations = append(groups[i].Operations, shownOperation{
+			Method: r.Method, Path: r.Path, Op: op, Scope: scope, Curl: a.curl(r, op), Sent: a.sent(op), Got: a.got(op),
+		})
 	})
 	return groups
+}
+
+func (a *API) sent(op *huma.Operation) []field {
+	if op.RequestBody == nil {
+		return nil
+	}
+	return a.fields(op.RequestBody.Content)
+}
+
+func (a *API) got(op *huma.Operation) []field {
+	for _, status := range []string{"200", "201", "202"} {
+		if answer := op.Responses[status]; answer != nil {
+			return a.fields(answer.Content)
+		}
+	}
+	return nil
 }
 
 // curl is a line for a shell that makes a request of an operation.
@@ -134,12 +238,7 @@ func (a *API) curl(r Route, op *huma.Operation) string {
 
 // example is a body with what is required.
 func (a *API) example(s *huma.Schema) string {
-	if s.Ref != "" {
-		s = a.huma.OpenAPI().Components.Schemas.SchemaFromRef(s.Ref)
-	}
-	if len(s.OneOf) > 0 {
-		return a.example(s.OneOf[0])
-	}
+	s = a.resolve(s)
 	values := map[string]any{}
 	for _, name := range s.Required {
 		values[name] = a.exampleValue(s.Properties[name])
