@@ -35,6 +35,7 @@ func (a *API) registerActions() {
 type Action struct {
 	ID         *int64     `json:"id" doc:"null: a dry run."`
 	Action     string     `json:"action" enum:"cancel,retry,redeliver"`
+	State      string     `json:"state" enum:"dry_run,under_way,stopped,finished"`
 	Matched    int64      `json:"matched" doc:"What the filter chose when it began."`
 	Done       int64      `json:"done" doc:"Changed so far."`
 	PerSecond  int        `json:"per_second" doc:"Most that are changed in a second; 0: as many as polls and webhooks leave room for."`
@@ -43,7 +44,7 @@ type Action struct {
 }
 
 func actionOf(b db.Bulk) Action {
-	return Action{&b.ID, b.Action, b.Matched, b.Done, b.PerSecond, &b.CreatedAt, b.FinishedAt}
+	return Action{&b.ID, b.Action, b.State, b.Matched, b.Done, b.PerSecond, &b.CreatedAt, b.FinishedAt}
 }
 
 // ActionFilter chooses tasks, or for redeliver the deliveries about tasks.
@@ -51,7 +52,7 @@ type ActionFilter struct {
 	Status        []string          `json:"status,omitempty" nullable:"false" doc:"Of tasks; left out: all open ones for cancel; failed, expired and not_found for retry."`
 	State         []string          `json:"state,omitempty" nullable:"false" doc:"Of deliveries; left out: exhausted."`
 	Endpoint      *int64            `json:"endpoint,omitempty" minimum:"1" nullable:"false" doc:"Of deliveries."`
-	Action        string            `json:"action,omitempty" maxLength:"64"`
+	Action        string            `json:"action,omitempty" maxLength:"64" example:"videos"`
 	Action2       string            `json:"action2,omitempty" maxLength:"128" doc:"With action."`
 	Relay         string            `json:"relay,omitempty" maxLength:"64"`
 	App           string            `json:"app,omitempty" maxLength:"63"`
@@ -111,7 +112,7 @@ func (a *API) beginAction(ctx context.Context, in *beginInput) (*actionOutput, e
 	}
 	if in.Body.DryRun {
 		matched, err := operate.CountBulk(ctx, a.Pool, b)
-		return &actionOutput{http.StatusOK, Action{Action: b.Action, Matched: matched, PerSecond: b.PerSecond}}, err
+		return &actionOutput{http.StatusOK, Action{Action: b.Action, State: "dry_run", Matched: matched, PerSecond: b.PerSecond}}, err
 	}
 	if in.Body.Expected == nil {
 		return nil, problem(invalid, "").at("body.expected", "is needed: the number that a dry run told")

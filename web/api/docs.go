@@ -236,12 +236,14 @@ func (a *API) curl(r Route, op *huma.Operation) string {
 	return line + " $HOST" + path
 }
 
-// example is a body with what is required.
+// example is a body with what is required, or where nothing is, with what has an example.
 func (a *API) example(s *huma.Schema) string {
 	s = a.resolve(s)
 	values := map[string]any{}
-	for _, name := range s.Required {
-		values[name] = a.exampleValue(s.Properties[name])
+	for name, of := range s.Properties {
+		if slices.Contains(s.Required, name) || len(s.Required) == 0 && len(of.Examples) > 0 {
+			values[name] = a.exampleValue(of)
+		}
 	}
 	text, _ := json.Marshal(values) // of our own making
 	return string(text)

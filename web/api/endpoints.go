@@ -120,7 +120,7 @@ func (a *API) getEndpoint(ctx context.Context, in *EndpointInput) (*endpointOutp
 
 type newEndpointInput struct {
 	Body struct {
-		URL         string   `json:"url" minLength:"1" maxLength:"2048" doc:"An absolute http or https URL."`
+		URL         string   `json:"url" minLength:"1" maxLength:"2048" doc:"An absolute http or https URL." example:"https://app.example/hook"`
 		EventTypes  []string `json:"event_types,omitempty" nullable:"false" doc:"What it is told; left out: the ends of tasks; [\"all\"]: everything."`
 		Actions     []string `json:"actions,omitempty" nullable:"false" doc:"Of which tasks: action or action/action2; left out: of all."`
 		Thin        bool     `json:"thin,omitempty" doc:"Ids and status only."`

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -223,13 +224,16 @@ func problemOfRefusal(refused *operate.Error) *Problem {
 	}
 	location, rule := "body", refused.Rule
 	if refused.Field != "" {
-		location += "." + refused.Field
+		location += "." + cmp.Or(apiNames[refused.Field], refused.Field)
 	}
 	if rule == "" {
 		rule = "is not valid"
 	}
 	return problem(invalid, "").at(location, rule)
 }
+
+// apiNames are the names of fields that the API calls otherwise than the command line.
+var apiNames = map[string]string{"events": "event_types"}
 
 // safeLocation is a place that holds nothing but names of ours.
 var safeLocation = regexp.MustCompile(`^[a-z0-9_.\[\]-]{1,100}$`)

@@ -103,9 +103,9 @@ func (a *API) getRelay(ctx context.Context, in *RelayInput) (*relayOutput, error
 
 type newRelayInput struct {
 	Body struct {
-		Name                  string  `json:"name" pattern:"^[a-z0-9][a-z0-9._-]{0,63}$" doc:"As tasks will have it."`
-		BaseURL               string  `json:"base_url" maxLength:"500" doc:"Scheme and host."`
-		Key                   string  `json:"key" minLength:"1" maxLength:"4096" doc:"The bearer key."`
+		Name                  string  `json:"name" pattern:"^[a-z0-9][a-z0-9._-]{0,63}$" doc:"As tasks will have it." example:"second"`
+		BaseURL               string  `json:"base_url" maxLength:"500" doc:"Scheme and host." example:"https://relay.example"`
+		Key                   string  `json:"key" minLength:"1" maxLength:"4096" doc:"The bearer key." example:"sk-1"`
 		TaskPath              string  `json:"task_path,omitempty" maxLength:"500" doc:"Template of the path of a task: {action}, {action2} and {task_id}, or {task_ids} where the relay takes several ids at once."`
 		BatchSize             int     `json:"batch_size,omitempty" minimum:"1" maximum:"100" doc:"Most ids in one request, where the path has {task_ids}."`
 		PollRate              float64 `json:"poll_rate,omitempty" exclusiveMinimum:"0" maximum:"1000000" doc:"Most requests per second, of all services."`

@@ -140,7 +140,9 @@ func startsList(text []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(text)
 // newTasksForms are the schemas of either form.
 func newTasksForms(r huma.Registry) (one, list *huma.Schema) {
 	one = r.Schema(reflect.TypeFor[NewTask](), true, "NewTask")
-	return one, &huma.Schema{Type: huma.TypeArray, Items: one, MinItems: new(1), MaxItems: new(maxNewTasks)}
+	list = &huma.Schema{Type: huma.TypeArray, Items: one, MinItems: new(1), MaxItems: new(maxNewTasks)}
+	list.PrecomputeMessages()
+	return one, list
 }
 
 // Schema describes either form.

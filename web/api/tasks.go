@@ -77,6 +77,12 @@ func (a *API) createTasks(ctx context.Context, in *createInput) (*createOutput, 
 			Metadata: json.RawMessage(n.Metadata), DeadlineAt: n.DeadlineAt,
 		}
 	}
+	for i := range wanted {
+		refused, ok := errors.AsType[*operate.Error](operate.CheckTasks(wanted[i : i+1]))
+		if ok {
+			return nil, problem(invalid, "").at(in.Body.at(i)+"."+refused.Field, refused.Rule)
+		}
+	}
 	created, err := operate.Create(ctx, a.Pool, wanted)
 	if refused, ok := errors.AsType[*operate.Error](err); ok && refused.Code == operate.Differs {
 		place, _ := strconv.Atoi(refused.Field)
