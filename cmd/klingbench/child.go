@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/klingwatch/klingwatch/cmd/klingbench/callers"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/contender"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/process"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/standin"
@@ -11,8 +12,8 @@ import (
 )
 
 var roles = []process.Role{
-	standin.RelayRole, standin.ReceiversRole,
-	contender.WorkerRole, contender.NaiveRole, contender.PollerRole, contender.PosterRole,
+	standin.RelayRole, standin.ReceiversRole, callers.Role,
+	contender.WorkerRole, contender.ServerRole, contender.NaiveRole, contender.PollerRole, contender.PosterRole,
 }
 
 // childCommand is a process of a measurement; see package process.

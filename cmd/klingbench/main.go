@@ -9,6 +9,7 @@
 //	go run ./cmd/klingbench crash           # taking over after kill -9
 //	go run ./cmd/klingbench order           # what the order of events costs
 //	go run ./cmd/klingbench webhook         # how soon and how many webhooks go out, beside receivers in trouble
+//	go run ./cmd/klingbench api             # the HTTP API: feed, waits, lists, inserts, bulk actions, callbacks
 //	go run ./cmd/klingbench report          # the report views on a million tasks
 //	go run ./cmd/klingbench soak            # sizes while everything runs at once for minutes
 //	go run ./cmd/klingbench schedule        # what the learned schedule gains, a simulation
@@ -22,9 +23,10 @@
 // klingwatch's worker. webhook compares the worker with its webhook client alone,
 // and healthy receivers alone with the same ones beside others in trouble.
 //
-//	main -> polls, webhooks, reports -> bench -> contender -> standin -> process
-//	     -> schedules                         -> figures
-//	     -> chaos -> cluster   -> bench
+//	main -> apis -> polls, webhooks, reports -> bench -> contender -> standin -> process
+//	             -> callers                  -> completions -> bench   -> figures
+//	     -> schedules -> figures
+//	     -> chaos -> cluster -> bench
 package main
 
 import (
@@ -39,6 +41,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/klingwatch/klingwatch/cmd/klingbench/apis"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/chaos"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/polls"
@@ -66,6 +69,7 @@ type commands struct {
 	Crash    polls.CrashCommand        `cmd:"" help:"How soon the tasks of a killed process are polled again."`
 	Order    polls.OrderCommand        `cmd:"" help:"How many tasks end per second with events in the order of their commits, and without."`
 	Webhook  webhooks.WebhookCommand   `cmd:"" help:"From the commit to the receiver, against the webhook client alone, beside receivers in trouble."`
+	Api      apis.Command              `cmd:"" help:"How soon followers and waiters are told, how fast tasks are listed, tracked and canceled over the HTTP API, from a callback to the webhook."`
 	Report   reports.ReportCommand     `cmd:"" help:"How fast the report views answer on a million tasks."`
 	Soak     reports.SoakCommand       `cmd:"" help:"Whether the database stays small while tasks come, end, are reported by webhook, read and deleted."`
 	Schedule schedules.ScheduleCommand `cmd:"" help:"How soon an end is seen with the learned schedule and with the fixed interval, at the same number of polls."`

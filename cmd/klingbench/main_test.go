@@ -76,6 +76,27 @@ func TestOrderPrintsAllFigures(t *testing.T) {
 	checkFigures(t, []string{"ordered_completions_per_second", "unordered_completions_per_second", "order_part"}, "order")
 }
 
+func TestAPIPrintsAllFigures(t *testing.T) {
+	t.Parallel()
+	checkFigures(t, []string{
+		"stream_p50", "stream_p99", "stream_returns", "stream_away", "stream_memory", "wait_p50", "wait_p99", "wait_memory", "wait_crowd_max",
+		"list_p50", "list_p99", "list_max", "list_status_rare", "list_created_before_absent", "post_ms", "copy_ms", "post_part_of_copy",
+		"cancel_seconds", "cancel_late_p99", "callback_p50", "callback_p99",
+	}, "api")
+}
+
+func TestAPIMeasuresOnlyWhatIsWanted(t *testing.T) {
+	t.Parallel()
+	d, _ := measure(t, "api", "--quick", "--json", "--fsync=off", "--only=callback")
+	if len(d.Figures) != 2 || d.Figures[0].Name != "callback_p50" {
+		t.Errorf("the figures are %+v", d.Figures)
+	}
+	var out, errOut bytes.Buffer
+	if code := run([]string{"api", "--only=nothing"}, &out, &errOut); code != exitError || !strings.Contains(errOut.String(), "try stream, wait") {
+		t.Errorf("exit code %d: %s", code, &errOut)
+	}
+}
+
 func TestLatePrintsAllFigures(t *testing.T) {
 	t.Parallel()
 	checkFigures(t, []string{"polls_per_second", "late_p50", "late_p99", "begun_late_p50", "begun_late_p99", "peak_per_second", "cpu_per_poll"},

@@ -93,20 +93,21 @@ func (b *Bench) close() (err error) {
 
 // WithReceivers calls work with receivers of webhooks, which end after it.
 func (b *Bench) WithReceivers(ctx context.Context, work func(*standin.Receivers) error) error {
-	return b.withProcess(ctx, standin.ReceiversRole, func(c *process.Child) error { return work(&standin.Receivers{Child: c}) })
+	return b.WithProcess(ctx, standin.ReceiversRole, func(c *process.Child) error { return work(&standin.Receivers{Child: c}) })
 }
 
 // WithService calls work with a service that does not run yet and ends after work.
 func (b *Bench) WithService(ctx context.Context, role process.Role, work func(*contender.Service) error) error {
-	return b.withProcess(ctx, role, func(c *process.Child) error { return work(&contender.Service{Child: c}) })
+	return b.WithProcess(ctx, role, func(c *process.Child) error { return work(&contender.Service{Child: c}) })
 }
 
 // WithClient calls work with a client, which ends after it.
 func (b *Bench) WithClient(ctx context.Context, role process.Role, work func(*contender.Client) error) error {
-	return b.withProcess(ctx, role, func(c *process.Child) error { return work(&contender.Client{Child: c}) })
+	return b.WithProcess(ctx, role, func(c *process.Child) error { return work(&contender.Client{Child: c}) })
 }
 
-func (b *Bench) withProcess(ctx context.Context, role process.Role, work func(*process.Child) error) error {
+// WithProcess calls work with a process in a role, which ends after it.
+func (b *Bench) WithProcess(ctx context.Context, role process.Role, work func(*process.Child) error) error {
 	c, err := process.Start(ctx, b.dir, role)
 	if err != nil {
 		return err

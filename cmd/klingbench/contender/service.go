@@ -27,12 +27,19 @@ type Poll struct {
 	Due, Begun int64
 }
 
-// Service is a process that processes tasks, seen from the parent: WorkerRole or
-// NaiveRole.
+// Service is a process that processes tasks, seen from the parent: WorkerRole,
+// ServerRole or NaiveRole.
 type Service struct{ *process.Child }
 
 // Run starts the service and returns when it works.
 func (s *Service) Run(ctx context.Context, plan ServicePlan) error { return s.Do(ctx, "Run", plan) }
+
+// Serve has the API served at an address, and returns host and port; ServerRole only,
+// after Run.
+func (s *Service) Serve(ctx context.Context, address string) (at string, err error) {
+	err = s.Call(ctx, "Serve", address, &at)
+	return at, err
+}
 
 // Memory returns the memory of the process; klingwatch only.
 func (s *Service) Memory(ctx context.Context) (process.Memory, error) {

@@ -31,7 +31,8 @@ var WorkerRole = process.Role{Name: "worker", Service: func(ctx context.Context)
 
 // workerService is klingwatch's worker, set up as klingwatch serve does it.
 type workerService struct {
-	ctx context.Context
+	ctx    context.Context
+	config worker.Config // since Run
 
 	mu    sync.Mutex
 	polls []Poll
@@ -43,11 +44,10 @@ func (s *workerService) Run(plan ServicePlan, _ *process.None) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := s.config(pool, plan)
-	if err != nil {
+	if s.config, err = s.configure(pool, plan); err != nil {
 		return err
 	}
-	w := worker.New(cfg)
+	w := worker.New(s.config)
 	go func() {
 		err := w.Run(s.ctx)
 		fmt.Fprintln(os.Stderr, "running the worker: it ended:", err)
@@ -61,7 +61,7 @@ func (s *workerService) Run(plan ServicePlan, _ *process.None) error {
 	return nil
 }
 
-func (s *workerService) config(pool *pgxpool.Pool, plan ServicePlan) (worker.Config, error) {
+func (s *workerService) configure(pool *pgxpool.Pool, plan ServicePlan) (worker.Config, error) {
 	relay, err := newRelayClient(plan.RelayURL)
 	cfg := worker.Config{
 		Pool:         pool,

@@ -11,37 +11,34 @@ import (
 	"github.com/klingwatch/klingwatch/cmd/klingbench/contender"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/standin"
-	"github.com/klingwatch/klingwatch/db"
 )
 
-const (
-	// cancelPath is the path of the tasks that are canceled; the others have standin's.
-	cancelPath = "images"
-	// cancelLimit bounds the wait for the bulk action.
-	cancelLimit = 5 * time.Minute
-)
+// cancelPath is the path of the tasks that are canceled; the others have standin's.
+const cancelPath = "images"
+
+// Canceling begins to cancel so many tasks of a path at a service that runs, and returns
+// when they are canceled.
+type Canceling func(ctx context.Context, d *bench.Database, c *contender.Service, path string, tasks int) error
 
 // MeasureCancel cancels many tasks by a filter while others are polled. Those that are
 // canceled sleep until their next poll, as most of so many do.
-func MeasureCancel(ctx context.Context, b *bench.Bench, quick bool) ([]figures.Figure, error) {
+func MeasureCancel(ctx context.Context, b *bench.Bench, quick bool, cancel Canceling, s *figures.Series) error {
 	f, canceled := flight{tasks: 5000, interval: 5 * time.Second, window: 20 * time.Second, log: true}, 100_000
 	if quick {
 		f.tasks, f.window, canceled = 1000, 5*time.Second, 5000
 	}
-	s := figures.NewSeries(figures.Median)
-	err := b.WithDatabase(ctx, func(d *bench.Database) error {
+	return b.WithDatabase(ctx, func(d *bench.Database) error {
 		if err := b.Relay.Plan(ctx, standin.RelayPlan{Tasks: f.tasks, Polls: standin.Never, Log: true}); err != nil {
 			return err
 		}
-		return b.WithService(ctx, contender.WorkerRole, func(c *contender.Service) error {
-			return f.cancelBeside(ctx, b, d, c, canceled, s)
+		return b.WithService(ctx, contender.ServerRole, func(c *contender.Service) error {
+			return f.cancelBeside(ctx, b, d, c, canceled, cancel, s)
 		})
 	})
-	return s.Result(), err
 }
 
 // cancelBeside measures a flight alone, and then beside the cancellation.
-func (f flight) cancelBeside(ctx context.Context, b *bench.Bench, d *bench.Database, c *contender.Service, n int, s *figures.Series) error {
+func (f flight) cancelBeside(ctx context.Context, b *bench.Bench, d *bench.Database, c *contender.Service, n int, cancel Canceling, s *figures.Series) error {
 	var alone, beside flown
 	if err := f.takeOff(ctx, b, d, c, &alone); err != nil {
 		return err
@@ -60,7 +57,7 @@ func (f flight) cancelBeside(ctx context.Context, b *bench.Bench, d *bench.Datab
 	}
 	alone.Usage = usage
 	b.Progress.Sayf("canceling %d tasks beside them", n)
-	beside.Usage, err = b.Spent(ctx, c.PID(), b.Relay, func() error { return cancelAll(ctx, d, n) })
+	beside.Usage, err = b.Spent(ctx, c.PID(), b.Relay, func() error { return cancel(ctx, d, c, cancelPath, n) })
 	if err != nil {
 		return err
 	}
@@ -106,19 +103,4 @@ func insertSleeping(ctx context.Context, d *bench.Database, n int) error {
 		}
 		return nil
 	})
-}
-
-// cancelAll begins the bulk action and waits until it is done.
-func cancelAll(ctx context.Context, d *bench.Database, n int) error {
-	choice := db.TaskChoice{Path: cancelPath, Statuses: []string{db.Pending, db.Submitted, db.Processing}}
-	begun, err := db.AddTaskAction(ctx, d.Pool, db.BulkCancel, choice, int64(n), 0)
-	if err != nil {
-		return fmt.Errorf("beginning to cancel: %w", err)
-	}
-	look := func(ctx context.Context) ([]db.Bulk, error) { return db.ListBulks(ctx, d.Pool, begun.ID, 0, 1) }
-	seen, err := bench.Until(ctx, "all are canceled", cancelLimit, look, func(b []db.Bulk) bool { return len(b) == 1 && b[0].FinishedAt != nil })
-	if err == nil && seen[0].Done != int64(n) {
-		err = fmt.Errorf("canceling: %d of %d were", seen[0].Done, n)
-	}
-	return err
 }

@@ -15,31 +15,45 @@ import (
 // flight; with events, outputs and deliveries, without jobs. A higher number is a
 // younger task; the newest are of now.
 func insertHistory(ctx context.Context, d *bench.Database, n, days int) error {
+	if err := InsertTasks(ctx, d, n, days); err != nil {
+		return err
+	}
+	if err := writeHistory(ctx, d, n, days, followingSQL, "events", "outputs", "deliveries"); err != nil {
+		return err
+	}
+	_, err := d.Exec(ctx, `update klingwatch.report_state set summarized_until = (select klingwatch.utc_day(min(created_at)) from klingwatch.tasks)`)
+	return err
+}
+
+// InsertTasks writes only the tasks of insertHistory.
+func InsertTasks(ctx context.Context, d *bench.Database, n, days int) error {
+	return writeHistory(ctx, d, n, days, tasksSQL, "tasks")
+}
+
+// writeHistory writes tables and vacuums them, which autovacuum has done long ago where
+// tasks came in over days.
+func writeHistory(ctx context.Context, d *bench.Database, n, days int, statements []string, tables ...string) error {
 	payload, err := standin.Payload()
 	if err != nil {
 		return err
 	}
-	for _, sql := range historySQL {
+	for _, sql := range statements {
 		if _, err := d.Exec(ctx, sql, pgx.NamedArgs{"n": n, "days": days, "payload": payload}); err != nil {
 			return fmt.Errorf("writing %d tasks: %w", n, err)
 		}
 	}
-	// what autovacuum has done long ago where tasks came in over days
-	for _, table := range []string{"tasks", "events", "outputs", "deliveries"} {
+	for _, table := range tables {
 		if _, err := d.Exec(ctx, `vacuum analyze klingwatch.`+table); err != nil {
 			return fmt.Errorf("vacuuming %s: %w", table, err)
 		}
 	}
-	_, err = d.Exec(ctx, `update klingwatch.report_state set summarized_until = (select klingwatch.utc_day(min(created_at)) from klingwatch.tasks)`)
-	return err
+	return nil
 }
 
-// historySQL writes n tasks (@n) over some days (@days); @payload is the body of
-// each result and event.
-var historySQL = []string{
+// tasksSQL writes n tasks (@n) over some days (@days); @payload is the body of each result.
+var tasksSQL = []string{
 	`alter table klingwatch.tasks disable trigger enqueue`,
 	`alter table klingwatch.tasks disable trigger note_backfill`,
-	`alter table klingwatch.deliveries disable trigger enqueue`,
 	`insert into klingwatch.tasks (task_id, action, action2, callback_url, metadata, status, status_message, error_code, result, unit_deduction, polls,
 	                               created_at, submitted_at, processing_at, deadline_at, finished_at, last_polled_at)
 	 select 'h' || i, (array['videos', 'videos', 'images'])[1 + i % 3], (array['text2video', 'image2video', 'generations'])[1 + i % 3],
@@ -51,6 +65,11 @@ var historySQL = []string{
 	        case when not open then at + interval '60 s' + (i % 120) * interval '1 s' end, at + interval '60 s'
 	 from (select i, i > @n - @n / 1000 as open, now() - interval '3 min' - (@n - i) * (@days * interval '1 day' / @n) as at
 	       from generate_series(1, @n::int) i) as h`,
+}
+
+// followingSQL writes what follows from tasks; @payload is the body of each event.
+var followingSQL = []string{
+	`alter table klingwatch.deliveries disable trigger enqueue`,
 	`insert into klingwatch.events (event_id, task, sequence, type, payload, created_at)
 	 select 'msg_' || id, id, 2, 'task.' || status, @payload::jsonb, finished_at
 	 from klingwatch.tasks where finished_at is not null order by id`,

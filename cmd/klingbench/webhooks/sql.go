@@ -7,29 +7,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/klingwatch/klingwatch/cmd/klingbench/bench"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/standin"
 )
-
-// insertProcessing inserts tasks 1 to n, all in processing; callbacks take turns:
-// that of task i is urls[i % len(urls)]. Their polls are a day away, as if an
-// attempt had put them off: without jobs the worker would give them some.
-func insertProcessing(ctx context.Context, d *bench.Database, n int, urls []string) error {
-	_, err := d.Exec(ctx, `
-		insert into klingwatch.tasks (task_id, action, action2, callback_url, status, upstream_status, polls,
-		                              submitted_at, processing_at, last_polled_at, deadline_at)
-		select @prefix || i, @action, @action2, (@urls::text[])[1 + i % cardinality(@urls::text[])], 'processing', 'processing', 5,
-		       now(), now(), now(), now() + interval '1 day'
-		from generate_series(1, @n::int) i`,
-		pgx.StrictNamedArgs{"prefix": standin.TaskPrefix, "action": standin.Action, "action2": standin.Action2, "urls": urls, "n": n})
-	if err == nil {
-		_, err = d.Exec(ctx, `update klingwatch.river_job set state = 'scheduled', attempted_at = now(), scheduled_at = now() + interval '1 day'`)
-	}
-	if err != nil {
-		return fmt.Errorf("preparing %d tasks: %w", n, err)
-	}
-	return d.CheckNumbers(ctx, n)
-}
 
 // insertDeliveries inserts n tasks that have succeeded, with the event of each
 // and its delivery, which is due now; callbacks take turns.
@@ -70,24 +49,6 @@ func insertDeliveries(ctx context.Context, pool *pgxpool.Pool, n int, urls []str
 		return fmt.Errorf("preparing %d deliveries: %w", n, err)
 	}
 	return nil
-}
-
-// eventIDs returns the webhook-id of the success of each task, by the task's id.
-func eventIDs(ctx context.Context, pool *pgxpool.Pool) (map[int]string, error) {
-	ids := map[int]string{}
-	rows, err := pool.Query(ctx, `select task, event_id from klingwatch.events where type = 'task.succeeded'`)
-	if err != nil {
-		return nil, fmt.Errorf("reading the events: %w", err)
-	}
-	var (
-		task int
-		id   string
-	)
-	_, err = pgx.ForEachRow(rows, []any{&task, &id}, func() error {
-		ids[task] = id
-		return nil
-	})
-	return ids, err
 }
 
 // anyPending reports whether a delivery has not ended.

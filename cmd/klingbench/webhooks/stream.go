@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/klingwatch/klingwatch/cmd/klingbench/bench"
+	"github.com/klingwatch/klingwatch/cmd/klingbench/completions"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/contender"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/standin"
@@ -27,7 +28,7 @@ func (s stream) perPlace() int { return int(s.rate*s.window.Seconds()) / s.place
 func (s stream) total() int { return s.perPlace() * (s.places + len(s.trouble)) }
 
 // healthy reports whether the receiver of a task is healthy; receivers take
-// turns, see insertProcessing.
+// turns, see completions.Prepare.
 func (s stream) healthy(task int) bool { return task%(s.places+len(s.trouble)) < s.places }
 
 // streamPatience bounds the wait for the last webhook.
@@ -51,7 +52,7 @@ func (s stream) measure(ctx context.Context, b *bench.Bench) (seen streamed, err
 			if err != nil {
 				return err
 			}
-			if err := insertProcessing(ctx, d, s.total(), urls); err != nil {
+			if err := completions.Prepare(ctx, d, s.total(), urls); err != nil {
 				return err
 			}
 			if err := b.Relay.Plan(ctx, standin.RelayPlan{}); err != nil {
@@ -87,10 +88,10 @@ func (s stream) open(ctx context.Context, r *standin.Receivers) ([]string, error
 
 // run ends the tasks and waits until the healthy receivers have all webhooks.
 func (s stream) run(ctx context.Context, b *bench.Bench, d *bench.Database, c *contender.Service, r *standin.Receivers, seen *streamed) (err error) {
-	var done []completion
+	var done []completions.Completion
 	seen.Usage, err = b.Spent(ctx, c.PID(), r, func() error {
 		begun := time.Now()
-		if done, err = completeAll(ctx, d.URL, s.total(), time.Duration(float64(s.window)/float64(s.total()))); err != nil {
+		if done, err = completions.Run(ctx, d.URL, 1, s.total(), time.Duration(float64(s.window)/float64(s.total()))); err != nil {
 			return err
 		}
 		seen.completed = float64(s.total()) / time.Since(begun).Seconds()
@@ -113,12 +114,12 @@ func (s stream) run(ctx context.Context, b *bench.Bench, d *bench.Database, c *c
 }
 
 // join finds the first arrival of each webhook.
-func (s stream) join(ctx context.Context, d *bench.Database, r *standin.Receivers, done []completion, seen *streamed) error {
+func (s stream) join(ctx context.Context, d *bench.Database, r *standin.Receivers, done []completions.Completion, seen *streamed) error {
 	hits, err := r.Hits(ctx)
 	if err != nil {
 		return err
 	}
-	ids, err := eventIDs(ctx, d.Pool)
+	events, err := completions.Events(ctx, d.Pool)
 	if err != nil {
 		return err
 	}
@@ -132,11 +133,11 @@ func (s stream) join(ctx context.Context, d *bench.Database, r *standin.Receiver
 		if !s.healthy(i + 1) {
 			continue
 		}
-		at, found := arrived[ids[i+1]]
+		at, found := arrived[events[i+1].EventID]
 		if !found {
 			return fmt.Errorf("joining webhooks with their arrivals: that of task %d did not arrive, but others arrived more than once", i+1)
 		}
-		seen.latencies = append(seen.latencies, figures.Milliseconds(c.latency(at)))
+		seen.latencies = append(seen.latencies, figures.Milliseconds(c.Latency(at)))
 	}
 	return nil
 }

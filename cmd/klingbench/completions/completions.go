@@ -1,4 +1,4 @@
-package webhooks
+package completions
 
 import (
 	"context"
@@ -20,24 +20,23 @@ import (
 // under way at 15 ms each.
 const completerConnections = 16
 
-// completion is the end of a task.
-type completion struct {
-	committing, committed time.Time // just before its commit was sent, and after it returned
+// Completion is the end of a task.
+type Completion struct {
+	Committing, Committed time.Time // just before its commit was sent, and after it returned
 }
 
-// latency from the commit to an arrival, in unix nanoseconds. Postgres notifies
-// the worker of a commit before it answers the client: a webhook that arrives
-// before that answer is counted from the sending of the commit.
-func (c completion) latency(arrived int64) time.Duration {
-	if since := time.Duration(arrived - c.committed.UnixNano()); since >= 0 {
+// Latency from the commit to an arrival, in unix nanoseconds. Postgres notifies
+// the worker of a commit before it answers the client: what arrives before that answer is counted from the sending of the commit.
+func (c Completion) Latency(arrived int64) time.Duration {
+	if since := time.Duration(arrived - c.Committed.UnixNano()); since >= 0 {
 		return since
 	}
-	return time.Duration(arrived - c.committing.UnixNano())
+	return time.Duration(arrived - c.Committing.UnixNano())
 }
 
-// completeAll ends tasks 1 to n, evenly spaced and each on time however long the
+// Run ends tasks first to last, evenly spaced and each on time however long the
 // earlier ones take; it returns them in this order.
-func completeAll(ctx context.Context, databaseURL string, n int, distance time.Duration) ([]completion, error) {
+func Run(ctx context.Context, databaseURL string, first, last int, distance time.Duration) ([]Completion, error) {
 	pool, err := openTraced(ctx, databaseURL)
 	if err != nil {
 		return nil, err
@@ -45,15 +44,15 @@ func completeAll(ctx context.Context, databaseURL string, n int, distance time.D
 	defer pool.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	done := make([]completion, n)
+	done := make([]Completion, last-first+1)
 	var wg sync.WaitGroup
-	for i, begun := 0, time.Now(); i < n; i++ {
+	for i, begun := 0, time.Now(); i < len(done); i++ {
 		if bench.Pause(ctx, time.Until(begun.Add(time.Duration(i)*distance))) != nil {
 			break
 		}
 		wg.Go(func() {
 			var err error
-			if done[i], err = complete(ctx, pool, i+1); err != nil {
+			if done[i], err = complete(ctx, pool, first+i); err != nil {
 				cancel(err)
 			}
 		})
@@ -64,26 +63,26 @@ func completeAll(ctx context.Context, databaseURL string, n int, distance time.D
 
 // complete ends a task as the worker does, but alone in its transaction where the
 // worker would write those of 20 ms together.
-func complete(ctx context.Context, pool *pgxpool.Pool, task int) (c completion, err error) {
+func complete(ctx context.Context, pool *pgxpool.Pool, task int) (c Completion, err error) {
 	target, err := db.GetPollTarget(ctx, pool, int64(task), 0)
 	if err != nil {
 		return c, fmt.Errorf("reading task %d: %w", task, err)
 	}
-	applied, err := ledger.Apply(withCommit(ctx, &c.committing), pool, []ledger.Change{success(target)}, nil)
-	c.committed = time.Now()
+	applied, err := ledger.Apply(withCommit(ctx, &c.Committing), pool, []ledger.Change{success(target)}, nil)
+	c.Committed = time.Now()
 	switch {
 	case err != nil:
 		return c, fmt.Errorf("ending task %d: %w", task, err)
 	case !applied[int64(task)]:
 		return c, fmt.Errorf("ending task %d: another session has changed it", task)
-	case c.committing.IsZero():
+	case c.Committing.IsZero():
 		return c, fmt.Errorf("ending task %d: its commit was not traced", task)
 	}
 	return c, nil
 }
 
-// success is the change that the last reply makes to a task as insertProcessing
-// leaves it.
+// success is the change that the last reply makes to a task as Prepare leaves
+// it.
 func success(task db.PollTarget) ledger.Change {
 	duration, expires := json.Number(standin.OutputDuration), time.Now().Add(standin.OutputLifetime).UTC()
 	return ledger.Change{

@@ -1,4 +1,4 @@
-package webhooks
+package completions
 
 import (
 	"testing"
@@ -11,9 +11,9 @@ func TestLatencyCountsFromTheCommitsReturnUnlessTheWebhookWasQuicker(t *testing.
 	t.Parallel()
 	const ms = time.Millisecond
 	begun := time.Now()
-	c := completion{committing: begun, committed: begun.Add(5 * ms)}
+	c := Completion{Committing: begun, Committed: begun.Add(5 * ms)}
 	for arrived, want := range map[time.Duration]time.Duration{9 * ms: 4 * ms, 3 * ms: 3 * ms} {
-		if got := c.latency(begun.Add(arrived).UnixNano()); got != want {
+		if got := c.Latency(begun.Add(arrived).UnixNano()); got != want {
 			t.Errorf("an arrival %s after the commit was sent counts as %s, want %s", arrived, got, want)
 		}
 	}
