@@ -61,7 +61,7 @@ func (cmd Command) plan() plan {
 		wait:     wait{waiters: 5000, rate: 200, crowd: 1000},
 		list:     list{tasks: 1_000_000, each: 100},
 		post:     post{tasks: 1000, rounds: 15},
-		callback: callback{tasks: 200, rate: 20},
+		callback: callback{tasks: 200, rate: 10},
 		quick:    cmd.Quick,
 	}
 	if cmd.Quick {

@@ -26,9 +26,9 @@ type newTask struct {
 	TaskID      string            `json:"task_id"`
 	Action      string            `json:"action"`
 	Action2     string            `json:"action2"`
-	ExternalID  string            `json:"external_id"`
-	CallbackURL string            `json:"callback_url"`
-	Metadata    map[string]string `json:"metadata"`
+	ExternalID  string            `json:"external_id,omitempty"`
+	CallbackURL string            `json:"callback_url,omitempty"`
+	Metadata    map[string]string `json:"metadata,omitempty"`
 }
 
 // batch returns the tasks of a round; no two rounds have one in common.
