@@ -165,7 +165,16 @@ type Task struct {
 // taskColumns are the columns of Task. A poll that changes nothing is not written
 // to tasks. The job of a task that sleeps until its next poll knows of it; the
 // others are in the memory of the process that polls. An app may not read jobs.
-const taskColumns = `
+const taskColumns = taskValues + `
+		left join lateral klingwatch.poll_job(case when t.status in ('pending', 'submitted', 'processing', 'expired') then t.id end) j on true`
+
+// newTaskColumns are the same of tasks that this transaction has added: their jobs are due
+// at once. To look for each job takes as long as to add it.
+const newTaskColumns = taskValues + `
+		cross join lateral (select 'available' as state, t.created_at as scheduled_at, null as instance, '{}'::jsonb as metadata) j`
+
+// taskValues are the columns without j, the job.
+const taskValues = `
 		       t.id,
 		       t.relay,
 		       t.app,
@@ -195,8 +204,7 @@ const taskColumns = `
 		       t.upstream_updated_at,
 		       t.deadline_at,
 		       t.finished_at
-		from klingwatch.tasks t
-		left join lateral klingwatch.poll_job(case when t.status in ('pending', 'submitted', 'processing', 'expired') then t.id end) j on true`
+		from klingwatch.tasks t`
 
 // ListTasks returns a page of the tasks of a choice.
 func ListTasks(ctx context.Context, b Beginner, c TaskChoice, s lookback.Search) (Page[Task], error) {
@@ -304,6 +312,15 @@ func FindTasks(ctx context.Context, q Querier, id string) ([]Task, error) {
 func TasksOf(ctx context.Context, q Querier, ids []int64) ([]Task, error) {
 	return all[Task](ctx, q, `
 		select`+taskColumns+`
+		where t.id = any (@ids)
+		order by t.id`,
+		pgx.StrictNamedArgs{"ids": ids})
+}
+
+// AddedTasks is TasksOf for tasks that this transaction has added.
+func AddedTasks(ctx context.Context, q Querier, ids []int64) ([]Task, error) {
+	return all[Task](ctx, q, `
+		select`+newTaskColumns+`
 		where t.id = any (@ids)
 		order by t.id`,
 		pgx.StrictNamedArgs{"ids": ids})

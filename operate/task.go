@@ -65,17 +65,27 @@ func Create(ctx context.Context, pool *pgxpool.Pool, tasks []db.NewTask) (create
 
 // agree reads the tasks that are tracked, and refuses those that differ from what was asked.
 func agree(ctx context.Context, q db.Querier, wanted []db.NewTask, tracked []ledger.Tracked) ([]Created, error) {
-	ids := make([]int64, len(tracked))
-	for i, t := range tracked {
-		ids[i] = t.ID
-	}
-	rows, err := db.TasksOf(ctx, q, ids)
-	if err != nil {
-		return nil, err
-	}
-	byID := make(map[int64]db.Task, len(rows))
-	for _, row := range rows {
-		byID[row.ID] = row
+	byID := make(map[int64]db.Task, len(tracked))
+	for _, kind := range []struct {
+		added bool
+		read  func(context.Context, db.Querier, []int64) ([]db.Task, error)
+	}{{true, db.AddedTasks}, {false, db.TasksOf}} {
+		var ids []int64
+		for _, t := range tracked {
+			if t.Added == kind.added {
+				ids = append(ids, t.ID)
+			}
+		}
+		if len(ids) == 0 {
+			continue
+		}
+		rows, err := kind.read(ctx, q, ids)
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range rows {
+			byID[row.ID] = row
+		}
 	}
 	created := make([]Created, len(tracked))
 	for i, t := range tracked {

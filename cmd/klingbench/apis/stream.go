@@ -35,9 +35,9 @@ func (t stream) total() int { return int(t.rate * (t.window + t.after).Seconds()
 // watched is what was seen of a stream.
 type watched struct {
 	callers.Followed
+	used   bench.Usage
 	memory int64         // of the server with all clients, in bytes
 	away   time.Duration // from the kill until all clients listen again
-	others float64       // CPU of other work, in percent
 }
 
 func (t stream) measure(ctx context.Context, b *bench.Bench, s *figures.Series) error {
@@ -66,7 +66,13 @@ func (t stream) measure(ctx context.Context, b *bench.Bench, s *figures.Series) 
 	s.Add("stream_returns", "reconnections", "", float64(seen.Returns), nil)
 	s.Add("stream_away", "from kill -9 until all follow again", "s", seen.away.Seconds(), nil)
 	s.Add("stream_memory", "memory of the server with all followers", "MiB", float64(seen.memory)/mib, nil)
-	s.Add("stream_others", "CPU of other work meanwhile", "%", seen.others, nil)
+	for _, one := range []struct {
+		name, label string
+		cpu         time.Duration
+	}{{"server", "the server", seen.used.Client}, {"followers", "the followers", seen.used.Server}, {"postgres", "Postgres", seen.used.Postgres}} {
+		s.Add("stream_"+one.name+"_cpu", "CPU meanwhile, of one core: "+one.label, "%", 100*figures.Ratio(one.cpu.Seconds(), seen.used.Elapsed.Seconds()), nil)
+	}
+	s.Add("stream_others", "CPU of other work meanwhile", "%", seen.used.Others(), nil)
 	return nil
 }
 
@@ -97,7 +103,7 @@ func (t stream) watch(ctx context.Context, b *bench.Bench, d *bench.Database, c 
 			done, err = completions.Run(ctx, d.URL, 1, t.total(), time.Duration(float64(time.Second)/t.rate))
 			ended <- err
 		}()
-		if seen.others, err = t.others(ctx, b, server, c); err != nil {
+		if seen.used, err = b.Spent(ctx, server.PID(), idle{c}, func() error { return bench.Pause(ctx, t.window) }); err != nil {
 			return err
 		}
 		if seen.memory, err = process.ResidentMemory(server.PID()); err != nil {
@@ -126,12 +132,6 @@ func (t stream) watch(ctx context.Context, b *bench.Bench, d *bench.Database, c 
 func (t stream) gathered(ctx context.Context, address string) error {
 	_, err := bench.Until(ctx, fmt.Sprintf("%d clients follow", t.clients), gatherLimit, listeners(address, metrics.ListenerStream), func(n int) bool { return n == t.clients })
 	return err
-}
-
-// others lets the window pass, and returns the CPU of other work.
-func (t stream) others(ctx context.Context, b *bench.Bench, server *contender.Service, c *callers.Callers) (float64, error) {
-	used, err := b.Spent(ctx, server.PID(), idle{c}, func() error { return bench.Pause(ctx, t.window) })
-	return used.Others(), err
 }
 
 // idle is a process that answers no requests.
