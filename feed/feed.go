@@ -69,6 +69,7 @@ type Feed struct {
 	position int64         // of the tail while live: all up to it were told
 	streams  map[*subscriber]struct{}
 	waits    map[int64][]chan struct{} // by task
+	asked    map[question]*replay      // those that have not begun
 	waiting  int
 	deserted time.Time // when the last one left
 }
@@ -89,7 +90,7 @@ func New(pool *pgxpool.Pool, m *metrics.Feed, log *slog.Logger) *Feed {
 	return &Feed{
 		pool: pool, metrics: m, log: log, reading: make(chan struct{}, replays), wanted: make(chan struct{}, 1), tooSlow: tooSlow,
 		closing: closing, stop: stop,
-		live: make(chan struct{}), streams: map[*subscriber]struct{}{}, waits: map[int64][]chan struct{}{},
+		live: make(chan struct{}), streams: map[*subscriber]struct{}{}, waits: map[int64][]chan struct{}{}, asked: map[question]*replay{},
 	}
 }
 

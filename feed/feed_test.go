@@ -329,6 +329,46 @@ func TestAPageOfAlmostNothingIsRead(t *testing.T) {
 	}
 }
 
+// All clients of a process that was killed come back at once, with the same cursor.
+func TestThoseWhoComeBackTogetherAreReadForOnce(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	f := started(t, pool)
+	tell(t, pool, addTask(t, pool, "one", ""), "task.succeeded", 3)
+	ids := idsOf(t, pool)
+	for range replays {
+		f.reading <- struct{}{} // all turns are taken
+	}
+	const clients = 50
+	var asking sync.WaitGroup
+	for range clients {
+		asking.Go(func() {
+			page, err := f.read(t.Context(), ids[0], db.FeedFilter{}, pageSize)
+			if err != nil || len(page.frames) != 3 {
+				t.Errorf("got %d frames, %v; want those that came while the read waited, too", len(page.frames), err)
+			}
+		})
+	}
+	asked := func() (n int) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, r := range f.asked {
+			n += r.clients
+		}
+		return n
+	}
+	for deadline := time.Now().Add(patience); asked() < clients && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	}
+	if len(f.asked) != 1 {
+		t.Errorf("%d reads wait, want one for all", len(f.asked))
+	}
+	tell(t, pool, addTask(t, pool, "two", ""), "task.succeeded", 1)
+	for range replays {
+		<-f.reading
+	}
+	asking.Wait()
+}
+
 func TestACursorBeforeWhatWasDeletedIsTooOld(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)

@@ -108,9 +108,7 @@ func (s *Stream) replay(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, e := range page.Events {
-		s.pending = append(s.pending, encode(e))
-	}
+	s.pending = append(s.pending, page.frames...)
 	s.read, s.atEnd = page.Read, !page.More
 	return nil
 }
@@ -164,25 +162,5 @@ func (f *Feed) Page(ctx context.Context, after int64, filter db.FeedFilter, limi
 	if err != nil {
 		return nil, 0, false, err
 	}
-	for _, e := range page.Events {
-		frames = append(frames, encode(e))
-	}
-	return frames, page.Read, page.More, nil
-}
-
-// read reads events for one client, a few clients at once.
-func (f *Feed) read(ctx context.Context, after int64, filter db.FeedFilter, limit int) (page db.FeedPage, err error) {
-	select {
-	case f.reading <- struct{}{}:
-		defer func() { <-f.reading }()
-	case <-f.closing.Done():
-		return page, ErrClosing
-	case <-ctx.Done():
-		return page, ctx.Err()
-	}
-	page, err = db.ReadFeed(ctx, f.pool, after, filter, limit)
-	if err == nil && (page.Deleted > after || page.Last < after) {
-		err = &CursorError{After: after, Oldest: page.Deleted, Newest: page.Last}
-	}
-	return page, err
+	return page.frames, page.Read, page.More, nil
 }

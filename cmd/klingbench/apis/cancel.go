@@ -10,12 +10,8 @@ import (
 	"github.com/klingwatch/klingwatch/cmd/klingbench/contender"
 )
 
-const (
-	// cancelLimit bounds the wait for the bulk action.
-	cancelLimit = 5 * time.Minute
-	// progressEvery is how often a client looks at the progress.
-	progressEvery = 200 * time.Millisecond
-)
+// cancelLimit bounds the wait for the bulk action.
+const cancelLimit = 5 * time.Minute
 
 // action is a bulk action as the API shows it.
 type action struct {
@@ -47,7 +43,7 @@ func cancelAll(ctx context.Context, d *bench.Database, server *contender.Service
 		return err
 	}
 	look := func(ctx context.Context) (seen action, err error) {
-		if err := bench.Pause(ctx, progressEvery); err != nil {
+		if err := bench.Pause(ctx, lookEvery); err != nil {
 			return seen, err
 		}
 		err = c.call(ctx, http.MethodGet, fmt.Sprintf("/v1/actions/%d", begun.ID), nil, &seen)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
+	"time"
 
 	"github.com/klingwatch/klingwatch/cmd/klingbench/bench"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/contender"
@@ -95,11 +96,16 @@ func (c client) send(ctx context.Context, method, target string, body []byte) ([
 	return answer, err
 }
 
-// listeners returns how many listen to the feed of a server, by their kind; 0 also while
-// the server is not there.
+// lookEvery is how often the metrics of a server are read, which cost it something.
+const lookEvery = 200 * time.Millisecond
+
+// listeners returns how many listen to the feed of a server, of a kind.
 func listeners(address, kind string) func(context.Context) (int, error) {
 	line := regexp.MustCompile(`klingwatch_feed_listeners\{kind="` + kind + `"\} (\d+)`)
 	return func(ctx context.Context) (int, error) {
+		if err := bench.Pause(ctx, lookEvery); err != nil {
+			return 0, err
+		}
 		text, err := client{address: address}.send(ctx, http.MethodGet, "/metrics", nil)
 		if err != nil {
 			return 0, err
