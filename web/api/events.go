@@ -21,7 +21,8 @@ import (
 const (
 	// heartbeat shows that a stream lives; proxies end what is silent for longer.
 	heartbeat = 15 * time.Second
-	// streamWrite bounds one write to a client.
+	// streamWrite bounds one write to a client, by at most half more: the deadline is not
+	// set for each of thousands.
 	streamWrite = 10 * time.Second
 	// reconnect is when a client comes back, in milliseconds.
 	reconnect = 2000
@@ -176,8 +177,12 @@ func writeStream(ctx context.Context, w http.ResponseWriter, s *feed.Stream) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx would keep events back
 	out := http.NewResponseController(w)
+	var bounded time.Time // when the deadline was set
 	send := func(parts ...[]byte) error {
-		_ = out.SetWriteDeadline(time.Now().Add(streamWrite))
+		if now := time.Now(); now.Sub(bounded) > streamWrite/2 {
+			_ = out.SetWriteDeadline(now.Add(3 * streamWrite / 2))
+			bounded = now
+		}
 		for _, part := range parts {
 			if _, err := w.Write(part); err != nil {
 				return err

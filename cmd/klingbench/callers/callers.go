@@ -102,7 +102,8 @@ func (p Place) ask(ctx context.Context, n int, target string, headers string) (b
 	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n%s\r\n", target, p.Address, p.Keys[n%len(p.Keys)], headers); err != nil {
 		return nil, 0, err
 	}
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	reader := bufio.NewReader(conn)
+	response, err := http.ReadResponse(reader, nil)
 	if err != nil {
 		return nil, 0, err
 	}
