@@ -5,12 +5,16 @@ import (
 	"fmt"
 
 	"github.com/klingwatch/klingwatch/cmd/klingbench/bench"
+	"github.com/klingwatch/klingwatch/operate"
 )
 
 // makeRare gives the five oldest tasks values that no other has.
 func makeRare(ctx context.Context, d *bench.Database) error {
+	relay := operate.NewRelay{Name: "rare", BaseURL: "http://127.0.0.1:9", Key: operate.RelayKey{File: "/nowhere"}}
+	if err := operate.AddRelay(ctx, d.Pool, nil, relay); err != nil {
+		return err
+	}
 	for _, sql := range []string{
-		`insert into klingwatch.relays (name, base_url, key_source, key_file) values ('rare', 'http://127.0.0.1:9', 'key_file', '/nowhere')`,
 		`update klingwatch.tasks
 		 set relay = 'rare', app = 'rare', action = 'rare', action2 = 'rare', external_id = 'rare', metadata = '{"customer": "rare"}', status = 'not_found',
 		     status_message = 'a reason that comes rarely'
