@@ -69,7 +69,7 @@ type commands struct {
 	Crash    polls.CrashCommand        `cmd:"" help:"How soon the tasks of a killed process are polled again."`
 	Order    polls.OrderCommand        `cmd:"" help:"How many tasks end per second with events in the order of their commits, and without."`
 	Webhook  webhooks.WebhookCommand   `cmd:"" help:"From the commit to the receiver, against the webhook client alone, beside receivers in trouble."`
-	Api      apis.Command              `cmd:"" help:"How soon followers and waiters are told, how fast tasks are listed, tracked and canceled over the HTTP API, from a callback to the webhook."`
+	API      apis.Command              `cmd:"" name:"api" help:"How soon followers and waiters are told, how fast tasks are listed, tracked and canceled over the HTTP API, from a callback to the webhook."`
 	Report   reports.ReportCommand     `cmd:"" help:"How fast the report views answer on a million tasks."`
 	Soak     reports.SoakCommand       `cmd:"" help:"Whether the database stays small while tasks come, end, are reported by webhook, read and deleted."`
 	Schedule schedules.ScheduleCommand `cmd:"" help:"How soon an end is seen with the learned schedule and with the fixed interval, at the same number of polls."`
