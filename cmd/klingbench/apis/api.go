@@ -59,7 +59,7 @@ func (cmd Command) plan() plan {
 		runs:     3,
 		stream:   stream{clients: 1000, rate: 50, window: 20 * time.Second, after: 10 * time.Second},
 		wait:     wait{waiters: 5000, rate: 200, crowd: 1000},
-		list:     list{tasks: 1_000_000, each: 100},
+		list:     list{tasks: 1_000_000, each: 40},
 		post:     post{tasks: 1000, rounds: 15},
 		callback: callback{tasks: 200, rate: 10},
 		quick:    cmd.Quick,
