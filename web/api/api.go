@@ -140,7 +140,7 @@ func register[I, O any](a *API, o operation, do func(context.Context, *I) (*O, e
 	op := huma.Operation{
 		OperationID: o.id, Method: o.method, Path: o.path, Tags: []string{o.tag}, Summary: o.summary, Description: o.description, DefaultStatus: o.status,
 		Security:     []map[string][]string{{"key": {}}},
-		Errors:       append([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusServiceUnavailable}, o.errors...),
+		Errors:       append([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusServiceUnavailable}, o.errors...),
 		MaxBodyBytes: o.maxBody, SkipValidateBody: o.checksBody, Responses: o.responses,
 		Extensions:  map[string]any{"x-scope": o.scope},
 		Middlewares: huma.Middlewares{a.authorize(o)},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -126,7 +127,9 @@ func (s *service) send(sc scenario) answer {
 	if err != nil {
 		s.Fatal(err)
 	}
-	s.conforms(r, got, text)
+	if wrong := s.violations(r, got, text); wrong != "" {
+		s.Error(wrong)
+	}
 	return answer{got, string(text)}
 }
 
@@ -134,6 +137,7 @@ func (s *service) send(sc scenario) answer {
 func (s *service) try(sc scenario) answer {
 	s.Helper()
 	got := s.send(sc)
+	tried.note(s.operationOf(got.Request), got.StatusCode)
 	shown := got.body
 	for name, values := range got.Header {
 		shown += "\n" + name + ": " + strings.Join(values, ", ")
@@ -154,7 +158,7 @@ func (s *service) try(sc scenario) answer {
 	return got
 }
 
-// document is the specification, for checks of answers; it is the same for all tests.
+// specification is the document, for checks of answers; it is the same for all tests.
 var specification = sync.OnceValues(func() (validator.Validator, error) {
 	a, err := New(Config{})
 	if err != nil {
@@ -173,16 +177,24 @@ var specification = sync.OnceValues(func() (validator.Validator, error) {
 
 var checking sync.Mutex
 
-// conforms checks an answer against the specification, and notes its operation.
-func (s *service) conforms(r *http.Request, got *http.Response, body []byte) {
+// operationOf is the pattern of the operation that a request is for; "": it is for none.
+func (s *service) operationOf(r *http.Request) string {
+	_, pattern := s.api.mux.Handler(r)
+	if !strings.Contains(pattern, " /v1/") || strings.Contains(pattern, "openapi") {
+		return ""
+	}
+	return pattern
+}
+
+// violations tells what of an answer is not as the specification says.
+func (s *service) violations(r *http.Request, got *http.Response, body []byte) string {
 	s.Helper()
 	checker, err := specification()
 	if err != nil {
 		s.Fatal(err)
 	}
-	_, pattern := s.api.mux.Handler(r)
-	if pattern == "/v1/" || strings.Contains(pattern, "/docs") || strings.Contains(pattern, "openapi") || got.StatusCode == http.StatusNotModified {
-		return
+	if s.operationOf(r) == "" {
+		return ""
 	}
 	checking.Lock()
 	defer checking.Unlock()
@@ -190,15 +202,16 @@ func (s *service) conforms(r *http.Request, got *http.Response, body []byte) {
 	copied.Body = io.NopCloser(bytes.NewReader(body))
 	ok, problems := checker.ValidateHttpResponse(r, &copied)
 	if ok {
-		return
+		return ""
 	}
+	var reasons []string
 	for _, p := range problems {
-		reasons := []string{p.Message, p.Reason}
+		reasons = append(reasons, p.Message, p.Reason)
 		for _, detail := range p.SchemaValidationErrors {
 			reasons = append(reasons, detail.Reason)
 		}
-		s.Errorf("%s %s: the answer is not what the specification says: %s\n%d %s", r.Method, r.URL, strings.Join(reasons, "; "), got.StatusCode, body)
 	}
+	return fmt.Sprintf("%s %s: the answer is not what the specification says: %s\n%d %s", r.Method, r.URL, strings.Join(reasons, "; "), got.StatusCode, body)
 }
 
 // fields decodes an answer.

@@ -36,8 +36,6 @@ type callbackLine struct {
 	taken  *metrics.Callbacks
 }
 
-func TestMain(m *testing.M) { dbtest.Main(m) }
-
 func newCallbackLine(t *testing.T) *callbackLine {
 	t.Helper()
 	l := &callbackLine{pool: dbtest.New(t), taken: &metrics.New().Callbacks}

@@ -58,6 +58,7 @@ func TestOutputsAndReports(t *testing.T) {
 	for _, sc := range []scenario{
 		{name: "outputs", request: "GET /v1/outputs?kind=video&limit=1", key: "read", status: 200, has: []string{"t-2.mp4", `"next":"`}},
 		{name: "outputs of its app", request: "GET /v1/outputs", key: "app", status: 200, has: []string{"t-1.mp4"}, hasNot: []string{"t-2.mp4"}},
+		{name: "outputs of an unknown kind", request: "GET /v1/outputs?kind=hologram", key: "read", status: 422, has: []string{"query.kind"}, hasNot: []string{"hologram"}},
 		{name: "a report", request: "GET /v1/reports/daily", key: "read", status: 200, has: []string{`{"data":[{"day":"`, `"next":null`}},
 		{name: "as CSV", request: "GET /v1/reports/daily?format=csv&since=2020-01-01T00:00:00Z", key: "read", status: 200, has: []string{"day,action,action2,total", "videos,text2video,2", "Content-Type: text/csv"}},
 		{name: "of no time", request: "GET /v1/reports/daily?until=2020-01-01T00:00:00Z", key: "read", status: 200, has: []string{`{"data":[],"next":null}`}},
@@ -126,6 +127,11 @@ func TestEndpointsAndDeliveries(t *testing.T) {
 		{name: "enable", request: "POST /v1/endpoints/1/enable", key: "write", status: 200, has: []string{`"disabled_at":null`}},
 		{name: "remove", request: "DELETE /v1/endpoints/1?discard_waiting=true", key: "admin", status: 204},
 		{name: "remove it again", request: "DELETE /v1/endpoints/1", key: "admin", status: 404},
+		{name: "ping one that is gone", request: "POST /v1/endpoints/1/ping", key: "write", status: 404},
+		{name: "rotate one that is gone", request: "POST /v1/endpoints/1/rotate-secret", key: "admin", status: 404},
+		{name: "disable one that is gone", request: "POST /v1/endpoints/1/disable", key: "write", status: 404},
+		{name: "enable one that is gone", request: "POST /v1/endpoints/1/enable", key: "write", status: 404},
+		{name: "redeliver what is gone", request: "POST /v1/deliveries/1/redeliver", key: "write", status: 404},
 	} {
 		s.try(sc)
 	}
@@ -144,6 +150,7 @@ func TestRelays(t *testing.T) {
 		{name: "add with a file's name", request: "POST /v1/relays", key: "admin", body: `{"name": "third", "base_url": "https://relay.example", "key_file": "/etc/passwd"}`, status: 422, hasNot: []string{"passwd"}},
 		{name: "add with a password in its address", request: "POST /v1/relays", key: "admin", body: `{"name": "third", "base_url": "https://user:hidden@relay.example", "key": "k"}`, status: 422, hasNot: []string{"hidden"}},
 		{name: "list", request: "GET /v1/relays", key: "read", status: 200, has: []string{`"name":"second"`}, hasNot: []string{"sk-"}},
+		{name: "list with a parameter that does nothing", request: "GET /v1/relays?limit=1", key: "read", status: 422},
 		{name: "get", request: "GET /v1/relays/second", key: "read", status: 200},
 		{name: "get another", request: "GET /v1/relays/nowhere", key: "read", status: 404, hasNot: []string{"nowhere"}},
 		{name: "edit", request: "PATCH /v1/relays/second", key: "admin", body: `{"poll_rate": 5, "output_lifetime_seconds": 86400}`, status: 200, has: []string{`"poll_rate":5`, `"output_lifetime_seconds":86400`}},
@@ -171,6 +178,7 @@ func TestBulkActions(t *testing.T) {
 		{name: "progress", request: "GET /v1/actions/1", key: "app", status: 200, has: []string{`"done":0`}},
 		{name: "progress of what is not its own", request: "GET /v1/actions/2", key: "app", status: 404},
 		{name: "stop", request: "DELETE /v1/actions/2", key: "write", status: 200, has: []string{`"finished_at":"`, `"state":"stopped"`}},
+		{name: "list with a cursor of tasks", request: "GET /v1/actions?cursor=AAAA", key: "read", status: 422, has: []string{"cursor-mismatch"}, hasNot: []string{"AAAA"}},
 		{name: "stop it again", request: "DELETE /v1/actions/2", key: "write", status: 404},
 	} {
 		s.try(sc)

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/operate"
 )
@@ -29,13 +31,13 @@ func (a *API) registerTasks() {
 		id: "get-task", method: http.MethodGet, path: "/v1/tasks/{id}", tag: "tasks", scope: db.ScopeRead,
 		summary:     "Get a task by our id",
 		description: "With wait, the answer comes when the task has ended, or after so many seconds with the state that it has then. With If-None-Match, 304 says that nothing has changed.",
-		errors:      []int{http.StatusNotFound},
+		errors:      []int{http.StatusNotFound}, responses: unchanged(),
 	}, a.getTask)
 	register(a, operation{
 		id: "get-task-by-task-id", method: http.MethodGet, path: "/v1/tasks/by-task-id/{task_id}", tag: "tasks", scope: db.ScopeRead,
 		summary:     "Get a task by the provider's id",
 		description: "The provider's id may be tracked under several paths and relays: 409 asks for action, action2 or relay then.",
-		errors:      []int{http.StatusNotFound, http.StatusConflict},
+		errors:      []int{http.StatusNotFound, http.StatusConflict}, responses: unchanged(),
 	}, a.getTaskByTaskID)
 	register(a, operation{
 		id: "cancel-task", method: http.MethodPost, path: "/v1/tasks/{id}/cancel", tag: "tasks", scope: db.ScopeWrite, repeatable: true,
@@ -47,6 +49,14 @@ func (a *API) registerTasks() {
 		summary: "Ask again about a task that has ended", description: "The relay is asked at once, with a new deadline; nothing is generated anew.",
 		errors: []int{http.StatusNotFound, http.StatusConflict},
 	}, a.retryTask)
+}
+
+// unchanged describes the answer to an If-None-Match, which huma does not know.
+func unchanged() map[string]*huma.Response {
+	return map[string]*huma.Response{"304": {
+		Description: "The state is still that of If-None-Match; without a body.",
+		Headers:     map[string]*huma.Param{"ETag": {Description: "Of this state of the task.", Schema: &huma.Schema{Type: huma.TypeString}}},
+	}}
 }
 
 type createInput struct {
