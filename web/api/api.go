@@ -145,6 +145,9 @@ func register[I, O any](a *API, o operation, do func(context.Context, *I) (*O, e
 		Extensions:  map[string]any{"x-scope": o.scope},
 		Middlewares: huma.Middlewares{a.authorize(o)},
 	}
+	if o.allApps {
+		op.Extensions["x-all-apps"] = true
+	}
 	if op.MaxBodyBytes == 0 {
 		op.MaxBodyBytes = maxBody
 	}
@@ -197,7 +200,7 @@ func document() *huma.OpenAPI {
 		Components: &huma.Components{
 			Schemas: huma.NewMapRegistry("#/components/schemas/", func(t reflect.Type, hint string) string { return huma.DefaultSchemaNamer(t, hint) }),
 			SecuritySchemes: map[string]*huma.SecurityScheme{"key": {
-				Type: "http", Scheme: "bearer", BearerFormat: "kw_...", Description: "A key of klingwatch api-keys add. x-scope of an operation is the scope that it needs: read, write or admin.",
+				Type: "http", Scheme: "bearer", BearerFormat: "kw_...", Description: "A key of klingwatch api-keys add. x-scope of an operation is the scope that it needs: read, write or admin. Where x-all-apps is true, a key that is restricted to an app is refused.",
 			}},
 		},
 	}
