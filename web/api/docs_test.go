@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write openapi.json")
+var update = flag.Bool("update", false, "write openapi.json and the contract")
 
 // specificationFile is the specification for those who generate clients.
 const specificationFile = "openapi.json"
