@@ -117,7 +117,7 @@ type DeliveryChoice struct {
 const chosenDeliveries = `
 		      (cardinality(@states::text[]) = 0 or d.state = any (@states))
 		  and (@endpoint::bigint is null or d.endpoint = @endpoint)
-		  and (@task = 0 or d.event in (select id from klingwatch.events where task = @task))
+		  and (@task::bigint = 0 or d.event in (select id from klingwatch.events where task = @task))
 		  and d.created_at >= @from
 		  and (@before::timestamptz is null or d.created_at < @before)
 		  -- what was delivered has no error
@@ -315,7 +315,7 @@ func ListBulks(ctx context.Context, q Querier, id, cursor int64, limit int) ([]B
 	return all[Bulk](ctx, q, `
 		select`+bulkColumns+`
 		from klingwatch.bulk_actions
-		where (@id = 0 or id = @id) and (@cursor = 0 or id < @cursor)
+		where (@id::bigint = 0 or id = @id) and (@cursor::bigint = 0 or id < @cursor)
 		order by id desc
 		limit @limit`,
 		pgx.StrictNamedArgs{"id": id, "cursor": cursor, "limit": limit})

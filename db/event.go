@@ -257,7 +257,7 @@ func ReadFeed(ctx context.Context, q Querier, after int64, f FeedFilter, limit i
 		with scanned as materialized (
 			select e.id
 			from klingwatch.events e
-			where e.id > @after and (@task = 0 or e.task = @task)
+			where e.id > @after and (@task::bigint = 0 or e.task = @task)
 			order by e.id
 			limit @scan
 		), looked as materialized (
@@ -289,7 +289,7 @@ func ReadFeed(ctx context.Context, q Querier, after int64, f FeedFilter, limit i
 			select e.id, e.event_id, e.type, e.payload, e.task, e.created_at, t.app, t.relay, t.action, t.action2
 			from klingwatch.events e
 			left join klingwatch.tasks t on t.id = e.task
-			where e.id > @after and e.id <= l.until and (@task = 0 or e.task = @task)
+			where e.id > @after and e.id <= l.until and (@task::bigint = 0 or e.task = @task)
 			  and (@types::text[] = '{}' or e.type = any (@types))
 			  and (@app = '' or t.app = @app)
 			order by e.id

@@ -34,14 +34,13 @@ type service struct {
 	api  *API
 	url  string
 	keys map[string]string // by scope; "app": of scope write, restricted to the app studio
-	log  *bytes.Buffer
 }
 
 func newService(t *testing.T) *service {
 	t.Helper()
-	s := &service{T: t, pool: dbtest.New(t), keys: map[string]string{}, log: &bytes.Buffer{}}
+	s := &service{T: t, pool: dbtest.New(t), keys: map[string]string{}}
 	var err error
-	log, m := slog.New(slog.NewTextHandler(s.log, nil)), metrics.New()
+	log, m := slog.New(slog.NewTextHandler(t.Output(), nil)), metrics.New()
 	events := feed.New(s.pool, &m.Feed, log)
 	s.api, err = New(Config{Pool: s.pool, Feed: events, Log: log, TaskDeadline: time.Hour, Webhooks: webhook.NewClient(webhook.Config{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})})
 	if err != nil {

@@ -237,12 +237,14 @@ func TestWhatBreaksClientsIsFound(t *testing.T) {
 		return object(object(object(d["paths"])["/v1/tasks"])["get"])
 	}
 	for name, change := range map[string]func(map[string]any){
-		"a path that is gone":          func(d map[string]any) { delete(object(d["paths"]), "/v1/outputs") },
-		"a method that is gone":        func(d map[string]any) { delete(object(object(d["paths"])["/v1/tasks"]), "get") },
-		"a parameter that is gone":     func(d map[string]any) { operation(d)["parameters"] = list(operation(d)["parameters"])[1:] },
-		"an answer that is gone":       func(d map[string]any) { delete(object(operation(d)["responses"]), "200") },
-		"a wider scope":                func(d map[string]any) { operation(d)["x-scope"] = "admin" },
-		"a refusal to apps":            func(d map[string]any) { delete(object(object(object(d["paths"])["/v1/endpoints"])["get"]), "x-all-apps") },
+		"a path that is gone":      func(d map[string]any) { delete(object(d["paths"]), "/v1/outputs") },
+		"a method that is gone":    func(d map[string]any) { delete(object(object(d["paths"])["/v1/tasks"]), "get") },
+		"a parameter that is gone": func(d map[string]any) { operation(d)["parameters"] = list(operation(d)["parameters"])[1:] },
+		"an answer that is gone":   func(d map[string]any) { delete(object(operation(d)["responses"]), "200") },
+		"a wider scope":            func(d map[string]any) { operation(d)["x-scope"] = "admin" },
+		"a refusal to apps": func(d map[string]any) {
+			delete(object(object(object(d["paths"])["/v1/endpoints"])["get"]), "x-all-apps")
+		},
 		"a field that is gone":         func(d map[string]any) { delete(object(task(d)["properties"]), "external_id") },
 		"a field that may be left out": func(d map[string]any) { task(d)["required"] = list(task(d)["required"])[1:] },
 		"a field of another type":      func(d map[string]any) { object(object(task(d)["properties"])["polls"])["type"] = "string" },

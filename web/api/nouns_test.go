@@ -43,6 +43,7 @@ func TestTheFeedIsRead(t *testing.T) {
 		{name: "of its app", request: "GET /v1/events", key: "app", status: 200, has: []string{"t-1"}, hasNot: []string{"t-2"}},
 		{name: "of a type that is not there", request: "GET /v1/events?types=task.failed", key: "read", status: 200, has: []string{`"data":[]`}},
 		{name: "a cursor ahead of all", request: "GET /v1/events?after=99999", key: "read", status: 410, has: []string{"/docs/problems/cursor-expired", `"oldest":`}, hasNot: []string{"99999"}},
+		{name: "of a task with a large number", request: "GET /v1/events?task=3000000000", key: "read", status: 200, has: []string{`"data":[]`}},
 		{name: "no cursor", request: "GET /v1/events", key: "read", headers: map[string]string{"Last-Event-ID": "x"}, status: 422},
 		{name: "with the task", request: "GET /v1/tasks/1?expand=events", key: "read", status: 200, has: []string{`"events":[{"id":`}},
 	} {
@@ -118,6 +119,7 @@ func TestEndpointsAndDeliveries(t *testing.T) {
 	s.ended("t-1", "studio")
 	for _, sc := range []scenario{
 		{name: "deliveries", request: "GET /v1/deliveries?state=pending&endpoint=1", key: "read", status: 200, has: []string{`"type":"task.succeeded"`, `"next":null`}},
+		{name: "of a task with a large number", request: "GET /v1/deliveries?task=3000000000", key: "read", status: 200, has: []string{`"data":[]`}},
 		{name: "of a task", request: "GET /v1/deliveries?task=1", key: "read", status: 200, has: []string{`"endpoint":1`}},
 		{name: "one", request: "GET /v1/deliveries/1", key: "read", status: 200, has: []string{`"attempt_log":[]`}},
 		{name: "another", request: "GET /v1/deliveries/9", key: "read", status: 404},
@@ -178,6 +180,7 @@ func TestBulkActions(t *testing.T) {
 		{name: "progress", request: "GET /v1/actions/1", key: "app", status: 200, has: []string{`"done":0`}},
 		{name: "progress of what is not its own", request: "GET /v1/actions/2", key: "app", status: 404},
 		{name: "stop", request: "DELETE /v1/actions/2", key: "write", status: 200, has: []string{`"finished_at":"`, `"state":"stopped"`}},
+		{name: "one with a large number", request: "GET /v1/actions/3000000000", key: "read", status: 404},
 		{name: "list with a cursor of tasks", request: "GET /v1/actions?cursor=AAAA", key: "read", status: 422, has: []string{"cursor-mismatch"}, hasNot: []string{"AAAA"}},
 		{name: "stop it again", request: "DELETE /v1/actions/2", key: "write", status: 404},
 	} {

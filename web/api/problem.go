@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -188,6 +189,9 @@ func (a *API) problemOf(ctx context.Context, err error) error {
 		a.Log.Warn("a request failed because of the database", "error", err, "request_id", requestID(ctx))
 		return problem(unavailable, "").retryAfter(retryOutage)
 	}
+	if db.RefusedValue(err) { // such as a text with the character NUL
+		return problem(invalid, "").at("request", refusedValue(err))
+	}
 	a.Log.Error("a request failed", "error", err, "request_id", requestID(ctx))
 	return problem(internal, "")
 }
@@ -203,11 +207,15 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 
 // refusedTask tells the rule that a task breaks: the names of constraints are sentences.
 func refusedTask(refused *ledger.RefusedError) *Problem {
-	rule := operate.RuleOf(refused.Err)
-	if rule == "" {
-		rule = "a value that the database does not take"
+	return problem(invalid, "").at("body", refusedValue(refused.Err))
+}
+
+// refusedValue tells why the database does not take a value.
+func refusedValue(err error) string {
+	if rule := operate.RuleOf(err); rule != "" {
+		return rule
 	}
-	return problem(invalid, "").at("body", rule)
+	return "a value that the database does not take"
 }
 
 // problemOfRefusal tells an answer "no" without what was asked.
@@ -254,7 +262,11 @@ func init() {
 			if !safeLocation.MatchString(d.Location) {
 				d.Location = "a name that is not known"
 			}
-			_ = p.at(d.Location, d.Message)
+			rule, _, _ := strings.Cut(d.Message, ": ") // what comes after it was sent
+			if rule == "unknown content type" {        // 422 where an operation checks its body itself
+				return problem(unsupportedMedia, "")
+			}
+			_ = p.at(d.Location, rule)
 		}
 		return p
 	}

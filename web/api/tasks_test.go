@@ -29,6 +29,7 @@ func TestTasksAreCreatedOnce(t *testing.T) {
 		{name: "nothing", request: "POST /v1/tasks", key: "write", body: ``, status: 400},
 		{name: "an empty list", request: "POST /v1/tasks", key: "write", body: `[]`, status: 422, has: []string{"expected array length >= 1"}},
 		{name: "more than a thousand", request: "POST /v1/tasks", key: "write", body: "[" + strings.Repeat(aTask+",", 1000) + aTask + "]", status: 422},
+		{name: "another media type", request: "POST /v1/tasks", key: "write", headers: map[string]string{"Content-Type": "text/hidden"}, body: aTask, status: 415, hasNot: []string{"hidden"}},
 		{name: "with a key that only reads", request: "POST /v1/tasks", key: "read", body: aTask, status: 403, has: []string{"/docs/problems/scope-missing", "scope write"}},
 	} {
 		s.try(sc)
@@ -59,6 +60,7 @@ func TestTasksAreListedAndRead(t *testing.T) {
 		{name: "one of its app", request: "GET /v1/tasks/1", key: "app", status: 200},
 		{name: "one of another app", request: "GET /v1/tasks/2", key: "app", status: 404},
 		{name: "one that is not there", request: "GET /v1/tasks/99", key: "read", status: 404, has: []string{"/docs/problems/not-found"}},
+		{name: "a text that the database cannot hold", request: "GET /v1/tasks?external_id=%00", key: "read", status: 422, has: []string{"a value that the database does not take"}},
 		{name: "no number", request: "GET /v1/tasks/x", key: "read", status: 422, hasNot: []string{`"x"`}},
 		{name: "with its events", request: "GET /v1/tasks/2?expand=events", key: "read", status: 200, has: []string{`"events":[]`}},
 		{name: "by the provider's id", request: "GET /v1/tasks/by-task-id/t-2?action=videos", key: "read", status: 200, has: []string{`"id":2`}},
