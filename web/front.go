@@ -67,14 +67,14 @@ func (f Front) serve(w http.ResponseWriter, r *http.Request, h http.Handler) {
 		aborted := errors.Is(gone, http.ErrAbortHandler)
 		if broke != nil && !aborted {
 			f.Log.Error("a request failed", "error", broke, "request_id", visit.RequestID, "stack", string(debug.Stack()))
-			if seen.status == 0 {
-				http.Error(seen, "klingwatch failed; the log tells why, under the X-Request-Id of this answer", http.StatusInternalServerError)
+			if aborted = seen.status != 0; !aborted { // half an answer must not look like a whole one
+				api.WriteFailure(seen)
 			}
 		}
 		f.note(r, visit, seen, time.Since(begun))
 		end(r.Pattern, seen.status)
 		if aborted {
-			panic(broke)
+			panic(http.ErrAbortHandler)
 		}
 	}()
 	if !f.knows(r) {

@@ -167,6 +167,9 @@ func writeProblem(w http.ResponseWriter, p *Problem) {
 	_ = json.NewEncoder(w).Encode(p)
 }
 
+// WriteFailure answers that klingwatch failed; the log tells why.
+func WriteFailure(w http.ResponseWriter) { writeProblem(w, problem(internal, "")) }
+
 // retryOutage is when to try again while the database is in trouble.
 const retryOutage = 5 * time.Second
 
