@@ -151,7 +151,7 @@ func TestTheAccessLogHasNoSecrets(t *testing.T) {
 	f.ask(t, http.MethodGet, "/v1/tasks/1?metadata[password]=hidden-value", "Cookie", "hidden")
 	f.ask(t, http.MethodGet, "/v1/nothing/hidden")
 	log := f.log.String()
-	for _, want := range []string{"route=/v1/callbacks/{relay}/{token} status=202", "route=/v1/tasks/{id} status=200", "method=POST", "bytes=6"} {
+	for _, want := range []string{"route=\"POST /v1/callbacks/{relay}/{token}\" status=202", "route=\"GET /v1/tasks/{id}\" status=200", "method=POST", "bytes=6"} {
 		if !strings.Contains(log, want) {
 			t.Errorf("no %s in the log:\n%s", want, log)
 		}
@@ -172,8 +172,8 @@ func TestRequestsAreCountedByRoute(t *testing.T) {
 	recorder := httptest.NewRecorder()
 	f.metrics.Handler().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	for _, want := range []string{
-		`klingwatch_http_requests_total{method="GET",route="/v1/tasks/{id}",status="2xx"} 3`, `klingwatch_http_request_seconds_count{route="/v1/tasks/{id}"} 3`,
-		`method="other"`, `klingwatch_http_requests_total{method="GET",route="none",status="4xx"} 1`,
+		`klingwatch_http_requests_total{status="2xx"} 3`, `klingwatch_http_request_seconds_count{route="GET /v1/tasks/{id}"} 3`,
+		`klingwatch_http_requests_total{status="4xx"} 2`, `klingwatch_http_request_seconds_count{route="none"} 2`,
 	} {
 		if !strings.Contains(recorder.Body.String(), want) {
 			t.Errorf("no %s in the metrics", want)
