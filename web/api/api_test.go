@@ -36,13 +36,17 @@ type service struct {
 	keys map[string]string // by scope; "app": of scope write, restricted to the app studio
 }
 
-func newService(t *testing.T) *service {
+func newService(t *testing.T, change ...func(*Config)) *service {
 	t.Helper()
 	s := &service{T: t, pool: dbtest.New(t), keys: map[string]string{}}
 	var err error
 	log, m := slog.New(slog.NewTextHandler(t.Output(), nil)), metrics.New()
 	events := feed.New(s.pool, &m.Feed, log)
-	s.api, err = New(Config{Pool: s.pool, Feed: events, Log: log, TaskDeadline: time.Hour, Webhooks: webhook.NewClient(webhook.Config{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})})
+	cfg := Config{Pool: s.pool, Feed: events, Log: log, TaskDeadline: time.Hour, Webhooks: webhook.NewClient(webhook.Config{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})}
+	for _, f := range change {
+		f(&cfg)
+	}
+	s.api, err = New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

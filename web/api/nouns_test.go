@@ -141,11 +141,11 @@ func TestEndpointsAndDeliveries(t *testing.T) {
 
 func TestRelays(t *testing.T) {
 	t.Parallel()
-	s := newService(t)
-	var err error
-	if s.api.Keyring, err = keyring.Parse("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="); err != nil {
+	ring, err := keyring.Parse("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
+	if err != nil {
 		t.Fatal(err)
 	}
+	s := newService(t, func(cfg *Config) { cfg.Keyring = ring })
 	for _, sc := range []scenario{
 		{name: "add", request: "POST /v1/relays", key: "admin", body: `{"name": "second", "base_url": "https://relay.example", "key": "sk-hidden"}`, status: 201, has: []string{`"key_source":"stored"`, `"poll_rate":50`}, hasNot: []string{"hidden"}},
 		{name: "add it again", request: "POST /v1/relays", key: "admin", body: `{"name": "second", "base_url": "https://relay.example", "key": "sk-hidden"}`, status: 409, hasNot: []string{"hidden"}},
@@ -230,12 +230,9 @@ func TestKeys(t *testing.T) {
 
 func TestAKeyHasARate(t *testing.T) {
 	t.Parallel()
-	s := newService(t)
-	s.api.callers = newCallers(1)
-	for range 2 {
-		s.try(scenario{name: "within it", request: "GET /v1/endpoints", key: "read", status: 200})
-	}
-	s.try(scenario{name: "beyond it", request: "GET /v1/endpoints", key: "read", status: 429, has: []string{"Retry-After: 1", "too-many-requests"}})
+	s := newService(t, func(cfg *Config) { cfg.RequestRate = 0.01 }) // the next in a hundred seconds
+	s.try(scenario{name: "within it", request: "GET /v1/endpoints", key: "read", status: 200})
+	s.try(scenario{name: "beyond it", request: "GET /v1/endpoints", key: "read", status: 429, has: []string{"Retry-After: ", "too-many-requests"}})
 	s.try(scenario{name: "another key", request: "GET /v1/endpoints", key: "write", status: 200})
 }
 
