@@ -40,6 +40,9 @@ const apiKeyColumns = `
 		       last_used_at,
 		       revoked_at`
 
+// validAPIKey is the condition of a key that may be used.
+const validAPIKey = `revoked_at is null and (expires_at is null or expires_at > now())`
+
 // AddAPIKey stores a key by the hash of its text. RefusedValue holds for the error where
 // a value is not allowed; life 0 is for ever.
 func AddAPIKey(ctx context.Context, q Querier, key APIKey, hash []byte, life time.Duration) (APIKey, error) {
@@ -65,7 +68,7 @@ func UseAPIKey(ctx context.Context, q Querier, id string, hash []byte) (APIKey, 
 		select`+apiKeyColumns+`,
 		       coalesce(last_used_at < now() - interval '1 min', true) as stale
 		from klingwatch.api_keys
-		where id = @id and hash = @hash and revoked_at is null and (expires_at is null or expires_at > now())`,
+		where id = @id and hash = @hash and `+validAPIKey,
 		pgx.StrictNamedArgs{"id": id, "hash": hash})
 	if err != nil || !key.Stale {
 		return key.APIKey, err
@@ -90,7 +93,7 @@ func RefusedAPIKeys(ctx context.Context, q Querier, ids []string) ([]string, err
 	rows, err := q.Query(ctx, `
 		select id from unnest(@ids::text[]) as used(id)
 		except
-		select id from klingwatch.api_keys where revoked_at is null and (expires_at is null or expires_at > now())`,
+		select id from klingwatch.api_keys where `+validAPIKey,
 		pgx.StrictNamedArgs{"ids": ids})
 	if err != nil {
 		return nil, err
@@ -100,7 +103,7 @@ func RefusedAPIKeys(ctx context.Context, q Querier, ids []string) ([]string, err
 
 // AnyAPIKey reports whether there is a key that may be used.
 func AnyAPIKey(ctx context.Context, q Querier) (found bool, err error) {
-	err = q.QueryRow(ctx, `select exists (select from klingwatch.api_keys where revoked_at is null and (expires_at is null or expires_at > now()))`).Scan(&found)
+	err = q.QueryRow(ctx, `select exists (select from klingwatch.api_keys where `+validAPIKey+`)`).Scan(&found)
 	return found, err
 }
 

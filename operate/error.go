@@ -27,6 +27,7 @@ const (
 type Error struct {
 	Code    Code
 	Field   string // of the input, named as in JSON, where one is Invalid; else ""
+	Place   int    // among several things that were given, from 0
 	Message string // one line, for people; with a Field it goes on from its name
 	Rule    string // the Message without what was given, for whoever must not get that back; "": it cannot be told
 	Hint    string // a command that helps; "": none
@@ -54,7 +55,7 @@ func invalid(field, format string, args ...any) *Error {
 }
 
 // rule tells what is demanded without what was given.
-func (e *Error) rule(rule string) error {
+func (e *Error) rule(rule string) *Error {
 	e.Rule = rule
 	return e
 }

@@ -91,7 +91,7 @@ func agree(ctx context.Context, q db.Querier, wanted []db.NewTask, tracked []led
 	for i, t := range tracked {
 		created[i] = Created{byID[t.ID], t.Added}
 		if !t.Added && differs(wanted[i], byID[t.ID]) {
-			return nil, &Error{Code: Differs, Field: strconv.Itoa(i), Message: fmt.Sprintf("task %q is tracked already, with other values", wanted[i].TaskID)}
+			return nil, &Error{Code: Differs, Place: i, Message: fmt.Sprintf("task %q is tracked already, with other values", wanted[i].TaskID)}
 		}
 	}
 	return created, nil
@@ -114,22 +114,30 @@ func sameJSON(a, b json.RawMessage) bool {
 // CheckTasks returns an *Error for what the database would not refuse, or not as
 // clearly.
 func CheckTasks(tasks []db.NewTask) error {
-	for _, t := range tasks {
-		if t.CallbackURL != nil {
-			if err := webhook.CheckURL(*t.CallbackURL); err != nil {
-				return invalid("callback_url", "cannot be used: %s", err).rule("must be an absolute http or https URL without user and fragment")
-			}
+	for i, t := range tasks {
+		if refused := checkTask(t); refused != nil {
+			refused.Place = i
+			return refused
 		}
-		var object map[string]any
-		if t.Metadata != nil && (json.Unmarshal(t.Metadata, &object) != nil || object == nil) {
-			return invalid("metadata", `is not a JSON object like {"user": 42}`)
+	}
+	return nil
+}
+
+func checkTask(t db.NewTask) *Error {
+	if t.CallbackURL != nil {
+		if err := webhook.CheckURL(*t.CallbackURL); err != nil {
+			return invalid("callback_url", "cannot be used: %s", err).rule("must be an absolute http or https URL without user and fragment")
 		}
-		if t.DeadlineIn != nil && *t.DeadlineIn <= 0 {
-			return invalid("deadline", "must be more than 0, not %s", *t.DeadlineIn)
-		}
-		if t.DeadlineAt != nil && !t.DeadlineAt.After(time.Now()) {
-			return invalid("deadline_at", "must be in the future")
-		}
+	}
+	var object map[string]any
+	if t.Metadata != nil && (json.Unmarshal(t.Metadata, &object) != nil || object == nil) {
+		return invalid("metadata", `is not a JSON object like {"user": 42}`)
+	}
+	if t.DeadlineIn != nil && *t.DeadlineIn <= 0 {
+		return invalid("deadline", "must be more than 0, not %s", *t.DeadlineIn)
+	}
+	if t.DeadlineAt != nil && !t.DeadlineAt.After(time.Now()) {
+		return invalid("deadline_at", "must be in the future")
 	}
 	return nil
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/klingwatch/klingwatch/db"
-	"github.com/klingwatch/klingwatch/ledger"
 	"github.com/klingwatch/klingwatch/operate"
 )
 
@@ -179,9 +178,6 @@ func (a *API) problemOf(ctx context.Context, err error) error {
 	if known, ok := errors.AsType[huma.StatusError](err); ok {
 		return known.(error)
 	}
-	if refused, ok := errors.AsType[*ledger.RefusedError](err); ok {
-		return refusedTask(refused)
-	}
 	if refused, ok := errors.AsType[*operate.Error](err); ok {
 		return problemOfRefusal(refused)
 	}
@@ -206,11 +202,6 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 		p = problem(internal, "")
 	}
 	writeProblem(w, p)
-}
-
-// refusedTask tells the rule that a task breaks: the names of constraints are sentences.
-func refusedTask(refused *ledger.RefusedError) *Problem {
-	return problem(invalid, "").at("body", refusedValue(refused.Err))
 }
 
 // refusedValue tells why the database does not take a value.

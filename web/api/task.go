@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -13,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/operate"
 )
 
 // Task is a task as the API shows it: the columns of klingwatch.tasks.
@@ -122,6 +124,18 @@ func (n *NewTasks) at(i int) string {
 		return "body"
 	}
 	return fmt.Sprintf("body[%d]", i)
+}
+
+// located tells which task of the body an error is about, and which field.
+func (n *NewTasks) located(err error) error {
+	refused, ok := errors.AsType[*operate.Error](err)
+	switch {
+	case ok && refused.Code == operate.Differs:
+		return problem(differs, "").at(n.at(refused.Place), "is tracked already, with another external_id, callback_url or metadata, or by another app")
+	case ok && refused.Field != "":
+		return problem(invalid, "").at(n.at(refused.Place)+"."+refused.Field, refused.Rule)
+	}
+	return err
 }
 
 // UnmarshalJSON reads either form. What has another form is for checkTasks to tell.

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -87,19 +86,9 @@ func (a *API) createTasks(ctx context.Context, in *createInput) (*createOutput, 
 			Metadata: json.RawMessage(n.Metadata), DeadlineAt: n.DeadlineAt,
 		}
 	}
-	for i := range wanted {
-		refused, ok := errors.AsType[*operate.Error](operate.CheckTasks(wanted[i : i+1]))
-		if ok {
-			return nil, problem(invalid, "").at(in.Body.at(i)+"."+refused.Field, refused.Rule)
-		}
-	}
 	created, err := operate.Create(ctx, a.Pool, wanted)
-	if refused, ok := errors.AsType[*operate.Error](err); ok && refused.Code == operate.Differs {
-		place, _ := strconv.Atoi(refused.Field)
-		return nil, problem(differs, "").at(in.Body.at(place), "is tracked already, with another external_id, callback_url or metadata, or by another app")
-	}
 	if err != nil {
-		return nil, err
+		return nil, in.Body.located(err)
 	}
 	out := &createOutput{Status: http.StatusOK, Body: CreatedTasks{one: !in.Body.many, Data: make([]Task, len(created))}}
 	for i, c := range created {
