@@ -67,10 +67,10 @@ type Tracked struct {
 }
 
 // InsertTasks inserts the tasks that are not tracked yet, with their jobs, and
-// returns those, in no particular order. It waits for another transaction that
+// returns those as they are now, in no particular order. It waits for another transaction that
 // inserts one of them. Where the database refuses a value, RefusedValue holds for
 // the error and none is inserted.
-func InsertTasks(ctx context.Context, q Querier, tasks []NewTask) ([]Tracked, error) {
+func InsertTasks(ctx context.Context, q Querier, tasks []NewTask) ([]Task, error) {
 	type row struct {
 		NewTask
 		DeadlineIn *float64 `json:"deadline_in"` // seconds
@@ -87,25 +87,27 @@ func InsertTasks(ctx context.Context, q Querier, tasks []NewTask) ([]Tracked, er
 	if err != nil {
 		return nil, err
 	}
-	return all[Tracked](ctx, q, `
-		insert into klingwatch.tasks (relay, app, task_id, action, action2, external_id, callback_url, metadata, deadline_at)
-		select coalesce(relay, 'default'),
-		       coalesce(app, current_user),
-		       task_id,
-		       action,
-		       action2,
-		       external_id,
-		       callback_url,
-		       coalesce(metadata, '{}'),
-		       coalesce(deadline_at, now() + make_interval(secs => deadline_in))
-		from jsonb_to_recordset(@tasks::jsonb) as n(
-		     relay text, app text, task_id text, action text, action2 text, external_id text, callback_url text, metadata jsonb, deadline_at timestamptz, deadline_in float8)
-		on conflict do nothing -- whatever the key is: see migrations/014_relays.sql
-		returning id,
-		          relay,
-		          task_id,
-		          action,
-		          action2`,
+	return all[Task](ctx, q, `
+		with t as (
+			insert into klingwatch.tasks (relay, app, task_id, action, action2, external_id, callback_url, metadata, deadline_at)
+			select coalesce(relay, 'default'),
+			       coalesce(app, current_user),
+			       task_id,
+			       action,
+			       action2,
+			       external_id,
+			       callback_url,
+			       coalesce(metadata, '{}'),
+			       coalesce(deadline_at, now() + make_interval(secs => deadline_in))
+			from jsonb_to_recordset(@tasks::jsonb) as n(
+			     relay text, app text, task_id text, action text, action2 text, external_id text, callback_url text, metadata jsonb, deadline_at timestamptz, deadline_in float8)
+			on conflict do nothing -- whatever the key is: see migrations/014_relays.sql
+			returning *
+		)
+		select`+taskValues+`
+		from t
+		-- their jobs are due at once: to look for each would take as long as to add it
+		cross join lateral (select 'available' as state, t.created_at as scheduled_at, null as instance, '{}'::jsonb as metadata) j`,
 		pgx.StrictNamedArgs{"tasks": input})
 }
 
@@ -166,14 +168,10 @@ type Task struct {
 // to tasks. The job of a task that sleeps until its next poll knows of it; the
 // others are in the memory of the process that polls. An app may not read jobs.
 const taskColumns = taskValues + `
+		from klingwatch.tasks t
 		left join lateral klingwatch.poll_job(case when t.status in ('pending', 'submitted', 'processing', 'expired') then t.id end) j on true`
 
-// newTaskColumns are the same of tasks that this transaction has added: their jobs are due
-// at once. To look for each job takes as long as to add it.
-const newTaskColumns = taskValues + `
-		cross join lateral (select 'available' as state, t.created_at as scheduled_at, null as instance, '{}'::jsonb as metadata) j`
-
-// taskValues are the columns without j, the job.
+// taskValues are the columns of t, a task, and j, its job.
 const taskValues = `
 		       t.id,
 		       t.relay,
@@ -203,8 +201,7 @@ const taskValues = `
 		       t.upstream_created_at,
 		       t.upstream_updated_at,
 		       t.deadline_at,
-		       t.finished_at
-		from klingwatch.tasks t`
+		       t.finished_at`
 
 // ListTasks returns a page of the tasks of a choice.
 func ListTasks(ctx context.Context, b Beginner, c TaskChoice, s lookback.Search) (Page[Task], error) {
@@ -312,15 +309,6 @@ func FindTasks(ctx context.Context, q Querier, id string) ([]Task, error) {
 func TasksOf(ctx context.Context, q Querier, ids []int64) ([]Task, error) {
 	return all[Task](ctx, q, `
 		select`+taskColumns+`
-		where t.id = any (@ids)
-		order by t.id`,
-		pgx.StrictNamedArgs{"ids": ids})
-}
-
-// AddedTasks is TasksOf for tasks that this transaction has added.
-func AddedTasks(ctx context.Context, q Querier, ids []int64) ([]Task, error) {
-	return all[Task](ctx, q, `
-		select`+newTaskColumns+`
 		where t.id = any (@ids)
 		order by t.id`,
 		pgx.StrictNamedArgs{"ids": ids})

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
 	"github.com/klingwatch/klingwatch/lookback"
@@ -45,6 +47,10 @@ func task(t testing.TB, q db.Querier, id int64) db.Task {
 	return found[0]
 }
 
+func trackedOf(t db.Task) db.Tracked {
+	return db.Tracked{ID: t.ID, Relay: t.Relay, TaskID: t.TaskID, Action: t.Action, Action2: t.Action2}
+}
+
 func TestInsertingTasksSkipsThoseThatAreTracked(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
@@ -60,15 +66,20 @@ func TestInsertingTasksSkipsThoseThatAreTracked(t *testing.T) {
 
 	inserted := must(db.InsertTasks(t.Context(), pool, list))(t)
 	found := must(db.FindTracked(t.Context(), pool, append(list, newTask("unknown"))))(t)
-	byID := func(a, b db.Tracked) int { return int(a.ID - b.ID) }
-	slices.SortFunc(inserted, byID)
-	slices.SortFunc(found, byID)
+	slices.SortFunc(inserted, func(a, b db.Task) int { return int(a.ID - b.ID) })
+	slices.SortFunc(found, func(a, b db.Tracked) int { return int(a.ID - b.ID) })
 	found = slices.Compact(found)
-	if len(inserted) != 3 || len(found) != 4 || found[0] != (db.Tracked{ID: old, Relay: "default", TaskID: "old", Action: "videos", Action2: "text2video"}) || !slices.Equal(found[1:], inserted) {
+	if len(inserted) != 3 || len(found) != 4 || found[0] != (db.Tracked{ID: old, Relay: "default", TaskID: "old", Action: "videos", Action2: "text2video"}) {
 		t.Fatalf("inserted %+v, found %+v", inserted, found)
 	}
-	for _, tracked := range inserted {
+	for i, tracked := range inserted {
 		got := task(t, pool, tracked.ID)
+		if found[i+1] != trackedOf(got) {
+			t.Errorf("found %+v, which is %+v", found[i+1], got)
+		}
+		if diff := cmp.Diff(got, tracked); diff != "" {
+			t.Errorf("a task is not what its insert said (-is +said):\n%s", diff)
+		}
 		if jobs := jobsOf(t, pool, "poll", tracked.ID); len(jobs) != 1 || jobs[0].State != "available" {
 			t.Errorf("%s has the jobs %+v", tracked.TaskID, jobs)
 		}
@@ -119,7 +130,7 @@ func TestTwoInsertTheSameTaskAtOnce(t *testing.T) {
 		tasks := []db.NewTask{newTask(end)}
 		first := begin(t, pool)
 		mine := must(db.InsertTasks(t.Context(), first, tasks))(t)
-		var theirs []db.Tracked
+		var theirs []db.Task
 		wait := dbtest.Blocked(t, pool, func() (err error) {
 			theirs, err = db.InsertTasks(t.Context(), pool, tasks)
 			return err
@@ -134,9 +145,9 @@ func TestTwoInsertTheSameTaskAtOnce(t *testing.T) {
 		switch {
 		case len(mine) != 1 || len(found) != 1:
 			t.Errorf("%s: the first inserted %v, and %v is there", end, mine, found)
-		case end == "commit" && (len(theirs) != 0 || found[0] != mine[0]):
+		case end == "commit" && (len(theirs) != 0 || found[0] != trackedOf(mine[0])):
 			t.Errorf("after the commit the second inserted %v, and %v is there", theirs, found)
-		case end == "rollback" && (len(theirs) != 1 || found[0] != theirs[0]):
+		case end == "rollback" && (len(theirs) != 1 || found[0] != trackedOf(theirs[0])):
 			t.Errorf("after the rollback the second inserted %v, and %v is there", theirs, found)
 		}
 	}

@@ -50,8 +50,9 @@ const (
 // Track inserts all tasks, with their jobs, or none, and returns what became of
 // each, in the order of tasks; one that occurs twice was added once. It returns
 // a *RefusedError where the database refuses one. An error of agree, which looks at what
-// became of them before it is committed, takes it all back; nil agrees to everything.
-func Track(ctx context.Context, pool *pgxpool.Pool, tasks []db.NewTask, agree func(pgx.Tx, []Tracked) error) ([]Tracked, error) {
+// became of them, and at those that were added, before it is committed, takes it all back;
+// nil agrees to everything.
+func Track(ctx context.Context, pool *pgxpool.Pool, tasks []db.NewTask, agree func(tx pgx.Tx, tracked []Tracked, added []db.Task) error) ([]Tracked, error) {
 	if len(tasks) == 0 {
 		return nil, nil
 	}
@@ -61,9 +62,10 @@ func Track(ctx context.Context, pool *pgxpool.Pool, tasks []db.NewTask, agree fu
 	)
 	for attempt := range deadlockAttempts {
 		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) (err error) {
-			tracked, err = track(ctx, tx, tasks)
+			var added []db.Task
+			tracked, added, err = track(ctx, tx, tasks)
 			if err == nil && agree != nil {
-				err = agree(tx, tracked)
+				err = agree(tx, tracked, added)
 			}
 			return err
 		})
@@ -93,43 +95,43 @@ func keyOf(t db.NewTask) taskKey {
 	return taskKey{cmp.Or(t.Relay, db.DefaultRelay), t.TaskID, t.Action, t.Action2}
 }
 
-func track(ctx context.Context, tx pgx.Tx, tasks []db.NewTask) ([]Tracked, error) {
+func track(ctx context.Context, tx pgx.Tx, tasks []db.NewTask) (tracked []Tracked, added []db.Task, err error) {
 	found := make(map[taskKey]Tracked, len(tasks))
-	note := func(rows []db.Tracked, added bool) {
-		for _, row := range rows {
-			found[taskKey{row.Relay, row.TaskID, row.Action, row.Action2}] = Tracked{row.ID, added}
-		}
-	}
 	missing := tasks
 	for range trackAttempts {
 		inserted, err := db.InsertTasks(ctx, tx, missing)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		note(inserted, true)
+		added = append(added, inserted...)
+		for _, t := range inserted {
+			found[taskKey{t.Relay, t.TaskID, t.Action, t.Action2}] = Tracked{t.ID, true}
+		}
 		missing = without(missing, found)
 		if len(missing) == 0 {
-			return inOrder(tasks, found), nil
+			return inOrder(tasks, found), added, nil
 		}
 		there, err := db.FindTracked(ctx, tx, missing)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		note(there, false)
+		for _, t := range there {
+			found[taskKey{t.Relay, t.TaskID, t.Action, t.Action2}] = Tracked{t.ID, false}
+		}
 		if missing = without(missing, found); len(missing) == 0 {
-			return inOrder(tasks, found), nil
+			return inOrder(tasks, found), added, nil
 		}
 		if err := knowsRelays(ctx, tx, missing); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	switch all, err := db.SeesAll(ctx, tx); {
 	case err != nil:
-		return nil, err
+		return nil, nil, err
 	case !all:
-		return nil, &RefusedError{missing[0].TaskID, ErrOfAnotherApp}
+		return nil, nil, &RefusedError{missing[0].TaskID, ErrOfAnotherApp}
 	}
-	return nil, fmt.Errorf("task %q is inserted and deleted all the time", missing[0].TaskID)
+	return nil, nil, fmt.Errorf("task %q is inserted and deleted all the time", missing[0].TaskID)
 }
 
 // knowsRelays returns a *RefusedError for the first task whose relay is not known. An insert

@@ -56,30 +56,27 @@ func Create(ctx context.Context, pool *pgxpool.Pool, tasks []db.NewTask) (create
 	if err := CheckTasks(tasks); err != nil {
 		return nil, err
 	}
-	_, err = ledger.Track(ctx, pool, tasks, func(tx pgx.Tx, tracked []ledger.Tracked) error {
-		created, err = agree(ctx, tx, tasks, tracked)
+	_, err = ledger.Track(ctx, pool, tasks, func(tx pgx.Tx, tracked []ledger.Tracked, added []db.Task) error {
+		created, err = agree(ctx, tx, tasks, tracked, added)
 		return err
 	})
 	return created, refusedTask(err)
 }
 
-// agree reads the tasks that are tracked, and refuses those that differ from what was asked.
-func agree(ctx context.Context, q db.Querier, wanted []db.NewTask, tracked []ledger.Tracked) ([]Created, error) {
+// agree reads the tasks that were there, and refuses those that differ from what was asked.
+func agree(ctx context.Context, q db.Querier, wanted []db.NewTask, tracked []ledger.Tracked, added []db.Task) ([]Created, error) {
 	byID := make(map[int64]db.Task, len(tracked))
-	for _, kind := range []struct {
-		added bool
-		read  func(context.Context, db.Querier, []int64) ([]db.Task, error)
-	}{{true, db.AddedTasks}, {false, db.TasksOf}} {
-		var ids []int64
-		for _, t := range tracked {
-			if t.Added == kind.added {
-				ids = append(ids, t.ID)
-			}
+	for _, t := range added {
+		byID[t.ID] = t
+	}
+	var there []int64
+	for _, t := range tracked {
+		if _, known := byID[t.ID]; !known {
+			there = append(there, t.ID)
 		}
-		if len(ids) == 0 {
-			continue
-		}
-		rows, err := kind.read(ctx, q, ids)
+	}
+	if len(there) > 0 {
+		rows, err := db.TasksOf(ctx, q, there)
 		if err != nil {
 			return nil, err
 		}

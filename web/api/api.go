@@ -59,7 +59,7 @@ func New(cfg Config) (*API, error) {
 		OpenAPI: document(),
 		// no page from another host, no address of a schema in every answer
 		OpenAPIPath: "", DocsPath: "", SchemasPath: "", CreateHooks: nil,
-		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
+		Formats:                      map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true, // a misspelt filter would choose everything
 	})

@@ -138,15 +138,14 @@ func (n *NewTasks) located(err error) error {
 	return err
 }
 
-// UnmarshalJSON reads either form. What has another form is for checkTasks to tell.
-func (n *NewTasks) UnmarshalJSON(text []byte) error {
+// read reads either form. What has another form is for checkTasks to tell.
+func (n *NewTasks) read(text []byte) {
 	if n.many = startsList(text); n.many {
 		_ = json.Unmarshal(text, &n.list)
-		return nil
+		return
 	}
 	n.list = make([]NewTask, 1)
 	_ = json.Unmarshal(text, &n.list[0])
-	return nil
 }
 
 func startsList(text []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(text), []byte("[")) }
@@ -191,14 +190,12 @@ type CreatedTasks struct {
 	Data []Task `json:"data"`
 }
 
-// MarshalJSON writes the form that was sent.
-func (c CreatedTasks) MarshalJSON() ([]byte, error) {
+// form is what is written.
+func (c CreatedTasks) form() any {
 	if c.one {
-		return json.Marshal(c.Data[0])
+		return c.Data[0]
 	}
-	return json.Marshal(struct {
-		Data []Task `json:"data"`
-	}{c.Data})
+	return c
 }
 
 // Schema describes either form.

@@ -25,7 +25,7 @@ func TestTasksAreCreatedOnce(t *testing.T) {
 		{name: "an unknown relay", request: "POST /v1/tasks", key: "write", body: `{"task_id": "t-4", "action": "images", "action2": "generations", "relay": "nowhere"}`, status: 422, hasNot: []string{"nowhere"}},
 		{name: "a deadline that has passed", request: "POST /v1/tasks", key: "write", body: `{"task_id": "t-4", "action": "images", "action2": "generations", "deadline_at": "2020-01-01T00:00:00Z"}`, status: 422, has: []string{"must be in the future"}},
 		{name: "a deadline that has passed, in a list", request: "POST /v1/tasks", key: "write", body: `[` + aTask + `, {"task_id": "t-4", "action": "images", "action2": "generations", "deadline_at": "2020-01-01T00:00:00Z"}]`, status: 422, has: []string{`"location":"body[1].deadline_at"`}},
-		{name: "no JSON", request: "POST /v1/tasks", key: "write", body: `{"task_id": `, status: 422, has: []string{"unexpected end of JSON input"}},
+		{name: "no JSON", request: "POST /v1/tasks", key: "write", body: `{"task_id": `, status: 400, has: []string{"/docs/problems/bad-request"}},
 		{name: "nothing", request: "POST /v1/tasks", key: "write", body: ``, status: 400},
 		{name: "an empty list", request: "POST /v1/tasks", key: "write", body: `[]`, status: 422, has: []string{"expected array length >= 1"}},
 		{name: "more than a thousand", request: "POST /v1/tasks", key: "write", body: "[" + strings.Repeat(aTask+",", 1000) + aTask + "]", status: 422},

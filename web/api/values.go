@@ -2,9 +2,28 @@ package api
 
 import (
 	"encoding/json"
+	"io"
 
 	"github.com/danielgtaylor/huma/v2"
 )
+
+// jsonFormat reads and writes bodies. Those of a thousand tasks have two forms: as methods
+// of the package json, these would have it go over each body once more.
+var jsonFormat = huma.Format{
+	Marshal: func(w io.Writer, body any) error {
+		if created, ok := body.(CreatedTasks); ok {
+			body = created.form()
+		}
+		return huma.DefaultJSONFormat.Marshal(w, body)
+	},
+	Unmarshal: func(text []byte, body any) error {
+		if tasks, ok := body.(*NewTasks); ok {
+			tasks.read(text)
+			return nil
+		}
+		return json.Unmarshal(text, body)
+	},
+}
 
 // Object is a JSON object of somebody else's.
 type Object json.RawMessage
