@@ -247,10 +247,15 @@ func ApplyChanges(ctx context.Context, q Querier, changes []Change) ([]Changed, 
 		          t.created_at,
 		          now() as changed_at,
 		          t.finished_at,
-		          'task.' || t.status as event_type,
-		          1 + coalesce((select max(e.sequence) from klingwatch.events e where e.task = t.id), 0) as sequence,
-		          1 + (select count(*) from klingwatch.events e where e.task = t.id and e.type = 'task.' || t.status) as number`,
+		          'task.' || t.status as event_type,`+eventNumbers("'task.' || t.status"),
 		pgx.StrictNamedArgs{"changes": input})
+}
+
+// eventNumbers are the columns Sequence and Number of the next event of the task t, of a type.
+func eventNumbers(eventType string) string {
+	return `
+		          1 + coalesce((select max(e.sequence) from klingwatch.events e where e.task = t.id), 0) as sequence,
+		          1 + (select count(*) from klingwatch.events e where e.task = t.id and e.type = ` + eventType + `) as number`
 }
 
 // VersionsOf returns the versions of tasks by their ids. Ids that do not exist are left

@@ -27,7 +27,7 @@ const TaskChannel = "klingwatch_task"
 
 // AddEvents writes events of tasks, a note on TaskChannel for each task that has ended,
 // and a delivery with its job for each receiver that wants one: the callback_url of a task
-// that has ended, and endpoints by their event types and actions. The delivery of a disabled endpoint has no job and waits
+// for its end and what it asked for beside, and endpoints by their event types and actions. The delivery of a disabled endpoint has no job and waits
 // until that is enabled.
 //
 // Ids follow commits: all that write events wait for their turn, which lasts until the end
@@ -59,7 +59,7 @@ func AddEvents(ctx context.Context, q Querier, events []NewEvent) (AddedEvents, 
 			select n.id, null, t.callback_url, now()
 			from news n
 			join klingwatch.tasks t on t.id = n.task
-			where t.finished_at is not null and t.callback_url is not null
+			where t.callback_url is not null and (n.type = any (t.callback_events) or t.finished_at is not null and n.type = 'task.' || t.status)
 			union all
 			select n.id, w.id, w.url, case when w.disabled_at is null then now() end
 			from news n
@@ -70,7 +70,7 @@ func AddEvents(ctx context.Context, q Querier, events []NewEvent) (AddedEvents, 
 			select pg_notify(@channel, concat_ws('/', t.relay, t.action, nullif(t.action2, ''), t.task_id) || ' ' || t.status)
 			from news n
 			join klingwatch.tasks t on t.id = n.task
-			where t.finished_at is not null
+			where t.finished_at is not null and n.type = 'task.' || t.status
 		)
 		select (select waited from turn) as waited,
 		       array(select task from wanted except select task from news) as taken

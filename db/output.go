@@ -20,8 +20,47 @@ type Output struct {
 	DurationSeconds *json.Number `json:"duration_seconds"`
 	WatermarkURL    *string      `json:"watermark_url"`
 	ExpiresAt       *time.Time   `json:"expires_at"` // when the provider deletes it; nil: unknown
-	NeedsKey        bool         `json:"needs_key"`  // it answers only with the relay\'s key
+	NeedsKey        bool         `json:"needs_key"`  // it answers only with the relay's key
+	KeptFile
 }
+
+// KeptFile is what is known of the file of an output in the archive.
+type KeptFile struct {
+	ArchiveState    *string    `json:"archive_state"` // ArchivePending and so on; nil: it was not asked for
+	ArchiveKey      *string    `json:"archive_key"`   // its name in the store; nil unless it is stored, as Bytes and SHA256
+	Bytes           *int64     `json:"bytes"`
+	SHA256          *string    `json:"sha256" db:"sha256"` // hex
+	ContentType     *string    `json:"content_type"`
+	Width           *int       `json:"width"` // nil: unknown, or an audio
+	Height          *int       `json:"height"`
+	ThumbnailKey    *string    `json:"thumbnail_key"` // nil: there is none
+	ArchivedAt      *time.Time `json:"archived_at"`
+	ArchiveAttempts int        `json:"archive_attempts"`
+	ArchiveError    *string    `json:"archive_error"` // of the last try; nil when it is stored
+}
+
+// outputColumns are the columns of Output, of the outputs o.
+const outputColumns = `
+		       o.task,
+		       o.kind,
+		       o.position,
+		       o.url,
+		       o.upstream_id,
+		       o.duration_seconds::text as duration_seconds,
+		       o.watermark_url,
+		       o.expires_at,
+		       o.needs_key,
+		       o.archive_state,
+		       o.archive_key,
+		       o.bytes,
+		       o.sha256,
+		       o.content_type,
+		       o.width,
+		       o.height,
+		       o.thumbnail_key,
+		       o.archived_at,
+		       o.archive_attempts,
+		       o.archive_error`
 
 // RemoveOutputs deletes the outputs that earlier verdicts gave to tasks.
 func RemoveOutputs(ctx context.Context, q Querier, tasks []int64) error {
@@ -29,8 +68,9 @@ func RemoveOutputs(ctx context.Context, q Querier, tasks []int64) error {
 	return err
 }
 
-// AddOutputs writes the outputs of tasks.
-func AddOutputs(ctx context.Context, q Querier, outputs []Output) error {
+// AddOutputs writes the outputs of tasks. With archive their files are to be kept, unless
+// the task or its relay say otherwise: each gets a job.
+func AddOutputs(ctx context.Context, q Querier, outputs []Output, archive bool) error {
 	if len(outputs) == 0 {
 		return nil
 	}
@@ -39,12 +79,17 @@ func AddOutputs(ctx context.Context, q Querier, outputs []Output) error {
 		return err
 	}
 	_, err = q.Exec(ctx, `
-		insert into klingwatch.outputs (task, kind, position, url, upstream_id, duration_seconds, watermark_url, expires_at, needs_key)
-		select task, kind, position, url, upstream_id, duration_seconds, watermark_url, expires_at, coalesce(needs_key, false)
+		insert into klingwatch.outputs (task, kind, position, url, upstream_id, duration_seconds, watermark_url, expires_at, needs_key, archive_id, archive_state)
+		select o.task, o.kind, o.position, o.url, o.upstream_id, o.duration_seconds, o.watermark_url, o.expires_at, coalesce(o.needs_key, false),
+		       case when wanted then nextval('klingwatch.archive_ids') end,
+		       case when wanted then 'pending' end
 		from jsonb_to_recordset(@outputs::jsonb) as o(
 		     task bigint, kind text, position int, url text, upstream_id text, duration_seconds numeric,
-		     watermark_url text, expires_at timestamptz, needs_key boolean)`,
-		pgx.StrictNamedArgs{"outputs": input})
+		     watermark_url text, expires_at timestamptz, needs_key boolean)
+		left join klingwatch.tasks t on t.id = o.task
+		left join klingwatch.relays r on r.name = t.relay
+		cross join lateral (select @archive and coalesce(t.archive, r.archive, true)) as a(wanted)`,
+		pgx.StrictNamedArgs{"outputs": input, "archive": archive})
 	return err
 }
 
@@ -56,16 +101,8 @@ func OutputsOfTask(ctx context.Context, q Querier, task int64) ([]Output, error)
 // OutputsOfTasks returns the outputs of tasks by task, kind and position.
 func OutputsOfTasks(ctx context.Context, q Querier, tasks []int64) ([]Output, error) {
 	return all[Output](ctx, q, `
-		select task,
-		       kind,
-		       position,
-		       url,
-		       upstream_id,
-		       duration_seconds::text as duration_seconds,
-		       watermark_url,
-		       expires_at,
-		       needs_key
-		from klingwatch.outputs
+		select`+outputColumns+`
+		from klingwatch.outputs o
 		where task = any (@tasks)
 		order by task, kind, position`,
 		pgx.StrictNamedArgs{"tasks": tasks})
@@ -142,15 +179,7 @@ func (c OutputChoice) read(b Beginner, settings string) func(context.Context, lo
 				order by o.task desc
 				limit @limit
 			)
-			select o.task,
-			       o.kind,
-			       o.position,
-			       o.url,
-			       o.upstream_id,
-			       o.duration_seconds::text as duration_seconds,
-			       o.watermark_url,
-			       o.expires_at,
-			       o.needs_key,
+			select`+outputColumns+`,
 			       t.relay,
 			       t.app,
 			       t.task_id,

@@ -21,16 +21,16 @@ func TestOutputsAreKeptInOrderAndReplaced(t *testing.T) {
 		WatermarkURL: new("https://a.example/1w.mp4"), ExpiresAt: &expires}
 	images := []db.Output{{Task: ids[0], Kind: "image", URL: "https://a.example/0.png"}, {Task: ids[0], Kind: "image", Position: 1, URL: "https://a.example/1.png"}}
 	other := db.Output{Task: ids[1], Kind: "audio", URL: "https://a.example/2.mp3"}
-	check(t, db.AddOutputs(t.Context(), pool, []db.Output{video, images[1], other, images[0]}))
-	check(t, db.AddOutputs(t.Context(), pool, nil))
+	check(t, db.AddOutputs(t.Context(), pool, []db.Output{video, images[1], other, images[0]}, false))
+	check(t, db.AddOutputs(t.Context(), pool, nil, false))
 	if got := must(db.OutputsOfTask(t.Context(), pool, ids[0]))(t); !reflect.DeepEqual(got, []db.Output{images[0], images[1], video}) {
 		t.Errorf("outputs %+v", got)
 	}
-	if err := db.AddOutputs(t.Context(), pool, []db.Output{other}); !db.RefusedValue(err) {
+	if err := db.AddOutputs(t.Context(), pool, []db.Output{other}, false); !db.RefusedValue(err) {
 		t.Errorf("an output a second time: %v", err)
 	}
 	other.DurationSeconds = new(json.Number("long"))
-	if err := db.AddOutputs(t.Context(), pool, []db.Output{other}); err == nil {
+	if err := db.AddOutputs(t.Context(), pool, []db.Output{other}, false); err == nil {
 		t.Error("a duration that is no number was accepted")
 	}
 	check(t, db.RemoveOutputs(t.Context(), pool, ids[:1]))
@@ -55,7 +55,7 @@ func TestFilesThatExpireSoonAreCounted(t *testing.T) {
 		{Task: ids[1], Kind: "image", Position: 1, URL: "https://a.example/3", ExpiresAt: in(-time.Minute)},
 		{Task: ids[1], Kind: "image", Position: 2, URL: "https://a.example/4", ExpiresAt: in(2 * time.Hour)},
 		{Task: ids[1], Kind: "image", Position: 3, URL: "https://a.example/5"},
-	}))
+	}, false))
 	if got := must(db.ExpiringOutputs(t.Context(), pool, time.Hour))(t); got.Outputs != 3 || got.Tasks != 2 || !got.First.Equal(*first) {
 		t.Errorf("within an hour: %+v", got)
 	}
@@ -69,7 +69,7 @@ func TestOutputsAreListedByTask(t *testing.T) {
 	check(t, db.AddOutputs(t.Context(), pool, []db.Output{
 		{Task: ids[0], Kind: "image", URL: "https://cdn.example/1"}, {Task: ids[0], Kind: "image", Position: 1, URL: "https://cdn.example/2"},
 		{Task: ids[2], Kind: "video", URL: "https://cdn.example/3", ExpiresAt: &soon}, {Task: ids[2], Kind: "image", URL: "https://cdn.example/4"},
-	}))
+	}, false))
 	run(t, pool, `update klingwatch.tasks set app = 'shop', external_id = 'order-1' where id = $1`, ids[0])
 	for name, c := range map[string]struct {
 		choice db.OutputChoice

@@ -29,7 +29,7 @@ func TestTasksArePrunedWhenTheirDayIsOverAndSummarized(t *testing.T) {
 	for _, id := range old[:3] {
 		move(t, pool, id, db.Succeeded)
 	}
-	check(t, db.AddOutputs(t.Context(), pool, []db.Output{{Task: old[0], Kind: "image", URL: "https://a.example/1.png"}}))
+	check(t, db.AddOutputs(t.Context(), pool, []db.Output{{Task: old[0], Kind: "image", URL: "https://a.example/1.png"}}, false))
 	addEvent(t, pool, old[1])
 	due := addEvent(t, pool, old[2])
 	run(t, pool, `update klingwatch.deliveries set next_attempt_at = now() where id = any ($1)`, due)

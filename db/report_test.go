@@ -124,7 +124,7 @@ func TestTheFiguresCountWhatIsOpen(t *testing.T) {
 	bulk(t, pool, 1)
 	check(t, db.StopBulk(t.Context(), pool, bulk(t, pool, 1).ID))
 	for i, in := range []time.Duration{30 * time.Minute, 50 * time.Minute, 2 * time.Hour, -30 * time.Minute, -2 * time.Hour} {
-		check(t, db.AddOutputs(t.Context(), pool, []db.Output{{Task: ids[5], Kind: "image", Position: i, URL: "https://a.example/", ExpiresAt: new(time.Now().Add(in))}}))
+		check(t, db.AddOutputs(t.Context(), pool, []db.Output{{Task: ids[5], Kind: "image", Position: i, URL: "https://a.example/", ExpiresAt: new(time.Now().Add(in))}}, false))
 	}
 	got := must(db.Stats(t.Context(), pool, figureLimits))(t)
 	seconds := got.OverdueSeconds

@@ -44,7 +44,7 @@ func readTimes(t *testing.T, url string) {
 	endpoint, task := addEndpoint(t, pool, "https://a.example/"), track(t, pool, "t")[0]
 	changed := move(t, pool, task, db.Expired)
 	delivery := addEvent(t, pool, task)[0]
-	check(t, db.AddOutputs(ctx, pool, []db.Output{{Task: task, Kind: "image", URL: "https://a.example/1.png", ExpiresAt: new(time.Now().Add(time.Hour))}}))
+	check(t, db.AddOutputs(ctx, pool, []db.Output{{Task: task, Kind: "image", URL: "https://a.example/1.png", ExpiresAt: new(time.Now().Add(time.Hour))}}, false))
 	check(t, db.RetireKeys(ctx, pool, db.KeyOwner{Endpoint: &endpoint}, db.KeyV1, time.Hour))
 	relaysAskedWith(t, pool, "c")
 	must(db.PausePolling(ctx, pool, "c", "refused", time.Minute, time.Hour, true))(t)

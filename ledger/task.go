@@ -20,6 +20,7 @@ import (
 type Change struct {
 	db.Change
 	Outputs     []db.Output
+	Archive     bool            // the files of Outputs are to be kept, unless the task or its relay say otherwise
 	TaskResult  json.RawMessage // of a task that succeeded and makes no file; nil: none
 	Traceparent string          // of what caused it, W3C Trace Context; "": it is not traced
 }
@@ -74,7 +75,7 @@ func apply(ctx context.Context, tx pgx.Tx, changes []Change, troubles []db.Troub
 // place. A change that keeps the status has none.
 func addConsequences(ctx context.Context, tx pgx.Tx, changed []db.Changed, byTask map[int64]Change) error {
 	var (
-		outputs []db.Output
+		outputs = map[bool][]db.Output{} // by whether they are to be kept
 		events  []event
 		ended   []int64
 	)
@@ -90,7 +91,7 @@ func addConsequences(ctx context.Context, tx pgx.Tx, changed []db.Changed, byTas
 		if db.Terminal(c.Status) {
 			ended = append(ended, row.Task)
 		}
-		outputs = append(outputs, c.Outputs...)
+		outputs[c.Archive] = append(outputs[c.Archive], c.Outputs...)
 		events = append(events, event{news, row})
 	}
 	if len(ended) > 0 {
@@ -98,46 +99,58 @@ func addConsequences(ctx context.Context, tx pgx.Tx, changed []db.Changed, byTas
 			return err
 		}
 	}
-	if err := db.AddOutputs(ctx, tx, outputs); err != nil {
-		return err
+	for archive, list := range outputs {
+		if err := db.AddOutputs(ctx, tx, list, archive); err != nil {
+			return err
+		}
 	}
 	return addEvents(ctx, tx, events)
 }
 
-// newEvent makes the event that tells of a change, but for its id. All its times are UTC.
+// newEvent makes the event that tells of a change, but for its id.
 func newEvent(row db.Changed, c Change) (db.NewEvent, error) {
-	event := webhook.Event{Type: row.EventType, Timestamp: row.ChangedAt.UTC(), Data: webhook.Task{
-		ID:            row.Task,
-		TaskID:        row.TaskID,
-		Action:        row.Action,
-		Action2:       row.Action2,
-		Status:        c.Status,
-		StatusMessage: c.StatusMessage,
-		ExternalID:    row.ExternalID,
-		Metadata:      row.Metadata,
-		Sequence:      row.Sequence,
-		EndedBy:       c.EndedBy,
-		Relay:         row.Relay,
-		Outputs:       make([]webhook.Output, len(c.Outputs)),
-		Result:        c.TaskResult,
-		CreatedAt:     row.CreatedAt.UTC(),
-		FinishedAt:    utc(row.FinishedAt),
-	}}
+	outputs := make([]webhook.Output, len(c.Outputs))
 	for i, o := range c.Outputs {
-		event.Data.Outputs[i] = webhook.Output{
-			Kind: o.Kind, Position: o.Position, URL: o.URL, UpstreamID: o.UpstreamID, DurationSeconds: o.DurationSeconds,
-			WatermarkURL: o.WatermarkURL, ExpiresAt: utc(o.ExpiresAt), NeedsKey: o.NeedsKey,
-		}
+		outputs[i] = toldOutput(o)
 	}
-	payload, err := json.Marshal(event)
+	e, err := eventOf(db.EventBasis{Changed: row, Status: c.Status, StatusMessage: c.StatusMessage, EndedBy: c.EndedBy}, outputs, c.TaskResult)
+	if err == nil && c.Traceparent != "" {
+		e.Traceparent = &c.Traceparent
+	}
+	return e, err
+}
+
+// eventOf makes an event of a task, but for its id. All its times are UTC.
+func eventOf(b db.EventBasis, outputs []webhook.Output, result json.RawMessage) (db.NewEvent, error) {
+	payload, err := json.Marshal(webhook.Event{Type: b.EventType, Timestamp: b.ChangedAt.UTC(), Data: webhook.Task{
+		ID:            b.Task,
+		TaskID:        b.TaskID,
+		Action:        b.Action,
+		Action2:       b.Action2,
+		Status:        b.Status,
+		StatusMessage: b.StatusMessage,
+		ExternalID:    b.ExternalID,
+		Metadata:      b.Metadata,
+		Sequence:      b.Sequence,
+		EndedBy:       b.EndedBy,
+		Relay:         b.Relay,
+		Outputs:       outputs,
+		Result:        result,
+		CreatedAt:     b.CreatedAt.UTC(),
+		FinishedAt:    utc(b.FinishedAt),
+	}})
 	if err != nil {
 		return db.NewEvent{}, fmt.Errorf("encoding the event: %w", err)
 	}
-	e := db.NewEvent{Task: row.Task, Sequence: row.Sequence, Type: event.Type, Payload: payload}
-	if c.Traceparent != "" {
-		e.Traceparent = &c.Traceparent
+	return db.NewEvent{Task: b.Task, Sequence: b.Sequence, Type: b.EventType, Payload: payload}, nil
+}
+
+// toldOutput is an output as receivers get it.
+func toldOutput(o db.Output) webhook.Output {
+	return webhook.Output{
+		Kind: o.Kind, Position: o.Position, URL: o.URL, UpstreamID: o.UpstreamID, DurationSeconds: o.DurationSeconds,
+		WatermarkURL: o.WatermarkURL, ExpiresAt: utc(o.ExpiresAt), NeedsKey: o.NeedsKey,
 	}
-	return e, nil
 }
 
 func utc(t *time.Time) *time.Time {

@@ -9,6 +9,9 @@ create index concurrently if not exists outputs_to_archive on klingwatch.outputs
 -- Before a file is removed it is asked whether a row uses it.
 create index concurrently if not exists outputs_archive_key on klingwatch.outputs (archive_key) where archive_key is not null;
 
+-- What was stored long ago is found where KLINGWATCH_ARCHIVE_RETENTION is set.
+create index concurrently if not exists outputs_archived_at on klingwatch.outputs using brin (archived_at) with (autosummarize = on, pages_per_range = 16);
+
 alter table klingwatch.tasks validate constraint "callback_events: task.submitted, task.processing, task.archived, task.archive_failed";
 
 alter table klingwatch.outputs validate constraint "archive_state: pending, stored, lost or skipped";

@@ -17,6 +17,10 @@ const (
 	TaskNotFound   = "task.not_found"
 	TaskCanceled   = "task.canceled"
 
+	// About the files of a task that succeeded, where they are kept.
+	TaskArchived      = "task.archived"       // all are safe
+	TaskArchiveFailed = "task.archive_failed" // some could not be had
+
 	// About a receiver, sent to the other receivers that subscribe to them.
 	EndpointFailing  = "endpoint.failing"  // it will be disabled if it goes on failing
 	EndpointDisabled = "endpoint.disabled" // its webhooks wait until it is enabled
@@ -30,7 +34,7 @@ const (
 // order of a task's life, then those of endpoints.
 var Types = []string{
 	TaskSubmitted, TaskProcessing, TaskSucceeded, TaskFailed, TaskExpired, TaskNotFound, TaskCanceled,
-	EndpointFailing, EndpointDisabled,
+	TaskArchived, TaskArchiveFailed, EndpointFailing, EndpointDisabled,
 }
 
 // TerminalTypes are the events that end a task. An endpoint gets these unless it
@@ -74,6 +78,30 @@ type Output struct {
 	WatermarkURL    *string      `json:"watermark_url"`    // the same file with a watermark; null where there is none
 	ExpiresAt       *time.Time   `json:"expires_at"`       // when the file is gone; null where unknown
 	NeedsKey        bool         `json:"needs_key"`        // true for a link that answers only with the relay's key
+	Archive         *Archive     `json:"archive"`          // the kept file, in events about it; null in all others
+}
+
+// Archive is the kept file of an output.
+type Archive struct {
+	State        string  `json:"state"`         // stored, lost or skipped
+	URL          *string `json:"url"`           // at klingwatch, for as long as the file is kept, with an API key; a path where KLINGWATCH_PUBLIC_URL is not set; null unless stored
+	ThumbnailURL *string `json:"thumbnail_url"` // a small picture; null where there is none
+	Bytes        *int64  `json:"bytes"`         // null unless stored
+	SHA256       *string `json:"sha256"`        // hex; null unless stored
+	ContentType  *string `json:"content_type"`  // null unless stored
+	Width        *int    `json:"width"`         // in pixels; null where unknown
+	Height       *int    `json:"height"`        // in pixels; null where unknown
+	Error        *string `json:"error"`         // why the file is not kept; null when it is stored
+}
+
+// ContentPath is where klingwatch serves the kept file of an output.
+func ContentPath(task int64, kind string, position int) string {
+	return fmt.Sprintf("/v1/outputs/%d/%s/%d/content", task, kind, position)
+}
+
+// ThumbnailPath is where klingwatch serves the small picture of the kept file of an output.
+func ThumbnailPath(task int64, kind string, position int) string {
+	return fmt.Sprintf("/v1/outputs/%d/%s/%d/thumbnail", task, kind, position)
 }
 
 // EndpointEvent is the body of a webhook about a receiver.

@@ -20,7 +20,7 @@ import (
 
 // structs are the Go types behind the definitions of the schema.
 var structs = map[string]any{
-	"task_event": webhook.Event{}, "task": webhook.Task{}, "output": webhook.Output{},
+	"task_event": webhook.Event{}, "task": webhook.Task{}, "output": webhook.Output{}, "archive": webhook.Archive{},
 	"thin_task_event": webhook.ThinEvent{}, "thin_task": webhook.ThinTask{},
 	"endpoint_event": webhook.EndpointEvent{}, "endpoint": webhook.Endpoint{},
 	"test_event": webhook.TestEvent{},
