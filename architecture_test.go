@@ -38,7 +38,7 @@ var arrows = map[string][]string{
 	"web":               {"web/api", "db", "metrics", "webhook"},
 	"web/api":           {"feed", "operate", "ledger", "db", "lookback", "keyring", "metrics", "webhook"},
 	"demo":              {"operate", "db", "webhook", "klingapi/klingsim"},
-	"doctor":            {"operate", "relays", "db", "migrations", "klingapi", "keyring", "outbound", "readable"},
+	"doctor":            {"archive", "operate", "relays", "db", "migrations", "klingapi", "keyring", "outbound", "readable"},
 	"operate":           {"ledger", "relays", "db", "lookback", "schedule", "klingapi", "klingapi/callback", "webhook", "keyring"},
 	"ledger":            {"db", "webhook", "keyring"},
 	"feed":              {"db", "metrics"},
@@ -49,6 +49,7 @@ var arrows = map[string][]string{
 	"db/dbtest":         {"db", "embeddedpg", "migrations"},
 	"db":                {"lookback"},
 	"embeddedpg":        {},
+	"archive":           {"outbound"},
 	"keyring":           {},
 	"klingapi":          {"outbound"},
 	"deploy":            {}, // tests only, a module of its own: it reads our files, and imports nothing of ours

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/klingwatch/klingwatch/archive"
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/readable"
 )
@@ -148,7 +149,7 @@ func (x *examination) checkDisk(ctx context.Context) (Finding, error) {
 	if x.DataDir == "" {
 		return fine("the database %s takes %s; the space left on its server is not known here", server.Database, readable.Bytes(server.Size)), nil
 	}
-	free, known := freeSpace(x.DataDir)
+	free, known := archive.FreeSpace(x.DataDir)
 	return judgeDisk(server.Size, free, known), nil
 }
 

@@ -1,11 +1,11 @@
 //go:build linux || darwin
 
-package doctor
+package archive
 
 import "syscall"
 
-// freeSpace returns the bytes that are left for ordinary users where dir is.
-func freeSpace(dir string) (free int64, known bool) {
+// FreeSpace returns the bytes that are left for ordinary users where dir is.
+func FreeSpace(dir string) (free int64, known bool) {
 	var disk syscall.Statfs_t
 	if err := syscall.Statfs(dir, &disk); err != nil {
 		return 0, false
