@@ -25,6 +25,9 @@ type place struct {
 	spool          string
 }
 
+// amazon finds the host of a bucket by its region.
+const amazon = "https://s3.amazonaws.com"
+
 var (
 	bucketPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 	regionPattern = regexp.MustCompile(`^[A-Za-z0-9-]{0,64}$`)
@@ -118,7 +121,7 @@ func (p *place) takeOptions(options url.Values) (err error) {
 
 func parseEndpoint(text string) (*url.URL, error) {
 	if text == "" {
-		text = "https://s3.amazonaws.com"
+		text = amazon
 	}
 	endpoint, err := url.Parse(text)
 	switch {
