@@ -35,6 +35,7 @@ var arrows = map[string][]string{
 	"worker/poll":       {"worker/batch", "schedule", "ledger", "db", "klingapi", "metrics", "outbound", "tracing"},
 	"worker/deliver":    {"worker/batch", "ledger", "db", "webhook", "keyring", "metrics", "outbound", "tracing"},
 	"worker/batch":      {},
+	"worker/fetch":      {"outbound"},
 	"web":               {"web/api", "db", "metrics", "webhook"},
 	"web/api":           {"feed", "operate", "ledger", "db", "lookback", "keyring", "metrics", "webhook"},
 	"demo":              {"operate", "db", "webhook", "klingapi/klingsim"},

@@ -1,0 +1,2 @@
+// Package fetch brings files of providers to this machine.
+package fetch
