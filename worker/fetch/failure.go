@@ -41,6 +41,7 @@ type Error struct {
 	RetryAfter time.Duration // how long the host asks us to stay away; 0: it does not say
 }
 
+// Error is the text for people.
 func (e *Error) Error() string { return e.Text }
 
 // ReasonOf returns the reason of an Error; "" for all other errors.
