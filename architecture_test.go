@@ -31,11 +31,12 @@ var arrows = map[string][]string{
 	".":                 {}, // this file only
 	"cmd/klingwatch":    {everything},
 	"cmd/klingbench":    {everything},
-	"worker":            {"worker/poll", "worker/deliver", "worker/batch", "ledger", "relays", "db", "klingapi", "webhook", "keyring", "metrics", "outbound"},
+	"worker":            {"worker/poll", "worker/deliver", "worker/batch", "worker/fetch", "worker/keep", "archive", "ledger", "relays", "db", "klingapi", "webhook", "keyring", "metrics", "outbound"},
 	"worker/poll":       {"worker/batch", "schedule", "ledger", "db", "klingapi", "metrics", "outbound", "tracing"},
 	"worker/deliver":    {"worker/batch", "ledger", "db", "webhook", "keyring", "metrics", "outbound", "tracing"},
 	"worker/batch":      {},
 	"worker/fetch":      {"outbound"},
+	"worker/keep":       {"worker/fetch", "archive", "ledger", "db", "outbound"},
 	"web":               {"web/api", "db", "metrics", "webhook"},
 	"web/api":           {"feed", "operate", "ledger", "db", "lookback", "keyring", "metrics", "webhook"},
 	"demo":              {"operate", "db", "webhook", "klingapi/klingsim"},

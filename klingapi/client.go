@@ -178,6 +178,23 @@ func (c *Client) Place(ref Ref) string { return c.path.fill("", ref) }
 // the key: 8 hex digits. It changes when a key file does.
 func (c *Client) Credential() string { return c.account.nameFor(c.credential.Fingerprint()) }
 
+// KeyFor is the header that a link of the relay's own wants; nil for a link elsewhere,
+// which must not have the key, and where there is no token.
+func (c *Client) KeyFor(link string) http.Header {
+	own, err := outbound.Origin(c.base)
+	if err != nil {
+		return nil
+	}
+	if origin, err := outbound.Origin(link); err != nil || origin != own {
+		return nil
+	}
+	token, err := c.credential.Token()
+	if err != nil {
+		return nil
+	}
+	return http.Header{"Authorization": {"Bearer " + token}}
+}
+
 // learn sets the clock of a credential whose token came too early or too late.
 func (c *Client) learn(res *http.Response, err error) {
 	if apiErr, ok := errors.AsType[*Error](err); ok && apiErr.Kind == TokenTime {

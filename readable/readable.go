@@ -72,3 +72,18 @@ func Bytes(n int64) string {
 	}
 	return fmt.Sprintf("%.1f GB", float64(n)/(kilo*kilo*kilo))
 }
+
+// sizes are the units of ParseBytes.
+var sizes = map[string]int64{"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
+
+// ParseBytes reads a size like 500MB, 1.5 GiB or 4096.
+func ParseBytes(text string) (int64, error) {
+	text = strings.TrimSpace(text)
+	number := strings.TrimRight(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+	unit, known := sizes[strings.ToUpper(text[len(number):])]
+	n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	if err != nil || !known || !(n >= 0 && n*float64(unit) < 1<<62) {
+		return 0, fmt.Errorf("%q is not a size like 500MB or 2GiB", text)
+	}
+	return int64(n * float64(unit)), nil
+}

@@ -54,3 +54,17 @@ func TestNumbersHaveTheWordsForSoMany(t *testing.T) {
 		}
 	}
 }
+
+func TestSizesAreReadWithUnits(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int64{"0": 0, "4096": 4096, "500MB": 500e6, "1.5 GiB": 3 << 29, " 2gib ": 2 << 30, "1kB": 1000} {
+		if got, err := readable.ParseBytes(text); err != nil || got != want {
+			t.Errorf("%q is %d, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "GB", "-1", "1XB", "1e30", "NaN", "ten"} {
+		if got, err := readable.ParseBytes(text); err == nil {
+			t.Errorf("%q is %d", text, got)
+		}
+	}
+}

@@ -20,6 +20,7 @@ const (
 	bulkQueue      = "bulk"
 	redeliverQueue = "redeliver"
 	cancelQueue    = "cancel"
+	archiveQueue   = "archive"
 )
 
 // River's settings, with the reasons for each.
@@ -32,6 +33,9 @@ const (
 	bulkSlots = 4
 	// Cancellations at once; each is one transaction.
 	cancelSlots = 4
+	// Files here at once, most of which wait for their turn: the more are here, the better
+	// is known which of them expires first.
+	archiveSlots = 200
 	// A snoozed job that comes due sends no notification, it is found by polling;
 	// polls are on time all the same, see fetchAhead. Deliveries are retried after
 	// 5 s or more.
@@ -58,18 +62,23 @@ const (
 	lostStop = 8 * time.Second
 )
 
-func newClient(cfg Config, id string, driver riverdriver.Driver[pgx.Tx], c *clocks, polls *pollWorker, deliveries *deliverWorker) (*river.Client[pgx.Tx], error) {
+func newClient(cfg Config, id string, driver riverdriver.Driver[pgx.Tx], c *clocks, polls *pollWorker, deliveries *deliverWorker, files *archiveWorker) (*river.Client[pgx.Tx], error) {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, polls)
 	river.AddWorker(workers, deliveries)
 	river.AddWorker(workers, &bulkWorker{cfg: cfg, clocks: c})
 	river.AddWorker(workers, &cancelWorker{cfg: cfg})
+	queues := map[string]river.QueueConfig{
+		deliverQueue: {MaxWorkers: deliverSlots}, bulkQueue: {MaxWorkers: bulkSlots}, redeliverQueue: {MaxWorkers: bulkSlots}, cancelQueue: {MaxWorkers: cancelSlots},
+	}
+	if files != nil {
+		river.AddWorker(workers, files)
+		queues[archiveQueue] = river.QueueConfig{MaxWorkers: archiveSlots}
+	}
 	return river.NewClient(driver, &river.Config{
-		ID:     id,
-		Schema: schema,
-		Queues: map[string]river.QueueConfig{
-			deliverQueue: {MaxWorkers: deliverSlots}, bulkQueue: {MaxWorkers: bulkSlots}, redeliverQueue: {MaxWorkers: bulkSlots}, cancelQueue: {MaxWorkers: cancelSlots},
-		},
+		ID:                          id,
+		Schema:                      schema,
+		Queues:                      queues,
 		Workers:                     workers,
 		FetchCooldown:               fetchCooldown,
 		FetchPollInterval:           fetchPollInterval,

@@ -45,11 +45,11 @@ func newWakeUps() *wakeUps {
 	return w
 }
 
-// hear lets notes about the queues of tasks that are worked through, beside those of deliveries.
+// hear lets notes about the queues of tasks that are worked through, beside those that have no relay.
 func (w *wakeUps) hear(queues []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	worked := map[string]*wakeUp{deliverQueue: {}, bulkQueue: {}, redeliverQueue: {}, cancelQueue: {}}
+	worked := map[string]*wakeUp{deliverQueue: {}, bulkQueue: {}, redeliverQueue: {}, cancelQueue: {}, archiveQueue: {}}
 	for _, queue := range queues {
 		worked[queue] = &wakeUp{}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/klingwatch/klingwatch/archive"
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/keyring"
 	"github.com/klingwatch/klingwatch/klingapi"
@@ -23,6 +24,7 @@ import (
 	"github.com/klingwatch/klingwatch/metrics"
 	"github.com/klingwatch/klingwatch/webhook"
 	"github.com/klingwatch/klingwatch/worker/deliver"
+	"github.com/klingwatch/klingwatch/worker/fetch"
 	"github.com/klingwatch/klingwatch/worker/poll"
 )
 
@@ -48,7 +50,9 @@ type Config struct {
 	DeliveryRetention time.Duration
 	// Retention is how long tasks that ended are kept, with all that hangs on them;
 	// 0: for ever.
-	Retention     time.Duration
+	Retention time.Duration
+	// Archive keeps the files of tasks; nil: they are not kept.
+	Archive       *Archive
 	NotFoundGrace time.Duration // 0: poll.DefaultNotFoundGrace
 	SweepInterval time.Duration // 0: DefaultSweepInterval
 	ProbeDistance time.Duration // between two probes of a refused credential; 0: poll.DefaultProbeDistance
@@ -58,6 +62,15 @@ type Config struct {
 	PollHook func(task int64, due, begun time.Time)
 
 	log outageLog // below Log, once New has made it
+}
+
+// Archive is where files are kept. Store, Client and Tools are required.
+type Archive struct {
+	Store     archive.Store
+	Client    *fetch.Client
+	Tools     *fetch.Tools
+	PublicURL string        // where klingwatch is reached, for the links in events; "": nobody said
+	Retention time.Duration // how long files are kept; 0: as long as their task
 }
 
 // Worker polls tasks and delivers webhooks until it is stopped.
@@ -86,7 +99,7 @@ func New(cfg Config) *Worker {
 func newRelays(asking context.Context, cfg Config) *poll.Relays {
 	return poll.NewRelays(asking, poll.Config{
 		Pool: cfg.Pool, Metrics: &cfg.Metrics.Polling, OrderWait: cfg.Metrics.ObserveOrderWait, Log: cfg.Log, Tracer: cfg.Tracer,
-		Interval: cfg.PollInterval, TaskDeadline: cfg.TaskDeadline,
+		Interval: cfg.PollInterval, TaskDeadline: cfg.TaskDeadline, Archive: cfg.Archive != nil,
 		NotFoundGrace: cfg.NotFoundGrace, ProbeDistance: cfg.ProbeDistance, TestHook: cfg.PollHook,
 	})
 }
@@ -192,7 +205,7 @@ func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 	left := &atomic.Bool{}
 	heard := newWakeUps()
 	driver := wakeDriver{leavable{riverpgxv5.New(w.cfg.Pool), left}, heard}
-	client, err := newClient(w.cfg, i.id(), driver, s.clocks, newPollWorker(w.cfg, asked, s.clocks), &deliverWorker{sender: w.sender, clocks: s.clocks})
+	client, err := newClient(w.cfg, i.id(), driver, s.clocks, newPollWorker(w.cfg, asked, s.clocks), &deliverWorker{sender: w.sender, clocks: s.clocks}, newArchiveWorker(w.cfg, asked, s.clocks))
 	if err != nil {
 		return fmt.Errorf("preparing River: %w", err)
 	}
@@ -232,6 +245,7 @@ func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 	})
 	wg.Go(func() { s.sweepUntil(sweeping) })
 	wg.Go(func() { keepHouseUntil(sweeping, w.cfg) })
+	wg.Go(func() { tidyFilesUntil(sweeping, w.cfg) })
 	wg.Go(func() { asked.Learn(sweeping) })
 	wg.Go(func() { i.changes.follow(sweeping, w.cfg.Pool, asked) })
 	wg.Go(func() { w.followRelays(sweeping, asked, queues) })

@@ -20,7 +20,6 @@ import (
 	"github.com/klingwatch/klingwatch/klingapi"
 	"github.com/klingwatch/klingwatch/klingapi/klingsim"
 	"github.com/klingwatch/klingwatch/metrics"
-	"github.com/klingwatch/klingwatch/outbound"
 	"github.com/klingwatch/klingwatch/tracing"
 	"github.com/klingwatch/klingwatch/webhook"
 	"github.com/klingwatch/klingwatch/worker"
@@ -43,6 +42,8 @@ const (
 	devFaultRate     = 0.05
 	devLimit         = 50 * time.Second // --exit gives up then
 	devKey           = "dev-key"
+	devNetworks      = "127.0.0.0/8" // where relay and receiver are
+	devMaxFile       = "100MB"
 )
 
 // devStack is everything that dev runs.
@@ -198,12 +199,16 @@ func (d *devStack) serve(ctx context.Context) error {
 		return err
 	}
 	defer relay.Close()
-	networks, err := outbound.ParseNetworks("127.0.0.0/8")
+	own := settings{
+		TaskDeadline: devDeadline, PollInterval: devPollInterval, WebhookTimeout: webhook.DefaultTimeout, AllowNetworks: devNetworks,
+		Archive: "file:", DataDir: d.place.Dir, ArchiveNetworks: devNetworks, ArchiveMaxSize: devMaxFile, PublicURL: d.serviceURL(),
+	}
+	webhooks := own.webhooks()
+	defer webhooks.Close()
+	store, err := own.store()
 	if err != nil {
 		return err
 	}
-	webhooks := webhook.NewClient(webhook.Config{AllowNetworks: networks})
-	defer webhooks.Close()
 	tracer, stopTracing, err := tracing.Start(ctx, version(), d.log)
 	if err != nil {
 		return err
@@ -211,13 +216,14 @@ func (d *devStack) serve(ctx context.Context) error {
 	defer stopTracing()
 	m := metrics.New()
 	s := service{
-		settings: settings{TaskDeadline: devDeadline, PollInterval: devPollInterval}, listener: d.Service, database: d.database, metrics: m, log: d.log,
+		settings: own, store: store, listener: d.Service, database: d.database, metrics: m, log: d.log,
 		webhooks: webhooks, tracer: tracer,
 	}
 	return serve(ctx, s, worker.New(worker.Config{
 		Pool: d.database.Pool, Relay: relay, Webhooks: webhooks, Metrics: m, Log: d.log,
 		PollInterval: devPollInterval, PollRate: devPollRate, PollTimeout: klingapi.DefaultTimeout,
 		TaskDeadline: devDeadline, WebhookTimeout: webhook.DefaultTimeout, NotFoundGrace: devNotFoundGrace, Tracer: tracer,
+		Archive: own.archive(ctx, store),
 	}))
 }
 

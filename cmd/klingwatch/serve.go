@@ -15,6 +15,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/klingwatch/klingwatch/archive"
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/feed"
 	"github.com/klingwatch/klingwatch/metrics"
@@ -48,6 +49,10 @@ func (cmd serveCommand) Run(ctx context.Context, c *console) (err error) {
 		return err
 	}
 	defer listener.Close()
+	store, err := s.store()
+	if err != nil {
+		return err
+	}
 	log := s.newLog(c.err)
 	d, err := openDatabase(ctx, s, func(message string) { log.Info(message) })
 	if err != nil {
@@ -78,10 +83,11 @@ func (cmd serveCommand) Run(ctx context.Context, c *console) (err error) {
 	m.Build.WithLabelValues(version()).Set(1)
 	webhooks := s.webhooks()
 	defer webhooks.Close()
-	return serve(ctx, service{settings: s, listener: listener, database: d, metrics: m, log: log, webhooks: webhooks, tracer: tracer}, worker.New(worker.Config{
+	return serve(ctx, service{settings: s, listener: listener, database: d, metrics: m, log: log, webhooks: webhooks, tracer: tracer, store: store}, worker.New(worker.Config{
 		Pool: d.Pool, Relay: relay, Webhooks: webhooks, Metrics: m, Log: log,
 		PollInterval: s.PollInterval, PollRate: s.PollRate, PollTimeout: s.PollTimeout,
 		TaskDeadline: s.TaskDeadline, WebhookTimeout: s.WebhookTimeout, Keyring: s.keyring(), Tracer: tracer, UserAgent: userAgent(), DeliveryRetention: s.DeliveryRetention, Retention: s.Retention,
+		Archive: s.archive(ctx, store),
 	}))
 }
 
@@ -107,6 +113,7 @@ type service struct {
 	log      *slog.Logger
 	webhooks *webhook.Client
 	tracer   trace.Tracer
+	store    archive.Store // of kept files; nil: there is none
 }
 
 // handler is all that is served over HTTP; run works in the background until ctx ends.

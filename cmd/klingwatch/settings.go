@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -12,12 +13,14 @@ import (
 
 	"github.com/kelseyhightower/envconfig"
 
+	"github.com/klingwatch/klingwatch/archive"
 	"github.com/klingwatch/klingwatch/keyring"
 	"github.com/klingwatch/klingwatch/klingapi"
 	"github.com/klingwatch/klingwatch/outbound"
 	"github.com/klingwatch/klingwatch/readable"
 	"github.com/klingwatch/klingwatch/webhook"
 	"github.com/klingwatch/klingwatch/worker"
+	"github.com/klingwatch/klingwatch/worker/fetch"
 )
 
 // minRetention of tasks is longer than any late verdict and its webhooks take.
@@ -48,6 +51,11 @@ type settings struct {
 	AllowNetworks     string        `envconfig:"KLINGWATCH_WEBHOOK_ALLOW_NETWORKS" desc:"CIDRs of private networks that webhooks may reach, comma separated"`
 	EncryptionKey     string        `envconfig:"KLINGWATCH_ENCRYPTION_KEY" desc:"encrypts the stored signing secrets: base64 of 32 random bytes; old keys may follow after commas and only decrypt"`
 	Retention         time.Duration `envconfig:"KLINGWATCH_RETENTION" default:"0" desc:"how long finished tasks are kept, with their outputs, events and deliveries; at least 168h, 0 = for ever; reports keep their days"`
+	Archive           string        `envconfig:"KLINGWATCH_ARCHIVE" desc:"where the files of tasks are kept: empty = nowhere, file: = in the data directory, file:/a/path, or s3://bucket/prefix?endpoint=https://host&region=name&path_style=true; see archive.md"`
+	ArchiveNetworks   string        `envconfig:"KLINGWATCH_ARCHIVE_ALLOW_NETWORKS" desc:"CIDRs of private networks that files may be fetched from, comma separated"`
+	ArchiveMaxSize    string        `envconfig:"KLINGWATCH_ARCHIVE_MAX_SIZE" default:"1GiB" desc:"largest file that is kept, like 500MB or 2GiB"`
+	ArchiveRetention  time.Duration `envconfig:"KLINGWATCH_ARCHIVE_RETENTION" default:"0" desc:"how long files are kept; 0 = as long as their tasks"`
+	PublicURL         string        `envconfig:"KLINGWATCH_PUBLIC_URL" desc:"where others reach this deployment, like https://klingwatch.example; begins the links to kept files"`
 	DeliveryRetention time.Duration `envconfig:"KLINGWATCH_DELIVERY_RETENTION" default:"720h" desc:"how long finished deliveries are kept, with their attempts; 0 = for ever"`
 	LogLevel          string        `envconfig:"KLINGWATCH_LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`
 	LogFormat         string        `envconfig:"KLINGWATCH_LOG_FORMAT" desc:"json or text; empty = text on a terminal, else json"`
@@ -194,6 +202,9 @@ func (s settings) check() error {
 	if s.Retention != 0 && s.Retention < minRetention {
 		return fmt.Errorf("KLINGWATCH_RETENTION must be 0, which keeps everything, or at least %s, not %s: expired tasks are asked again for days", minRetention, s.Retention)
 	}
+	if err := s.checkArchive(); err != nil {
+		return err
+	}
 	if _, err := keyring.Parse(s.EncryptionKey); err != nil {
 		return fmt.Errorf("KLINGWATCH_ENCRYPTION_KEY: %w", err)
 	}
@@ -229,6 +240,56 @@ func (s settings) check() error {
 		return fmt.Errorf("KLINGWATCH_LOG_FORMAT must be json or text, not %q", s.LogFormat)
 	}
 	return nil
+}
+
+// checkArchive refuses what cannot be said about kept files. The place itself is checked
+// when it is opened.
+func (s settings) checkArchive() error {
+	if _, err := outbound.ParseNetworks(s.ArchiveNetworks); err != nil {
+		return fmt.Errorf("KLINGWATCH_ARCHIVE_ALLOW_NETWORKS: %w", err)
+	}
+	if size, err := readable.ParseBytes(s.ArchiveMaxSize); err != nil || size == 0 {
+		return fmt.Errorf("KLINGWATCH_ARCHIVE_MAX_SIZE must be a size like 500MB or 2GiB, not %q", s.ArchiveMaxSize)
+	}
+	if s.ArchiveRetention < 0 {
+		return fmt.Errorf("KLINGWATCH_ARCHIVE_RETENTION must not be negative, it is %s; 0 keeps files as long as their tasks", s.ArchiveRetention)
+	}
+	if s.PublicURL != "" {
+		u, err := url.Parse(s.PublicURL)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			return errors.New("KLINGWATCH_PUBLIC_URL must be like https://klingwatch.example, without user, query and fragment")
+		}
+	}
+	return nil
+}
+
+// store opens where files are kept; nil: nowhere.
+func (s settings) store() (archive.Store, error) {
+	if s.Archive == "" {
+		return nil, nil
+	}
+	dir, err := s.dataDir()
+	if err != nil {
+		return nil, err
+	}
+	store, err := archive.Open(s.Archive, dir)
+	if err != nil {
+		return nil, fmt.Errorf("KLINGWATCH_ARCHIVE: %w", err)
+	}
+	return store, nil
+}
+
+// archive is how the worker keeps files in a store; nil: it keeps none.
+func (s settings) archive(ctx context.Context, store archive.Store) *worker.Archive {
+	if store == nil {
+		return nil
+	}
+	networks, _ := outbound.ParseNetworks(s.ArchiveNetworks) // check has parsed them
+	size, _ := readable.ParseBytes(s.ArchiveMaxSize)
+	return &worker.Archive{
+		Store: store, Tools: fetch.FindTools(ctx), PublicURL: strings.TrimRight(s.PublicURL, "/"), Retention: s.ArchiveRetention,
+		Client: fetch.New(fetch.Config{AllowNetworks: networks, MaxBytes: size, UserAgent: userAgent()}),
+	}
 }
 
 // relay makes the client of the relay, or says which setting is missing.

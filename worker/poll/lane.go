@@ -28,6 +28,7 @@ type Config struct {
 
 	Interval      time.Duration // between two polls of one task; jittered
 	TaskDeadline  time.Duration // age at which a task without a deadline of its own becomes expired
+	Archive       bool          // files are to be kept, unless a task or its relay say otherwise
 	NotFoundGrace time.Duration // 0: DefaultNotFoundGrace
 	ProbeDistance time.Duration // between two probes of a refused credential; 0: DefaultProbeDistance
 

@@ -2,8 +2,10 @@ package poll
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -302,6 +304,44 @@ func (r *Relays) Look(tasks []int64) (found []db.LivePoll) {
 		}
 	}
 	return found
+}
+
+// errNoFile says that a relay was asked about a task and named no file.
+var errNoFile = errors.New("the relay names no file of the task any more")
+
+// Renew asks a relay where the files of a task that succeeded are now, within the rate of
+// the relay. Its errors are the relay's, or ctx's.
+func (r *Relays) Renew(ctx context.Context, task db.PollTarget) ([]db.Output, error) {
+	r.mu.RLock()
+	at := r.byName[task.Relay]
+	r.mu.RUnlock()
+	if at == nil || at.poller == nil {
+		return nil, fmt.Errorf("this process cannot ask the relay %s", task.Relay)
+	}
+	if err := at.poller.limiter.Wait(ctx); err != nil {
+		return nil, err
+	}
+	reply, err := at.Client.GetTask(ctx, refOf(task))
+	if err != nil {
+		return nil, err
+	}
+	outputs := outputsOf(task.ID, verdict{status: db.Succeeded}, reply, at.OutputLifetime)
+	if len(outputs) == 0 {
+		return nil, errNoFile
+	}
+	return outputs, nil
+}
+
+// KeyFor is the header that a relay wants with a link of its own; nil where the link leads
+// elsewhere, or the relay cannot be asked here.
+func (r *Relays) KeyFor(relay, url string) http.Header {
+	r.mu.RLock()
+	at := r.byName[relay]
+	r.mu.RUnlock()
+	if at == nil || at.Client == nil {
+		return nil
+	}
+	return at.Client.KeyFor(url)
 }
 
 // Drain sends all tasks back: what waits now, what is on its way when it is written.

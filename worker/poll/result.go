@@ -31,7 +31,7 @@ func (c *common) newResult(watched *Watched, v verdict, reply *klingapi.Reply, n
 	newWord := reply != nil && reply.Record.Word != task.UpstreamStatus && !v.late
 	switch {
 	case v.status != task.Status || v.endedBy != task.EndedBy || newWord:
-		r.change = &ledger.Change{Change: changeOf(task, v, reply, c.TaskDeadline), Outputs: outputsOf(task.ID, v, reply, watched.relay.OutputLifetime)}
+		r.change = &ledger.Change{Change: changeOf(task, v, reply, c.TaskDeadline), Outputs: outputsOf(task.ID, v, reply, watched.relay.OutputLifetime), Archive: c.Archive}
 		if v.status == db.Succeeded && reply != nil {
 			r.change.TaskResult = reply.Record.Result
 		}

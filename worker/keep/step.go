@@ -1,0 +1,93 @@
+package keep
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/worker/fetch"
+)
+
+const (
+	// firstWait is before the second try; each later one is twice as long.
+	firstWait   = 5 * time.Second
+	longestWait = 30 * time.Minute
+)
+
+// step is what comes after a failure.
+type step struct {
+	renew bool          // the relay is asked for a new URL; the rest is for when it gives none
+	state string        // of the file: pending, lost or skipped
+	wait  time.Duration // before the next try of one that is pending
+	why   string        // what stands before the reason of one that is given up
+}
+
+// after decides what comes after a failure. A file is given up when the provider has
+// deleted it, or when it is too large; whatever else is wrong may be mended in time: the
+// host, the store, our settings.
+func after(t db.ArchiveTarget, failure error) step {
+	var refused *fetch.Error
+	if errors.As(failure, &refused) && refused.Reason == fetch.TooLarge {
+		return step{state: db.ArchiveSkipped}
+	}
+	next := step{state: db.ArchivePending, wait: jittered(waitAfter(t))}
+	if refused != nil {
+		next.renew = refused.Reason == fetch.Gone && !t.Refreshed
+		next.wait = max(next.wait, refused.RetryAfter)
+	}
+	if t.ExpiresIn != nil && *t.ExpiresIn <= 0 {
+		ago := time.Duration(-*t.ExpiresIn * float64(time.Second)).Round(time.Second)
+		next.state, next.why = db.ArchiveLost, fmt.Sprintf("given up %s after the provider was to delete it: ", ago)
+	}
+	return next
+}
+
+// waitAfter is the wait before the next try: the less time is left, the shorter.
+func waitAfter(t db.ArchiveTarget) time.Duration {
+	wait := longestWait
+	if t.Attempts < 10 {
+		wait = min(wait, firstWait<<t.Attempts)
+	}
+	if t.ExpiresIn != nil {
+		left := time.Duration(*t.ExpiresIn * float64(time.Second))
+		wait = max(firstWait, min(wait, left/4))
+	}
+	return wait
+}
+
+// jittered spreads waits over a fifth of their length.
+func jittered(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * (0.9 + 0.2*rand.Float64()))
+}
+
+// expiryOf is when the provider deletes a file, by our clock; zero: unknown.
+func expiryOf(t db.ArchiveTarget, now time.Time) time.Time {
+	if t.ExpiresIn == nil {
+		return time.Time{}
+	}
+	return now.Add(time.Duration(*t.ExpiresIn * float64(time.Second)))
+}
+
+// fileOf is what is written down of a file that was fetched.
+func fileOf(t db.ArchiveTarget, f fetch.File) db.StoredFile {
+	stored := db.StoredFile{ID: t.ID, Key: keyOf(t, f), Bytes: f.Bytes, SHA256: f.SHA256, ContentType: f.ContentType}
+	if f.Width > 0 && f.Height > 0 {
+		stored.Width, stored.Height = &f.Width, &f.Height
+	}
+	if f.Duration > 0 {
+		stored.Duration = new(f.Duration.Seconds())
+	}
+	return stored
+}
+
+// keyOf names a file in the store, for people who look there: by relay, day and task.
+func keyOf(t db.ArchiveTarget, f fetch.File) string {
+	return fmt.Sprintf("%s/%s/%d/%s-%d-%s.%s", t.Relay, t.CreatedAt.UTC().Format("2006/01/02"), t.Task, t.Kind, t.Position, f.SHA256[:8], f.Ext)
+}
+
+// ThumbnailKey names the thumbnail of a file in the store.
+func ThumbnailKey(key string) string { return strings.TrimSuffix(key, path.Ext(key)) + ".thumb.jpg" }
