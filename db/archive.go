@@ -148,7 +148,7 @@ func NoteRefreshed(ctx context.Context, q Querier, id int64) error {
 	return err
 }
 
-// ArchiveProgress is how far the files of a task are.
+// ArchiveProgress is how far the files of tasks are.
 type ArchiveProgress struct {
 	Pending int
 	Stored  int
@@ -161,15 +161,15 @@ func LockTask(ctx context.Context, q Querier, task int64) error {
 	return existing(q.Exec(ctx, `select from klingwatch.tasks where id = @task for no key update`, pgx.StrictNamedArgs{"task": task}))
 }
 
-// GetArchiveProgress counts the files of a task.
-func GetArchiveProgress(ctx context.Context, q Querier, task int64) (ArchiveProgress, error) {
+// GetArchiveProgress counts the files of tasks.
+func GetArchiveProgress(ctx context.Context, q Querier, tasks ...int64) (ArchiveProgress, error) {
 	return one[ArchiveProgress](ctx, q, `
 		select count(*) filter (where archive_state = 'pending') as pending,
 		       count(*) filter (where archive_state = 'stored') as stored,
 		       count(*) filter (where archive_state in ('lost', 'skipped')) as missing
 		from klingwatch.outputs
-		where task = @task`,
-		pgx.StrictNamedArgs{"task": task})
+		where task = any (@tasks)`,
+		pgx.StrictNamedArgs{"tasks": tasks})
 }
 
 // RemovableFile is a key in the store that no output uses.

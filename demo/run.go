@@ -37,9 +37,8 @@ type Progress struct {
 // deliveriesLook is how often Follow looks for webhooks that have not arrived.
 const deliveriesLook = 250 * time.Millisecond
 
-// Follow returns when all samples have ended and every webhook about them has arrived or
-// was given up, or with the error of ctx. It reports each task
-// that ends.
+// Follow returns when all samples have ended, their files are kept, and every webhook about
+// them has arrived or was given up, or with the error of ctx. It reports each task that ends.
 func (r *Run) Follow(ctx context.Context, report func(Progress)) error {
 	ids := make([]int64, len(r.samples))
 	for i, sample := range r.samples {
@@ -55,12 +54,16 @@ func (r *Run) Follow(ctx context.Context, report func(Progress)) error {
 		return err
 	}
 	for {
-		waiting, err := db.PendingDeliveries(ctx, r.pool, ids)
+		files, err := db.GetArchiveProgress(ctx, r.pool, ids...)
+		if err != nil {
+			return fmt.Errorf("counting the files that are not kept yet: %w", err)
+		}
+		waiting, err := db.PendingDeliveries(ctx, r.pool, ids) // after the files: the last one has one more
 		if err != nil {
 			return fmt.Errorf("counting the webhooks that have not arrived: %w", err)
 		}
 		progress(nil)
-		if waiting == 0 {
+		if files.Pending == 0 && waiting == 0 {
 			return nil
 		}
 		select {
@@ -77,6 +80,7 @@ type Row struct {
 	Status   string
 	Polls    int
 	Webhooks int
+	Files    int    // that are kept
 	Wrong    string // what is not as expected; "": nothing
 }
 
@@ -92,9 +96,16 @@ func (r *Run) Compare(ctx context.Context) ([]Row, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading the webhooks of sample task %s: %w", sample.TaskID, err)
 		}
-		rows[i] = Row{sample, task.Status, task.Polls, len(deliveries), r.receiver.check(sample, deliveries)}
-		if task.Status != sample.Expect {
+		files, err := db.GetArchiveProgress(ctx, r.pool, sample.ID)
+		if err != nil {
+			return nil, fmt.Errorf("counting the files of sample task %s: %w", sample.TaskID, err)
+		}
+		rows[i] = Row{sample, task.Status, task.Polls, len(deliveries), files.Stored, r.receiver.check(sample, deliveries)}
+		switch {
+		case task.Status != sample.Expect:
 			rows[i].Wrong = "expected " + sample.Expect
+		case files.Missing > 0:
+			rows[i].Wrong = fmt.Sprintf("%d files are not kept", files.Missing)
 		}
 	}
 	return rows, nil

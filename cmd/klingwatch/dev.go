@@ -227,8 +227,8 @@ func (d *devStack) serve(ctx context.Context) error {
 	}))
 }
 
-// show inserts the sample tasks, shows their progress until all have ended and
-// every webhook has arrived, and reports whether all went as expected.
+// show inserts the sample tasks, shows their progress until all have ended, their
+// files are kept and every webhook has arrived, and reports whether all went as expected.
 func (d *devStack) show(ctx context.Context, c *console, n int) (good bool, err error) {
 	run, err := demo.Start(ctx, d.database.Pool, d.Receiver, n, d.place.Run)
 	if err != nil {
@@ -269,10 +269,10 @@ func (c *console) printComparison(rows []demo.Row, refused int) (good bool) {
 		if r.Wrong != "" {
 			verdict, good = "wrong", false
 		}
-		cells[i] = []string{r.Path, r.TaskID, r.Status, strconv.Itoa(r.Polls), strconv.Itoa(r.Webhooks), verdict, r.Wrong}
+		cells[i] = []string{r.Path, r.TaskID, r.Status, strconv.Itoa(r.Polls), strconv.Itoa(r.Webhooks), strconv.Itoa(r.Files), verdict, r.Wrong}
 	}
 	fmt.Fprintln(c.out)
-	c.printTable([]string{"PATH", "TASK", "STATUS", "POLLS", "WEBHOOKS", "CHECK", ""}, cells)
+	c.printTable([]string{"PATH", "TASK", "STATUS", "POLLS", "WEBHOOKS", "FILES", "CHECK", ""}, cells)
 	if refused > 0 {
 		fmt.Fprintf(c.out, "%d webhooks had a wrong signature\n", refused)
 	}
