@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/klingwatch/klingwatch/archive"
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/keyring"
 	"github.com/klingwatch/klingwatch/klingapi"
@@ -25,6 +26,10 @@ type Config struct {
 	Relay    *klingapi.Client // asks with the key; nil: RelayErr says why there is none
 	RelayErr error
 	Keyring  *keyring.Keyring // opens the stored signing keys; nil: they are not encrypted
+
+	Store     archive.Store // of kept files; nil: files are not kept
+	StoreErr  error         // why it could not be opened
+	FilmTools string        // version of ffmpeg; "": it is not installed
 
 	PollInterval time.Duration
 	PollRate     float64       // polls per second
@@ -87,6 +92,8 @@ func (x *examination) checks() []check {
 		{"jobs", true, x.checkJobs},
 		{"endpoints", true, x.checkEndpoints},
 		{"outputs", true, x.checkOutputs},
+		{"archive", false, x.checkArchive},
+		{"films", false, x.checkFilms},
 		{"signing-keys", true, x.checkSigningKeys},
 		{"bloat", true, x.checkTables},
 		{"indexes", true, x.checkIndexes},

@@ -164,7 +164,7 @@ func TestChecksWithoutADatabaseAreSkipped(t *testing.T) {
 				skipped++
 			}
 		}
-		if skipped != len(found)-4 { // database, relay, clock-relay and key are not
+		if skipped != len(found)-6 { // database, relay, clock-relay, key, archive and films are not
 			t.Errorf("%s: %d of %d checks are skipped", name, skipped, len(found))
 		}
 	}

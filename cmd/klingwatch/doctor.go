@@ -14,6 +14,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/doctor"
 	"github.com/klingwatch/klingwatch/worker"
+	"github.com/klingwatch/klingwatch/worker/fetch"
 )
 
 type doctorCommand struct {
@@ -44,7 +45,7 @@ func (cmd doctorCommand) Run(ctx context.Context, c *console) error {
 		return quietError{}
 	}
 	report(doctor.Finding{Check: "settings", State: doctor.OK, Found: "can be used"})
-	cfg, done := s.examination()
+	cfg, done := s.examination(ctx)
 	defer done()
 	err = doctor.Examine(ctx, cfg, report)
 	if err == nil && !good {
@@ -54,7 +55,7 @@ func (cmd doctorCommand) Run(ctx context.Context, c *console) error {
 }
 
 // examination is what the doctor needs to know of the settings.
-func (s settings) examination() (cfg doctor.Config, done func()) {
+func (s settings) examination(ctx context.Context) (cfg doctor.Config, done func()) {
 	cfg = doctor.Config{
 		Database: func(ctx context.Context) (string, error) {
 			url, err := s.findDatabase(ctx, func(string) {})
@@ -69,6 +70,9 @@ func (s settings) examination() (cfg doctor.Config, done func()) {
 	}
 	if s.DatabaseURL == "" {
 		cfg.DataDir, _ = s.dataDir() // findDatabase says what is wrong with it
+	}
+	if cfg.Store, cfg.StoreErr = s.store(); cfg.Store != nil {
+		cfg.FilmTools = fetch.FindTools(ctx).FFmpeg.Version
 	}
 	if cfg.Relay, cfg.RelayErr = s.relay(); cfg.RelayErr != nil {
 		return cfg, func() {}
