@@ -21,6 +21,7 @@ type simCommand struct {
 	PublicURL      string        `help:"Scheme and host of output URLs; default: those of the request." placeholder:"URL"`
 	Seed           uint64        `help:"Seed of lifetimes and faults; default: random, and printed." placeholder:"N"`
 	Lifetime       time.Duration `help:"Median time until a task ends." default:"20s"`
+	FileLife       time.Duration `help:"How long files are served after the end of their task." default:"720h"`
 	Latency        time.Duration `help:"Upper bound of the random latency." default:"100ms"`
 	FaultRate      float64       `help:"Share of answers that are small random faults, and of tasks whose callbacks are late, early or double, from 0 to 1." default:"0.05"`
 	Callback       string        `help:"Where every change of a task's status is posted, as Kling does; default: only where the POST of a task has a callback_url." placeholder:"URL"`
@@ -49,8 +50,8 @@ func (s simCommand) Run(ctx context.Context, c *console) error {
 	if s.MaxBatch < 1 {
 		return fmt.Errorf("--max-batch is 1 or more, not %d", s.MaxBatch)
 	}
-	if s.Lifetime <= 0 || s.Latency < 0 {
-		return fmt.Errorf("--lifetime must be more than 0 and --latency not negative, not %s and %s", s.Lifetime, s.Latency)
+	if s.Lifetime <= 0 || s.FileLife <= 0 || s.Latency < 0 {
+		return fmt.Errorf("--lifetime and --file-life must be more than 0 and --latency not negative, not %s, %s and %s", s.Lifetime, s.FileLife, s.Latency)
 	}
 	if s.CallbackSecret != "" {
 		if err := callback.CheckSecret(s.CallbackSecret); err != nil {
@@ -58,7 +59,7 @@ func (s simCommand) Run(ctx context.Context, c *console) error {
 		}
 	}
 	relay := klingsim.New(klingsim.Config{
-		Seed: s.Seed, APIKey: s.Key, PublicURL: s.PublicURL, Lifetime: s.Lifetime, Latency: s.Latency, FaultRate: s.FaultRate,
+		Seed: s.Seed, APIKey: s.Key, PublicURL: s.PublicURL, Lifetime: s.Lifetime, FileLife: s.FileLife, Latency: s.Latency, FaultRate: s.FaultRate,
 		Dialect: klingsim.Dialect(s.Dialect), MaxBatch: s.MaxBatch, CallbackURL: s.Callback, CallbackSecret: s.CallbackSecret,
 	})
 	listener, err := listen(ctx, "--listen", s.Listen)

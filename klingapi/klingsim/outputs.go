@@ -22,8 +22,11 @@ import (
 	"time"
 )
 
-// linkLife is how long Kling keeps outputs. The simulator serves them forever.
+// linkLife is how long Kling keeps outputs.
 const linkLife = 30 * 24 * time.Hour
+
+// fileLife is how long files are served after the end of their task.
+func (r *Relay) fileLife() time.Duration { return cmp.Or(r.config.FileLife, linkLife) }
 
 // shortLife is how long the links of `s3` and `sas` say that they are good for.
 const shortLife = time.Hour
@@ -169,7 +172,7 @@ func (q *query) fileURL(name string, ended int64) string {
 	case "sas":
 		return fmt.Sprintf("%s?sp=r&se=%s&sig=%s", base, url.QueryEscape(signed.Add(shortLife).Format(time.RFC3339)), text)
 	}
-	return fmt.Sprintf("%s?x-kcdn-signature=%s&expires=%d", base, text, signed.Add(linkLife).Unix())
+	return fmt.Sprintf("%s?x-kcdn-signature=%s&expires=%d", base, text, signed.Add(q.relay.fileLife()).Unix())
 }
 
 // ownURL returns the scheme and host of the request.
@@ -212,12 +215,38 @@ var filesTime = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 // serveFile serves an output of any task. The extension of its name chooses the type, the name the picture or the pitch.
 func (r *Relay) serveFile(w http.ResponseWriter, req *http.Request, name string) {
 	body, mediaType := fileNamed(name)
-	if body == nil {
+	if body == nil || r.isCleared(req.URL.Query()) {
 		notFoundPage.write(w)
 		return
 	}
 	w.Header().Set("Content-Type", mediaType)
 	http.ServeContent(w, req, name, filesTime, bytes.NewReader(body))
+}
+
+// isCleared reports whether the file behind a link of ours is gone: its life has passed, or it was cleared.
+func (r *Relay) isCleared(query url.Values) bool {
+	ended := r.endOf(query)
+	if ended.IsZero() {
+		return false // not a link of ours: somebody looks at a file
+	}
+	return !r.config.Now().Before(ended.Add(r.fileLife())) || ended.UnixMilli() < r.cleared.Load()
+}
+
+// endOf reads from a link when its task ended; zero: it does not say.
+func (r *Relay) endOf(query url.Values) (ended time.Time) {
+	switch {
+	case query.Has("expires"):
+		if seconds, err := strconv.ParseInt(query.Get("expires"), 10, 64); err == nil {
+			ended = time.Unix(seconds, 0).Add(-r.fileLife())
+		}
+	case query.Has("X-Amz-Date"):
+		ended, _ = time.Parse("20060102T150405Z", query.Get("X-Amz-Date"))
+	case query.Has("se"):
+		if until, err := time.Parse(time.RFC3339, query.Get("se")); err == nil {
+			ended = until.Add(-shortLife)
+		}
+	}
+	return ended
 }
 
 // fileNamed returns a file and its media type; nil for an unknown extension.

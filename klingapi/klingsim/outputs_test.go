@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -167,6 +168,36 @@ func checkFile(t *testing.T, mediaType string, body []byte) {
 		}
 	default:
 		t.Errorf("type %q", mediaType)
+	}
+}
+
+func TestFilesAreClearedAfterTheirLifeOrWhenToldTo(t *testing.T) {
+	t.Parallel()
+	for _, link := range []string{"", "s3-", "sas-"} {
+		b := newBench(func(c *klingsim.Config) { c.FileLife = time.Hour })
+		url := func(id string) string {
+			p := b.end("videos/text2video/" + link + id)
+			return p.at("data.task_result.videos.0.url").(string)
+		}
+		first := url("first")
+		status := func(url string) int { return b.do(http.MethodGet, url, "", "").status }
+		if got := status(first); got != http.StatusOK {
+			t.Errorf("%sa new file: %d", link, got)
+		}
+		b.clock.Advance(2 * time.Second)
+		b.ClearFiles()
+		if got := status(first); got != http.StatusNotFound {
+			t.Errorf("%sa file that was cleared: %d", link, got)
+		}
+		b.clock.Advance(time.Minute)
+		second := url("second")
+		if got := status(second); got != http.StatusOK {
+			t.Errorf("%sa file of a later task: %d", link, got)
+		}
+		b.clock.Advance(2 * time.Hour)
+		if got := status(second); got != http.StatusNotFound {
+			t.Errorf("%sa file after its life: %d", link, got)
+		}
 	}
 }
 

@@ -25,6 +25,7 @@ type Config struct {
 	CallbackURL       string            // where every change of status is posted; empty: only where the POST of a task says
 	CallbackSecret    string            // whsec_ and base64: signs callbacks, as Kling does; empty: they are not signed; New panics at a malformed one
 	CallbackTransport http.RoundTripper // sends callbacks; nil: http.DefaultTransport
+	FileLife          time.Duration     // how long files are served after the end of their task; zero: 30 days, as at Kling
 	FrontEnd          bool              // paths that are not served answer 200 with an HTML page, instead of 404; NewAPI always does that
 	Now               func() time.Time  // the clock that tasks age by; nil: time.Now
 }
@@ -55,6 +56,8 @@ type Relay struct {
 	withKey  atomic.Int64 // those of them that contained a key
 	created  atomic.Uint64
 	called   atomic.Int64 // callbacks
+
+	cleared atomic.Int64 // files of tasks that ended before this time are gone, in milliseconds
 }
 
 type throttle struct{ retryAfter string }
@@ -115,6 +118,9 @@ func (r *Relay) SetThrottle(on bool, retryAfter string) {
 	}
 	r.throttle.Store(&throttle{retryAfter})
 }
+
+// ClearFiles deletes the files of all tasks that have ended, as Kling does it after 30 days. Those of later ones are served.
+func (r *Relay) ClearFiles() { r.cleared.Store(r.config.Now().UnixMilli()) }
 
 // Requests returns the number of requests to the API so far, refused ones included; a batch is one request. Files, and
 // the pages on paths outside the API, do not count.
