@@ -7,12 +7,15 @@ RUN go mod download
 COPY . .
 ARG VERSION
 # without VERSION the binary reports what the Go toolchain recorded
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-X main.release=${VERSION}" -o /out/klingwatch ./cmd/klingwatch
+RUN CGO_ENABLED=0 go build -trimpath -ldflags "-X main.release=${VERSION}" -o /out/klingwatch ./cmd/klingwatch && mkdir /out/data
 
 FROM debian:12.12-slim
 # relays and receivers are asked by https; copied, so that building needs no apt
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/klingwatch /usr/local/bin/klingwatch
+# kept files; a new volume here takes over the owner
+COPY --from=build --chown=65532:65532 /out/data /var/lib/klingwatch
+ENV KLINGWATCH_DATA_DIR=/var/lib/klingwatch
 # a number, so that Kubernetes can tell that it is not root
 USER 65532:65532
 EXPOSE 8080

@@ -250,7 +250,14 @@ func (d *devStack) show(ctx context.Context, c *console, n int) (good bool, err 
 	if err != nil {
 		return false, err
 	}
-	return c.printComparison(rows, d.Receiver.Refused()), nil
+	good = c.printComparison(rows, d.Receiver.Refused())
+	d.Relay.ClearFiles() // as the provider does after 30 days
+	served, err := run.CheckFiles(ctx, d.serviceURL(), d.place.APIKey)
+	if err != nil {
+		return false, err
+	}
+	fmt.Fprintf(c.out, "\nThe relay has deleted its files; klingwatch has kept %d and serves them.\n", served)
+	return good, nil
 }
 
 // endedLine shows a task that ended, some time after the beginning.
