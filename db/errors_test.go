@@ -63,7 +63,7 @@ func TestErrorsOfPostgresAreOfTheRightKind(t *testing.T) {
 	conn := connect(t, pool)
 	check(t, conn.Close(t.Context()))
 	expect(t, "a closed connection", "unreachable", db.Ping(t.Context(), conn))
-	_, err := pgx.Connect(t.Context(), "postgres://"+nobody(t)+"/x")
+	_, err := pgx.Connect(t.Context(), "postgres://"+nobody+"/x")
 	expect(t, "a server that is not there", "unreachable", err)
 	expect(t, "the end of the stream", "unreachable", io.ErrUnexpectedEOF)
 	if db.Transient(nil) || !db.Transient(io.ErrUnexpectedEOF) {
@@ -87,7 +87,7 @@ func TestTroubleOfTheDatabaseHasAName(t *testing.T) {
 			t.Errorf("%s is %q, its text %q, want %q: %v", code, got, db.OutageIn(err.Error()), want, err)
 		}
 	}
-	_, err := pgx.Connect(t.Context(), "postgres://"+nobody(t)+"/x")
+	_, err := pgx.Connect(t.Context(), "postgres://"+nobody+"/x")
 	for text, want := range map[string]db.Outage{
 		err.Error(): db.Unreachable, "conn closed": db.Unreachable, "a task is wrong": db.NoOutage, "": db.NoOutage,
 		"claiming: " + db.ErrReadOnly.Error(): db.ReadOnly,
@@ -147,13 +147,9 @@ func TestAProcessThatSleptInATransactionHasLostItsConnection(t *testing.T) {
 	}
 }
 
-// nobody returns an address where nothing listens.
-func nobody(t *testing.T) string {
-	t.Helper()
-	listener := must(net.Listen("tcp", "127.0.0.1:0"))(t)
-	defer listener.Close()
-	return listener.Addr().String()
-}
+// nobody is an address where nothing listens: a port that no program is given. One that
+// was just closed may be another test's a moment later.
+const nobody = "127.0.0.1:1"
 
 // stranger returns the address of a server that is not Postgres: it reads what
 // comes, answers once, and hangs up.
@@ -192,8 +188,8 @@ func TestAConnectionThatFailsIsExplainedInOneLine(t *testing.T) {
 	hangUp, web, tls, silent := stranger(t, "\x00"), stranger(t, "HTTP/1.1 400 Bad Request\r\n\r\n"), stranger(t, "Sgarbage\n\n"), stranger(t, "")
 	for what, c := range map[string]struct{ url, want string }{
 		"no URL":                 {"postgres://user:s3cret@host:port/x", "DATABASE_URL is not a Postgres URL like postgres://user:password@host:5432/database"},
-		"nobody":                 {secret + nobody(t) + "/x", "connect: connection refused: is Postgres running there?"},
-		"nobody at two places":   {secret + nobody(t) + "," + nobody(t) + "/x", "connect: connection refused: is Postgres running there?"},
+		"nobody":                 {secret + nobody + "/x", "connect: connection refused: is Postgres running there?"},
+		"nobody at two places":   {secret + nobody + "," + nobody + "/x", "connect: connection refused: is Postgres running there?"},
 		"no socket":              {"postgres:///x?host=/nonexistent&password=s3cret", "connect: no such file or directory: is Postgres running there?"},
 		"no such host":           {secret + "a..b/x", "the host's name cannot be resolved"},
 		"no such database":       {strings.Replace(real, place, server+"/nothing", 1), `database "nothing" does not exist`},

@@ -40,8 +40,7 @@ func TestTheKeyIsJudgedByWhatTheRelayAnswers(t *testing.T) {
 	wantFinding(t, unset, "relay", Bad, "KLING_BASE_URL is not set")
 	wantFinding(t, unset, "key", Skipped, "KLING_BASE_URL is not set")
 
-	server.Close()
-	gone := findings(t, cfg)
+	gone := findings(t, cfg.asking(t, "http://127.0.0.1:1", "")) // a port that no program is given
 	wantFinding(t, gone, "relay", Bad, "connection refused")
 	wantFinding(t, gone, "clock-relay", Skipped, "see relay")
 	wantFinding(t, gone, "key", Bad, "unreachable")

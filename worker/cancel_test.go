@@ -23,6 +23,9 @@ func TestACancellationInATransactionOfAnApp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := tx.Exec(t.Context(), `set local idle_in_transaction_session_timeout = 0`); err != nil { // as in an app's own session
+		t.Fatal(err)
+	}
 	if _, err := tx.Exec(t.Context(), `select klingwatch.cancel($1::bigint)`, ids[0]); err != nil {
 		t.Fatal(err)
 	}

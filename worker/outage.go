@@ -27,7 +27,7 @@ type outageLog struct {
 
 // newOutageLog returns a log above another one.
 func newOutageLog(above slog.Handler) outageLog {
-	return outageLog{above, &outages{log: above, calmAfter: calmAfter}, false}
+	return outageLog{above, &outages{log: above}, false}
 }
 
 // forRiver returns the log for River, which counts the same troubles.
@@ -77,8 +77,7 @@ func outageOf(r slog.Record) (kind db.Outage, text string) {
 
 // outages counts what failed since the database got into trouble.
 type outages struct {
-	log       slog.Handler
-	calmAfter time.Duration
+	log slog.Handler
 
 	mu          sync.Mutex
 	begun, last time.Time
@@ -94,9 +93,9 @@ func (o *outages) note(ctx context.Context, doing string, kind db.Outage, text s
 	o.last = time.Now()
 	if o.failures == nil {
 		o.begun, o.failures = o.last, map[db.Outage]int{}
-		o.calm = time.AfterFunc(o.calmAfter, o.end)
+		o.calm = time.AfterFunc(calmAfter, o.end)
 	} else {
-		o.calm.Reset(o.calmAfter)
+		o.calm.Reset(calmAfter)
 	}
 	o.newest = kind
 	o.failures[kind]++
@@ -120,7 +119,7 @@ func (o *outages) present() db.Outage {
 func (o *outages) end() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if time.Since(o.last) < o.calmAfter || o.failures == nil {
+	if time.Since(o.last) < calmAfter || o.failures == nil {
 		return // the timer was set again
 	}
 	var counts []string

@@ -122,6 +122,7 @@ type crowd struct {
 // paths of the host, nor do those that come when the bad ones are tried again. No
 // path is in the log.
 func TestHealthyPathsGetThroughBesideBadOnesOfTheirHost(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]crowd{
 		"24 in turns":                         {24, []string{"failing", "silent", "breaking"}, true, true, 1},
 		"1,000 silent":                        {1000, []string{"silent"}, false, false, 1},
@@ -169,14 +170,22 @@ func (c crowd) meet(t *testing.T) {
 	}
 }
 
-// start starts the workers, with the timeout of the settings, and returns their log.
+// silence is how long a silent path holds its request, and bound how long a healthy one may
+// wait: less than that, and so long that a busy machine does not reach it. worker/deliver
+// tests the exact bound, in time that stands still.
+const (
+	silence = 2 * time.Minute
+	bound   = silence / 2
+)
+
+// start starts the workers and returns their log.
 func (c crowd) start(t *testing.T, pool *pgxpool.Pool) *logbook {
 	_, relayURL := simulator(t)
 	book := &logbook{}
 	for range c.workers {
 		cfg := config(t, pool, relayURL)
 		cfg.Log = book.log()
-		cfg.Webhooks = webhook.NewClient(webhook.Config{AllowNetworks: loopback})
+		cfg.Webhooks = webhook.NewClient(webhook.Config{Timeout: silence, AllowNetworks: loopback})
 		t.Cleanup(cfg.Webhooks.Close)
 		startWorker(t, cfg)
 	}
@@ -184,11 +193,9 @@ func (c crowd) start(t *testing.T, pool *pgxpool.Pool) *logbook {
 	return book
 }
 
-// arrive waits until healthy paths have so many webhooks. The bound leaves room for a
-// busy machine; worker/deliver tests the exact one, in time that stands still.
+// arrive waits until healthy paths have so many webhooks.
 func arrive(t *testing.T, pool *pgxpool.Pool, n int) {
 	t.Helper()
-	const bound = webhook.DefaultTimeout / 2
 	owed := time.Now()
 	await(t, "all healthy paths have their webhooks", func() bool {
 		return number(t, pool, `select count(*) from klingwatch.deliveries where (url like '%/healthy/%' or endpoint is not null) and state = 'delivered'`) == n

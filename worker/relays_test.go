@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"fmt"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -139,10 +138,8 @@ func TestRelaysInTroubleDelayNoOther(t *testing.T) {
 		pool := dbtest.New(t)
 		_, relayURL := simulator(t, func(c *klingsim.Config) { c.APIKey = "another" }) // refuses the key of the settings
 		_, healthy := simulator(t, func(c *klingsim.Config) { c.Dialect = klingsim.V3; c.Lifetime = time.Hour })
-		down := httptest.NewServer(nil)
-		down.Close()
 		addRelay(t, pool, "healthy", healthy, "/tasks?task_ids={task_ids}", "sk-test")
-		addRelay(t, pool, "down", down.URL, "", "sk-test")
+		addRelay(t, pool, "down", "http://127.0.0.1:1", "", "sk-test") // a port that no program is given
 		insert(t, pool, "healthy", "text-to-video", "kling-3.0-turbo", numbered("never", tasks)...)
 		if others {
 			insert(t, pool, "default", "videos", "text2video", numbered("never", tasks)...)
