@@ -163,14 +163,15 @@ func TestFiguresReadNoTableWhole(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
 	execute(t, pool,
-		`alter table klingwatch.tasks disable trigger enqueue`, // no jobs for these
-		`insert into klingwatch.tasks (task_id, action, action2, status, polls, created_at, deadline_at, finished_at, status_message)
+		// without triggers: no jobs, no summaries
+		`set local session_replication_role = replica;
+		 insert into klingwatch.tasks (task_id, action, action2, status, polls, created_at, deadline_at, finished_at, status_message)
 		 select 't' || i, 'videos', 'text2video', 'succeeded', 9, now() - (20000 - i) * interval '5 min', now(), now() - (20000 - i) * interval '5 min', repeat('x', 200)
-		 from generate_series(1, 20000) i`,
-		`insert into klingwatch.outputs (task, kind, position, url, expires_at)
-		 select id, 'video', 0, 'https://cdn.example/' || repeat('x', 100), finished_at + interval '30 days' from klingwatch.tasks order by id`,
-		`insert into klingwatch.events (event_id, task, sequence, type, payload) select 'msg_' || id, id, 1, 'task.succeeded', '{}' from klingwatch.tasks`,
-		`insert into klingwatch.deliveries (event, url, state) select id, 'https://a.example/', 'delivered' from klingwatch.events`,
+		 from generate_series(1, 20000) i;
+		 insert into klingwatch.outputs (task, kind, position, url, expires_at)
+		 select id, 'video', 0, 'https://cdn.example/' || repeat('x', 100), finished_at + interval '30 days' from klingwatch.tasks order by id;
+		 insert into klingwatch.events (event_id, task, sequence, type, payload) select 'msg_' || id, id, 1, 'task.succeeded', '{}' from klingwatch.tasks;
+		 insert into klingwatch.deliveries (event, url, state) select id, 'https://a.example/', 'delivered' from klingwatch.events`,
 		`vacuum (analyze) klingwatch.tasks, klingwatch.outputs, klingwatch.events, klingwatch.deliveries`,
 	)
 	tx, err := pool.Begin(t.Context())

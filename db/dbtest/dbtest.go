@@ -40,6 +40,7 @@ var (
 	unlock   func() // of dir
 	startErr error
 	admin    *pgxpool.Pool
+	copying  string // how the server copies a template
 	number   atomic.Int64
 )
 
@@ -157,7 +158,7 @@ func create(t testing.TB, from string) string {
 	ensureServer(t)
 	name := fmt.Sprintf("test_%d", number.Add(1))
 	ctx := context.Background()
-	if _, err := admin.Exec(ctx, fmt.Sprintf(`create database %s template %s`, name, from)); err != nil {
+	if _, err := admin.Exec(ctx, fmt.Sprintf(`create database %s template %s %s`, name, from, copying)); err != nil {
 		t.Fatalf("creating the test's database: %v", err)
 	}
 	t.Cleanup(func() {
@@ -206,6 +207,10 @@ func startServer() (err error) {
 		return err
 	}
 	if admin, err = pgxpool.New(ctx, server.URL()); err != nil {
+		return err
+	}
+	// File by file takes half the work of the log. Before version 15 there was no other way.
+	if err = admin.QueryRow(ctx, `select case when current_setting('server_version_num')::int >= 150000 then 'strategy file_copy' else '' end`).Scan(&copying); err != nil {
 		return err
 	}
 	if _, err = admin.Exec(ctx, `create database `+template); err != nil {
