@@ -65,7 +65,7 @@ func TestAnAddressForCallbacksIsMadeAndRevoked(t *testing.T) {
 	if shown := klingwatch(t, env, "relays", "callback", "--revoke", "--no-secret"); !strings.Contains(shown, "callbacks are off") || works(rotated[2]) || works(made[2]) {
 		t.Errorf("revoked: %s", shown)
 	}
-	launch(t, env, "relays", "callback", "second").failsWith(t, exitError, "there is no relay second")
+	launch(t, env, "relays", "callback", "second").answer(t).failsWith(t, exitError, "there is no relay second")
 }
 
 // firsts notes when something first happened to a task.

@@ -14,9 +14,12 @@ type runner struct{ m *testing.M }
 
 func (r runner) Run() int { return dbtest.Run(r.m) }
 
+// lineReaderName is the name by which this test binary answers lines.
+const lineReaderName = "klingwatch-lines"
+
 // TestMain makes this test binary be klingwatch when it is called by that name.
 func TestMain(m *testing.M) {
-	testscript.Main(runner{m}, map[string]func(){"klingwatch": main})
+	testscript.Main(runner{m}, map[string]func(){"klingwatch": main, lineReaderName: answerLines})
 }
 
 // Each script is a session of a person at a shell, on a database of its own.

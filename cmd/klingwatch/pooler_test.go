@@ -118,7 +118,7 @@ func TestAPoolerOfTransactionsIsRefusedInOneLine(t *testing.T) {
 	for _, mode := range []string{"transaction", "statement"} {
 		pooledURL := pooled(t, dbtest.NewURL(t), mode)
 		for _, line := range []string{"serve", "migrate", "track videos/text2video t1", "list", "doctor"} {
-			launch(t, append(anyRelay, "DATABASE_URL="+pooledURL), strings.Fields(line)...).fails(t, says, "bad     database       database pooled on 127.0.0.1 port ")
+			launch(t, append(anyRelay, "DATABASE_URL="+pooledURL), strings.Fields(line)...).answer(t).fails(t, says, "bad     database       database pooled on 127.0.0.1 port ")
 		}
 	}
 }
@@ -135,6 +135,6 @@ func TestADatabaseOfAnotherEncodingIsRefusedInOneLine(t *testing.T) {
 	at := admin.Config().ConnConfig
 	latin := fmt.Sprintf("DATABASE_URL=postgres://%s:%s@%s:%d/%s", at.User, at.Password, at.Host, at.Port, name)
 	for _, line := range []string{"serve", "migrate", "doctor"} {
-		launch(t, append(anyRelay, latin), strings.Fields(line)...).fails(t, "it is encoded in LATIN1, ", "it is encoded in LATIN1, ")
+		launch(t, append(anyRelay, latin), strings.Fields(line)...).answer(t).fails(t, "it is encoded in LATIN1, ", "it is encoded in LATIN1, ")
 	}
 }

@@ -44,44 +44,25 @@ const answerLimit = 15 * time.Second
 // anyRelay are settings with which serve starts, on whatever database.
 var anyRelay = []string{"KLING_BASE_URL=http://127.0.0.1:1", "KLING_API_KEY=sk-secret-key", "KLINGWATCH_LISTEN_ADDR=127.0.0.1:0"}
 
-// ended waits for a process that must end soon, and fails where what it said
-// holds a secret or a stack trace. It returns the exit code and stderr.
-func (p *process) ended(t *testing.T) (code int, stderr string) {
+// answer waits for a process that must end soon, and fails where what it said holds a secret
+// or a stack trace.
+func (p *process) answer(t *testing.T) answer {
 	t.Helper()
 	select {
 	case <-p.done:
 	case <-time.After(answerLimit):
 		t.Fatalf("%s has not ended after %s", strings.Join(p.Args, " "), answerLimit)
 	}
-	stderr = strings.Join(p.raw, "\n")
-	for _, forbidden := range []string{"sk-secret-key", "pass-secret", "goroutine ", "panic: "} {
-		if strings.Contains(stderr+p.out.String(), forbidden) {
-			t.Errorf("%s shows %q:\n%s\n%s", strings.Join(p.Args, " "), forbidden, stderr, p.out.String())
-		}
-	}
-	return p.ProcessState.ExitCode(), stderr
+	a := answer{strings.Join(p.Args[1:], " "), p.ProcessState.ExitCode(), p.out.String(), strings.Join(p.raw, "\n")}
+	a.mustBeSafe(t)
+	return a
 }
 
-// failsWith fails unless the process ends with a code and one line that contains
-// a text and that klingwatch wrote.
-func (p *process) failsWith(t *testing.T, code int, text string) {
+// ended is answer, in parts.
+func (p *process) ended(t *testing.T) (code int, stderr string) {
 	t.Helper()
-	got, stderr := p.ended(t)
-	if got != code || !strings.HasPrefix(stderr, "klingwatch: ") || strings.Contains(stderr, "\n") || !strings.Contains(stderr, text) {
-		t.Errorf("%s: exit code %d, want %d and one line with %q:\n%s", strings.Join(p.Args, " "), got, code, text, stderr)
-	}
-}
-
-// fails is failsWith(1), or for the doctor a finding on stdout.
-func (p *process) fails(t *testing.T, text, finding string) {
-	t.Helper()
-	if p.Args[1] != "doctor" {
-		p.failsWith(t, exitError, text)
-		return
-	}
-	if code, stderr := p.ended(t); code != exitError || stderr != "" || !strings.Contains(p.out.String(), finding) {
-		t.Errorf("doctor: exit code %d, want 1 and a finding with %q:\n%s\n%s", code, finding, p.out.String(), stderr)
-	}
+	a := p.answer(t)
+	return a.Code, a.Err
 }
 
 // No command is left out of the tables.
@@ -104,12 +85,16 @@ func TestEveryCommandIsTriedInTrouble(t *testing.T) {
 
 func TestALineThatIsNotUnderstoodIsAUsageError(t *testing.T) {
 	t.Parallel()
+	reader := readLines(t, nil)
 	for _, line := range slices.Concat(onDatabase, onNone) {
-		launch(t, nil, append(strings.Fields(line), "--nonsense")...).failsWith(t, exitUsage, "unknown flag --nonsense; try klingwatch --help")
+		reader.ask(t, line+" --nonsense")
+		reader.answer(t).failsWith(t, exitUsage, "unknown flag --nonsense; try klingwatch --help")
 	}
 	for _, line := range []string{"show", "track", "endpoints", "endpoints edit one", "list --limit many", "nonsense"} {
-		launch(t, nil, strings.Fields(line)...).failsWith(t, exitUsage, "; try klingwatch --help")
+		reader.ask(t, line)
+		reader.answer(t).failsWith(t, exitUsage, "; try klingwatch --help")
 	}
+	launch(t, nil, "nonsense").answer(t).failsWith(t, exitUsage, "; try klingwatch --help")
 }
 
 // silentServer accepts connections and says nothing. It sends a word for each.
@@ -233,13 +218,14 @@ func TestEveryCommandOnADatabaseThatCannotBeUsed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			lines := slices.DeleteFunc(slices.Clone(onDatabase), func(line string) bool { return slices.Contains(trouble.but, line) })
+			env := append(slices.Clone(anyRelay), trouble.env)
+			readers := []*lineReader{readLines(t, env), readLines(t, env)}
 			for pair := range slices.Chunk(lines, 2) { // two that wait do so at the same time
-				var started []*process
-				for _, line := range pair {
-					started = append(started, launch(t, append(slices.Clone(anyRelay), trouble.env), strings.Fields(line)...))
+				for i, line := range pair {
+					readers[i].ask(t, line)
 				}
-				for _, p := range started {
-					p.fails(t, trouble.says, trouble.finding)
+				for i := range pair {
+					readers[i].answer(t).fails(t, trouble.says, trouble.finding)
 				}
 			}
 		})
@@ -287,7 +273,7 @@ func TestEveryCommandWithoutWhatItNeeds(t *testing.T) {
 		started[i] = launch(t, append(slices.Clone(anyRelay), trouble.env...), strings.Fields(trouble.line)...)
 	}
 	for i, trouble := range troubles {
-		started[i].fails(t, trouble.says, trouble.finding)
+		started[i].answer(t).fails(t, trouble.says, trouble.finding)
 	}
 
 	// one that answers with an error is shown as a whole

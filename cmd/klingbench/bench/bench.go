@@ -51,6 +51,9 @@ func (b *Bench) open(ctx context.Context) (err error) {
 	if err := b.openPostgres(ctx); err != nil {
 		return err
 	}
+	if err := b.makeMigrated(ctx); err != nil {
+		return err
+	}
 	b.Relay, err = standin.StartRelay(ctx, b.dir)
 	return err
 }

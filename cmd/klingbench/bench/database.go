@@ -19,10 +19,30 @@ type Database struct {
 	URL string
 }
 
+// migrated is the database with klingwatch's schema that all others are copied from.
+const migrated = "bench_migrated"
+
+func (b *Bench) makeMigrated(ctx context.Context) error {
+	if err := createDatabase(ctx, b.admin, migrated, "template1"); err != nil {
+		return fmt.Errorf("creating a database: %w", err)
+	}
+	url, err := urlOf(b.server.URL(), migrated)
+	if err != nil {
+		return err
+	}
+	pool, err := db.Open(ctx, url, ownConnections)
+	if err != nil {
+		return err
+	}
+	defer pool.Close() // nobody may be connected to what is copied
+	_, err = migrations.Up(ctx, pool)
+	return err
+}
+
 // WithDatabase calls work with a fresh database, which is dropped after it.
 func (b *Bench) WithDatabase(ctx context.Context, work func(*Database) error) (err error) {
 	d, name := &Database{}, fmt.Sprintf("bench_%d", time.Now().UnixNano())
-	if err := createDatabase(ctx, b.admin, name); err != nil {
+	if err := createDatabase(ctx, b.admin, name, migrated); err != nil {
 		return fmt.Errorf("creating a database: %w", err)
 	}
 	if d.URL, err = urlOf(b.server.URL(), name); err != nil {
@@ -37,9 +57,6 @@ func (b *Bench) WithDatabase(ctx context.Context, work func(*Database) error) (e
 			err = errors.Join(err, dropDatabase(ctx, b.admin, name))
 		}
 	}()
-	if _, err := migrations.Up(ctx, d.Pool); err != nil {
-		return err
-	}
 	if err := d.Checkpoint(ctx); err != nil {
 		return err
 	}

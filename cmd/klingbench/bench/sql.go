@@ -46,8 +46,8 @@ func serverFacts(ctx context.Context, pool *pgxpool.Pool) (version string, backe
 	return version, backend, err
 }
 
-func createDatabase(ctx context.Context, pool *pgxpool.Pool, name string) error {
-	_, err := pool.Exec(ctx, `create database `+pgx.Identifier{name}.Sanitize())
+func createDatabase(ctx context.Context, pool *pgxpool.Pool, name, template string) error {
+	_, err := pool.Exec(ctx, `create database `+pgx.Identifier{name}.Sanitize()+` template `+template)
 	return err
 }
 

@@ -25,7 +25,7 @@ type Canceling func(ctx context.Context, d *bench.Database, c *contender.Service
 func MeasureCancel(ctx context.Context, b *bench.Bench, quick bool, cancel Canceling, s *figures.Series) error {
 	f, canceled := flight{tasks: 5000, interval: 5 * time.Second, window: 20 * time.Second, log: true}, 100_000
 	if quick {
-		f.tasks, f.window, canceled = 1000, 5*time.Second, 5000
+		f.tasks, f.interval, f.window, canceled = 100, time.Second, time.Second, 1000
 	}
 	return b.WithDatabase(ctx, func(d *bench.Database) error {
 		if err := b.Relay.Plan(ctx, standin.RelayPlan{Tasks: f.tasks, Polls: standin.Never, Log: true}); err != nil {
