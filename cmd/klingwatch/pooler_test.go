@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -33,7 +34,7 @@ func pooled(t *testing.T, databaseURL, mode string) string {
 		t.Fatal(err)
 	}
 	password, _ := server.User.Password()
-	addr := freeAddr(t)
+	addr := reservedAddr(t)
 	_, port, _ := net.SplitHostPort(addr)
 	dir := t.TempDir()
 	config := filepath.Join(dir, "pgbouncer.ini")
@@ -77,15 +78,28 @@ max_client_conn = 500
 	return "postgres://" + server.User.Username() + "@" + addr + "/pooled?sslmode=disable"
 }
 
-// freeAddr is an address where nobody listens.
-func freeAddr(t *testing.T) string {
+// reservedAddr is an address for a program of others. A socket that does not listen holds it
+// until the end of the test: the system gives it to nobody who wants any port, and lets a
+// program have it that asks for it, as servers do, with SO_REUSEADDR.
+func reservedAddr(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	t.Cleanup(func() { _ = syscall.Close(socket) })
+	syscall.CloseOnExec(socket)
+	if err := syscall.SetsockoptInt(socket, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Bind(socket, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	at, err := syscall.Getsockname(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", at.(*syscall.SockaddrInet4).Port)
 }
 
 // A pooler that gives each client a session for as long as it stays is like the server.
