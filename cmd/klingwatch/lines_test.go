@@ -88,6 +88,13 @@ func (r *lineReader) answer(t *testing.T) (a answer) {
 	return a
 }
 
+// answerTo asks and waits.
+func (r *lineReader) answerTo(t *testing.T, line string) answer {
+	t.Helper()
+	r.ask(t, line)
+	return r.answer(t)
+}
+
 // mustBeSafe fails where what was said holds a secret or a stack trace.
 func (a answer) mustBeSafe(t *testing.T) {
 	t.Helper()

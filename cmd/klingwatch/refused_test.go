@@ -40,13 +40,13 @@ func TestARefusedCommandChangesNothing(t *testing.T) {
 			t.Parallel()
 			databaseURL := dbtest.NewURL(t)
 			fill(t, databaseURL)
-			env := append(anyRelay, "DATABASE_URL="+loginIn(t, databaseURL, role))
+			reader := readLines(t, append(slices.Clone(anyRelay), "DATABASE_URL="+loginIn(t, databaseURL, role)))
 			before := contents(t, databaseURL)
 			for who, lines := range refusals {
 				for _, line := range lines {
-					code, stderr := launch(t, env, strings.Fields(line)...).ended(t)
-					if code != exitError || !denial.MatchString(stderr) || !strings.HasSuffix(stderr, who) || strings.Contains(stderr, "SQLSTATE") {
-						t.Errorf("%s: %s: exit code %d\n%s", role, line, code, stderr)
+					a := reader.answerTo(t, line)
+					if a.Code != exitError || !denial.MatchString(a.Err) || !strings.HasSuffix(a.Err, who) || strings.Contains(a.Err, "SQLSTATE") {
+						t.Errorf("%s: %s: exit code %d\n%s", role, line, a.Code, a.Err)
 					}
 					if after := contents(t, databaseURL); after != before {
 						t.Fatalf("%s: %s was refused, but changed something: now there is\n%s", role, line, news(before, after))

@@ -87,12 +87,10 @@ func TestALineThatIsNotUnderstoodIsAUsageError(t *testing.T) {
 	t.Parallel()
 	reader := readLines(t, nil)
 	for _, line := range slices.Concat(onDatabase, onNone) {
-		reader.ask(t, line+" --nonsense")
-		reader.answer(t).failsWith(t, exitUsage, "unknown flag --nonsense; try klingwatch --help")
+		reader.answerTo(t, line+" --nonsense").failsWith(t, exitUsage, "unknown flag --nonsense; try klingwatch --help")
 	}
 	for _, line := range []string{"show", "track", "endpoints", "endpoints edit one", "list --limit many", "nonsense"} {
-		reader.ask(t, line)
-		reader.answer(t).failsWith(t, exitUsage, "; try klingwatch --help")
+		reader.answerTo(t, line).failsWith(t, exitUsage, "; try klingwatch --help")
 	}
 	launch(t, nil, "nonsense").answer(t).failsWith(t, exitUsage, "; try klingwatch --help")
 }
