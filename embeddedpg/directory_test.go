@@ -17,7 +17,7 @@ import (
 
 func TestAStrangersProcessInAStalePidFileIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	dir := newDataDir(t)
+	dir := newUsedDir(t)
 	server := start(t, Config{DataDir: dir})
 	pidFile := filepath.Join(dir, "data", "postmaster.pid")
 	text, err := os.ReadFile(pidFile)
@@ -47,7 +47,7 @@ func TestAStrangersProcessInAStalePidFileIsLeftAlone(t *testing.T) {
 
 func TestAnUnreadablePidFileDoesNotStopAStart(t *testing.T) {
 	t.Parallel()
-	dir := newDataDir(t)
+	dir := newUsedDir(t)
 	server := start(t, Config{DataDir: dir})
 	check(t, server.Close())
 	check(t, server.dir.write(server.dir.pidFile(), "")) // a full disk does that
@@ -56,7 +56,7 @@ func TestAnUnreadablePidFileDoesNotStopAStart(t *testing.T) {
 
 func TestServerThatOutlivedItsOwnerIsStopped(t *testing.T) {
 	t.Parallel()
-	dir := newDataDir(t)
+	dir := newUsedDir(t)
 	first := start(t, Config{DataDir: dir})
 	bin, err := first.prepare(t.Context())
 	check(t, err)
@@ -138,7 +138,7 @@ func TestUnreachableDirectoryIsRefused(t *testing.T) {
 
 func TestAFailedStartNamesTheReasonAndTheLog(t *testing.T) {
 	t.Parallel()
-	dir := newDataDir(t)
+	dir := newUsedDir(t)
 	_, err := Start(t.Context(), Config{DataDir: dir, Parameters: map[string]string{"fsync": "off", "max_connections": "none"}})
 	if err == nil {
 		t.Fatal("started with nonsense")
@@ -173,7 +173,7 @@ func TestHolderOfTheLockThatNeverServesIsNamed(t *testing.T) {
 
 func TestLongLogIsSetAside(t *testing.T) {
 	t.Parallel()
-	dir := newDataDir(t)
+	dir := newUsedDir(t)
 	server := start(t, Config{DataDir: dir})
 	check(t, server.Close())
 	check(t, os.Truncate(filepath.Join(dir, "postgres.log"), largestLog+1))

@@ -232,6 +232,30 @@ func newDataDir(t *testing.T) string {
 	return filepath.Join(dir, "pg")
 }
 
+// used is a data directory that has had a server once: what most tests begin with. Making one
+// takes most of a test's time.
+var used = sync.OnceValues(func() (string, error) {
+	dir := filepath.Join(testRoot, "used")
+	server, err := Start(context.Background(), Config{DataDir: dir, Parameters: speed})
+	if err != nil {
+		return "", err
+	}
+	if err := server.Close(); err != nil {
+		return "", err
+	}
+	return dir, os.Remove(filepath.Join(dir, "port")) // each copy has a port of its own
+})
+
+// newUsedDir returns a data directory that has had a server.
+func newUsedDir(t *testing.T) string {
+	t.Helper()
+	from, err := used()
+	check(t, err)
+	dir := newDataDir(t)
+	check(t, exec.Command("cp", "-a", from, dir).Run())
+	return dir
+}
+
 // start starts the server for the length of the test.
 func start(t *testing.T, cfg Config) *Server {
 	t.Helper()

@@ -57,7 +57,7 @@ func TestStartAnswersAndKeepsItsDataPrivate(t *testing.T) {
 
 func TestDataAndPortSurviveClose(t *testing.T) {
 	t.Parallel()
-	dir := newDataDir(t)
+	dir := newUsedDir(t)
 	first := start(t, Config{DataDir: dir, Database: `odd "name"`})
 	exec1(t, first.URL(), "create table kept as select 42 as n")
 	check(t, first.Close())
@@ -98,7 +98,7 @@ func TestAnOrdinaryUserRunsTheServer(t *testing.T) {
 
 func TestKillOfTheParentLeavesNoServerAndLosesNoData(t *testing.T) {
 	t.Parallel()
-	dir := newDataDir(t)
+	dir := newUsedDir(t)
 	parent := startProcess(t, dir, -1)
 	_, url := parent.waitReady()
 	exec1(t, url, "create table kept as select 42 as n")
@@ -113,7 +113,7 @@ func TestKillOfTheParentLeavesNoServerAndLosesNoData(t *testing.T) {
 
 func TestTwoProcessesShareOneServer(t *testing.T) {
 	t.Parallel()
-	dir := newDataDir(t)
+	dir := newUsedDir(t)
 	server := start(t, Config{DataDir: dir})
 	other := startProcess(t, dir, -1)
 	owner, url := other.waitReady()
@@ -132,7 +132,7 @@ func TestTwoProcessesShareOneServer(t *testing.T) {
 
 func TestWhoWantsToBeAloneIsRefusedBesideAnother(t *testing.T) {
 	t.Parallel()
-	dir := newDataDir(t)
+	dir := newUsedDir(t)
 	server := start(t, Config{DataDir: dir, Alone: true})
 	_, err := Start(t.Context(), Config{DataDir: dir, Alone: true})
 	if !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), fmt.Sprintf("it is in use by process %d", os.Getpid())) {
@@ -183,7 +183,7 @@ func TestUsersTakeOver(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := newDataDir(t)
+			dir := newUsedDir(t)
 			owner := startProcess(t, dir, -1)
 			owner.waitReady()
 			user := start(t, Config{DataDir: dir})
@@ -207,7 +207,7 @@ func TestUsersTakeOver(t *testing.T) {
 
 func TestCrashedServerIsStartedAgain(t *testing.T) {
 	t.Parallel()
-	dir := newDataDir(t)
+	dir := newUsedDir(t)
 	// Even without fsync; but a commit must not wait in the memory that is lost.
 	server := start(t, Config{DataDir: dir, Parameters: map[string]string{"fsync": "off"}})
 	exec1(t, server.URL(), "create table kept as select 42 as n")
@@ -269,7 +269,7 @@ func isServing(t *testing.T, dataDir string) bool {
 // Who only wants to use a server starts none.
 func TestFindUsesAServerOfAnotherProcessOrNone(t *testing.T) {
 	t.Parallel()
-	dir := newDataDir(t)
+	dir := newUsedDir(t)
 	if _, _, err := Find(t.Context(), Config{DataDir: filepath.Join(dir, "nothing")}); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("where nothing is: %v", err)
 	}
