@@ -49,8 +49,8 @@ type Config struct {
 
 // Client fetches files. It is safe for concurrent use.
 type Client struct {
-	cfg  Config
-	http *http.Client
+	cfg       Config
+	transport *http.Transport
 }
 
 // New returns a client that may reach public addresses and the allowed networks.
@@ -61,7 +61,7 @@ func New(cfg Config) *Client {
 	cfg.Pause = cmp.Or(cfg.Pause, DefaultPause)
 	cfg.UserAgent = cmp.Or(cfg.UserAgent, "klingwatch")
 	dialer := &net.Dialer{Control: outbound.Guard(cfg.AllowNetworks), Resolver: cfg.Resolver, Timeout: min(connectTimeout, cfg.Stall)}
-	transport := &http.Transport{
+	return &Client{cfg: cfg, transport: &http.Transport{
 		Proxy:               nil, // not the one of the environment: it would dial in our place, unguarded
 		DialContext:         dialer.DialContext,
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(0)},
@@ -73,10 +73,6 @@ func New(cfg Config) *Client {
 		Protocols:              http1(),
 		DisableCompression:     true, // the bytes as they are, see decoded
 		MaxResponseHeaderBytes: maxResponseHeaders,
-	}
-	return &Client{cfg: cfg, http: &http.Client{
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // see ask
 	}}
 }
 

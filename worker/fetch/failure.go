@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"syscall"
 	"time"
 
@@ -92,13 +91,9 @@ func exchangeError(ctx context.Context, err error, host string) *Error {
 		err = cause // what ended the attempt, not how it showed
 	}
 	var (
-		wrapped *url.Error
 		dns     *net.DNSError
 		timeout net.Error
 	)
-	if errors.As(err, &wrapped) {
-		err = wrapped.Err // without the URL
-	}
 	switch {
 	case errors.Is(err, outbound.ErrBlocked):
 		return fail(Forbidden, host, "the address is private or reserved; see KLINGWATCH_ARCHIVE_ALLOW_NETWORKS")

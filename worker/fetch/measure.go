@@ -13,6 +13,9 @@ import (
 	stdimage "image"
 )
 
+// turn is of who measures: one at a time in a process, whatever the memory it takes.
+var turn = make(chan struct{}, 1)
+
 // Measure returns the file with its width, height and duration as far as they can be
 // known, and writes a thumbnail into another local file: a JPEG, 480 pixels wide at
 // most. A thumbnail of no bytes means that there is none. The error says why something
@@ -21,8 +24,8 @@ import (
 // takes up to 320 MB.
 func (t *Tools) Measure(ctx context.Context, f File, local, thumbnail *os.File) (measured, thumb File, err error) {
 	select {
-	case t.turn <- struct{}{}:
-		defer func() { <-t.turn }()
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
 	case <-ctx.Done():
 		return f, File{}, context.Cause(ctx)
 	}

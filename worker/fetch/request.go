@@ -12,8 +12,8 @@ import (
 // maxRedirects of one request.
 const maxRedirects = 5
 
-// ask sends a request and follows its redirects. net/http would take some headers
-// along to other hosts, and tell them the URL with its signature as the Referer.
+// ask sends a request and follows its redirects. An http.Client would take some
+// headers along to other hosts, and tell them the URL with its signature as the Referer.
 // host is the origin that was asked last, for errors.
 func (c *Client) ask(ctx context.Context, s Source, extra http.Header) (res *http.Response, host string, err error) {
 	target, secret := s.URL, s.Header
@@ -25,8 +25,8 @@ func (c *Client) ask(ctx context.Context, s Source, extra http.Header) (res *htt
 		if err != nil {
 			return nil, host, fail(Forbidden, host, "the URL cannot be used")
 		}
-		c.setHeaders(req.Header, secret, extra)
-		if res, err = c.http.Do(req); err != nil {
+		c.setHeaders(req, secret, extra)
+		if res, err = c.transport.RoundTrip(req); err != nil {
 			return nil, host, exchangeError(ctx, err, host)
 		}
 		next, err := redirect(res, host)
@@ -48,7 +48,12 @@ func (c *Client) ask(ctx context.Context, s Source, extra http.Header) (res *htt
 	return nil, host, fail(Forbidden, host, "more than %d redirects", maxRedirects)
 }
 
-func (c *Client) setHeaders(header, secret, extra http.Header) {
+func (c *Client) setHeaders(req *http.Request, secret, extra http.Header) {
+	if user := req.URL.User; user != nil {
+		password, _ := user.Password()
+		req.SetBasicAuth(user.Username(), password)
+	}
+	header := req.Header
 	header.Set("User-Agent", c.cfg.UserAgent)
 	header.Set("Accept", "*/*")
 	for _, more := range []http.Header{secret, extra} {

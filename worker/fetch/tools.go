@@ -28,25 +28,24 @@ var errNotInstalled = errors.New("ffmpeg is not installed: without it videos hav
 // Tool is a program of the machine; the zero value is one that is not installed.
 type Tool struct{ Path, Version string }
 
-// Tools are the programs that know videos. Where they are not installed, pictures
-// are measured all the same.
+// Tools are the programs that know videos. The zero value has none, and measures
+// pictures all the same.
 type Tools struct {
 	FFmpeg, FFprobe Tool
-	bounds          []string      // a command that runs another one, nicely and within limits
-	turn            chan struct{} // of who measures: one at a time
+	bounds          []string // a command that runs another one, nicely and within limits
 }
 
 // FindTools looks for ffmpeg and ffprobe in PATH. One that cannot tell its version
 // counts as not installed.
 func FindTools(ctx context.Context) *Tools {
-	t := &Tools{turn: make(chan struct{}, 1)}
+	t := &Tools{}
 	if nice, err := exec.LookPath("nice"); err == nil {
 		t.bounds = append(t.bounds, nice, "-n", "10")
 	}
 	if prlimit, err := exec.LookPath("prlimit"); err == nil {
 		// no file, no core, and no more memory or time than a clip in 4K needs; the time
 		// ends it when we were killed
-		t.bounds = append(t.bounds, prlimit, "--as=2147483648", "--cpu=20", "--fsize=0", "--core=0", "--")
+		t.bounds = append(t.bounds, prlimit, "--as=1073741824", "--cpu=20", "--fsize=0", "--core=0", "--")
 	}
 	t.FFmpeg, t.FFprobe = t.find(ctx, "ffmpeg"), t.find(ctx, "ffprobe")
 	return t
@@ -91,20 +90,20 @@ func (t *Tools) run(ctx context.Context, program string, args ...string) ([]byte
 	case out.left < 0:
 		return nil, fmt.Errorf("%s printed more than %d bytes", name, maxPoster)
 	case err != nil:
-		return nil, fmt.Errorf("%s: %w: %s", name, err, outbound.Truncate(outbound.LogLine(complaints.String()), maxText))
+		return nil, fmt.Errorf("%s: %w: %s", name, err, outbound.Truncate(outbound.LogLine(complaints.kept.String()), maxText))
 	}
-	return out.Bytes(), nil
+	return out.kept.Bytes(), nil
 }
 
 // capped keeps the first bytes that are written to it.
 type capped struct {
-	bytes.Buffer
+	kept bytes.Buffer
 	left int // negative: there was more
 }
 
 // Write takes all and keeps some.
 func (c *capped) Write(p []byte) (int, error) {
-	c.Buffer.Write(p[:max(0, min(len(p), c.left))])
+	c.kept.Write(p[:max(0, min(len(p), c.left))])
 	c.left = max(-1, c.left-len(p))
 	return len(p), nil
 }
