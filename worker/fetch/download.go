@@ -44,7 +44,7 @@ func (d *download) attempt(ctx context.Context) error {
 	pace.begin()
 	a, wrongPart, err := judge(res, d.part, host, time.Now())
 	if wrongPart {
-		d.noRanges, d.validator = true, "" // the next attempt takes it from the beginning
+		d.forgo()
 	}
 	if err != nil {
 		return err
@@ -74,6 +74,9 @@ func (d *download) begin(p part) error {
 	d.hash.Reset()
 	return d.into.Truncate(0)
 }
+
+// forgo asks for no more parts: the next attempt takes the file from its beginning.
+func (d *download) forgo() { d.noRanges, d.validator = true, "" }
 
 // receive takes a body to its end, one buffer at a time.
 func (d *download) receive(ctx context.Context, body io.Reader, host string) error {
@@ -120,7 +123,8 @@ func (d *download) keep(chunk []byte, host string) error {
 	if d.have+int64(len(chunk)) > d.client.cfg.MaxBytes {
 		return d.tooLarge(host)
 	}
-	if d.until != unknown && d.have+int64(len(chunk)) > d.until {
+	if d.until != unknown && d.have+int64(len(chunk)) > d.until { // in a part: of a whole file, HTTP leaves out what is beyond its length
+		d.forgo()
 		return fail(Trouble, host, "the host sent more than the %d bytes that it announced", d.until)
 	}
 	if _, err := d.into.WriteAt(chunk, d.have); err != nil {
