@@ -30,6 +30,7 @@ type answer struct {
 	part          // have: where the body begins
 	until   int64 // where it ends, or unknown
 	gzipped bool  // it must be decoded
+	closes  bool  // nothing tells its end but the end of the connection
 }
 
 // judge reads the headers of an answer to a request for part p. It returns an Error
@@ -54,6 +55,7 @@ func judge(res *http.Response, p part, host string, now time.Time) (a answer, wr
 // whole judges an answer that promises all of a file.
 func whole(res *http.Response, host string) (answer, error) {
 	a := answer{part: part{total: res.ContentLength, validator: validatorOf(res.Header)}, until: res.ContentLength}
+	a.closes = res.ContentLength == unknown && len(res.TransferEncoding) == 0
 	switch encoding := strings.ToLower(strings.TrimSpace(strings.Join(res.Header.Values("Content-Encoding"), ","))); encoding {
 	case "", "identity", "binary":
 	case "gzip", "x-gzip":

@@ -26,6 +26,7 @@ type download struct {
 	format   format
 	buffer   []byte
 	until    int64 // where the body that comes now must end, or unknown
+	closes   bool  // the end of the connection alone ends it
 	most     int64 // the most that part.have ever was
 	answered bool  // the host has begun to send a file
 	noRanges bool  // the host does not understand them
@@ -54,7 +55,7 @@ func (d *download) attempt(ctx context.Context) error {
 			return err
 		}
 	}
-	d.answered, d.total, d.until = true, a.total, a.until
+	d.answered, d.total, d.until, d.closes = true, a.total, a.until, a.closes
 	if d.total > d.client.cfg.MaxBytes {
 		return d.tooLarge(host)
 	}
@@ -97,6 +98,8 @@ func (d *download) receive(ctx context.Context, body io.Reader, host string) err
 		switch {
 		case ended && (d.until != unknown && d.have != d.until || d.total != unknown && d.have != d.total):
 			return fail(Trouble, host, "the host sent %d of %d bytes", d.have, d.total)
+		case ended && d.closes && !endsWell(d.into, d.have, d.format.ext):
+			return fail(Trouble, host, "the host tells no length, and the file is cut off")
 		case ended:
 			return nil
 		case err != nil:

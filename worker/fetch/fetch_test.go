@@ -3,6 +3,7 @@ package fetch_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"io"
 	"log"
@@ -35,13 +36,16 @@ func newClient(cfg fetch.Config) *fetch.Client {
 	return fetch.New(cfg)
 }
 
-// clip is a file of so many bytes that begins like a video.
+// clip is a file of so many bytes that is built like a video.
 func clip(size int) []byte {
-	head := "\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isommp42"
+	const head, index = "\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isommp42", "\x00\x00\x00\x08moov"
 	content := make([]byte, size)
 	random := rand.NewChaCha8([32]byte{1})
 	_, _ = random.Read(content)
 	copy(content, head)
+	binary.BigEndian.PutUint32(content[len(head):], uint32(size-len(head)-len(index)))
+	copy(content[len(head)+4:], "mdat")
+	copy(content[size-len(index):], index)
 	return content
 }
 

@@ -46,12 +46,20 @@ func refused(t testing.TB, err error, reason fetch.Reason, hint string) {
 // raw serves each connection of a host by a function, after it has read a request.
 func raw(t testing.TB, answer func(conn net.Conn, request *http.Request)) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, stop, err := listen(answer)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(stop)
+	return "http://" + address + "/a.mp4?sig=secret"
+}
+
+func listen(answer func(conn net.Conn, request *http.Request)) (address string, stop func(), err error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
 	var conns sync.WaitGroup
-	t.Cleanup(func() { listener.Close(); conns.Wait() })
 	conns.Go(func() {
 		for {
 			conn, err := listener.Accept()
@@ -66,7 +74,7 @@ func raw(t testing.TB, answer func(conn net.Conn, request *http.Request)) string
 			})
 		}
 	})
-	return "http://" + listener.Addr().String() + "/a.mp4?sig=secret"
+	return listener.Addr().String(), func() { listener.Close(); conns.Wait() }, nil
 }
 
 // says answers with a text, and closes.
