@@ -183,14 +183,14 @@ func TestAGzipBombEndsAtTheCap(t *testing.T) {
 	var packed bytes.Buffer
 	zipper := gzip.NewWriter(&packed)
 	_, _ = zipper.Write(clip(1000))
-	_, _ = zipper.Write(make([]byte, 50<<20))
+	_, _ = zipper.Write(make([]byte, 4<<20))
 	_ = zipper.Close()
 	url := host(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")
 		_, _ = w.Write(packed.Bytes())
 	})
-	_, _, err := fetched(t, fetch.Config{MaxBytes: 1 << 20}, url)
-	refused(t, err, fetch.TooLarge, "1048576")
+	_, _, err := fetched(t, fetch.Config{MaxBytes: 1 << 18}, url)
+	refused(t, err, fetch.TooLarge, "262144")
 }
 
 // A host that packs unasked must not cost the clip.

@@ -63,21 +63,21 @@ func TestPicturesAreMeasuredAndMadeSmall(t *testing.T) {
 	jpegOf := func(w, h int) []byte {
 		return encoded(t, func(b *bytes.Buffer) error { return jpeg.Encode(b, picture(w, h), nil) })
 	}
-	gifOf := encoded(t, func(b *bytes.Buffer) error { return gif.Encode(b, picture(600, 300), nil) })
+	gifOf := encoded(t, func(b *bytes.Buffer) error { return gif.Encode(b, picture(600, 100), nil) })
 	for name, c := range map[string]struct {
 		content                 []byte
 		contentType             string
 		width, height           int
 		smallWidth, smallHeight int
 	}{
-		"jpeg":                {jpegOf(1000, 500), "image/jpeg", 1000, 500, 480, 240},
-		"png":                 {pngOf(t, picture(960, 961)), "image/png", 960, 961, 480, 481},
-		"gif":                 {gifOf, "image/gif", 600, 300, 480, 240},
+		"jpeg":                {jpegOf(600, 200), "image/jpeg", 600, 200, 480, 160},
+		"png":                 {pngOf(t, picture(960, 101)), "image/png", 960, 101, 480, 51},
+		"gif":                 {gifOf, "image/gif", 600, 100, 480, 80},
 		"webp":                {[]byte(webp), "image/webp", 1, 1, 1, 1},
 		"never larger":        {pngOf(t, picture(100, 50)), "image/png", 100, 50, 100, 50},
-		"a strip":             {pngOf(t, picture(100, 14400)), "image/png", 100, 14400, 10, 1440},
+		"a strip":             {pngOf(t, picture(20, 4320)), "image/png", 20, 4320, 7, 1440},
 		"a line":              {pngOf(t, picture(9600, 1)), "image/png", 9600, 1, 480, 1},
-		"sixteen bit colours": {pngOf(t, image.NewNRGBA64(image.Rect(0, 0, 500, 500))), "image/png", 500, 500, 480, 480},
+		"sixteen bit colours": {pngOf(t, image.NewNRGBA64(image.Rect(0, 0, 500, 50))), "image/png", 500, 50, 480, 48},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -110,7 +110,7 @@ func checkThumbnail(t *testing.T, thumbnail *os.File, thumb fetch.File, width, h
 func TestWhatIsTransparentIsWhiteInAThumbnail(t *testing.T) {
 	t.Parallel()
 	thumbnail := local(t)
-	_, _, err := new(fetch.Tools).Measure(t.Context(), fetch.File{ContentType: "image/png"}, written(t, pngOf(t, picture(800, 800))), thumbnail)
+	_, _, err := new(fetch.Tools).Measure(t.Context(), fetch.File{ContentType: "image/png"}, written(t, pngOf(t, picture(500, 100))), thumbnail)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,10 +118,10 @@ func TestWhatIsTransparentIsWhiteInAThumbnail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r, g, b, _ := small.At(400, 100).RGBA(); r>>8 < 250 || g>>8 < 250 || b>>8 < 250 {
+	if r, g, b, _ := small.At(400, 50).RGBA(); r>>8 < 250 || g>>8 < 250 || b>>8 < 250 {
 		t.Errorf("%d %d %d", r>>8, g>>8, b>>8)
 	}
-	if r, g, _, _ := small.At(100, 100).RGBA(); r>>8 < 250 || g>>8 > 10 {
+	if r, g, _, _ := small.At(100, 50).RGBA(); r>>8 < 250 || g>>8 > 10 {
 		t.Errorf("the opaque half is not red: %d %d", r>>8, g>>8)
 	}
 }
@@ -275,7 +275,7 @@ func TestNoOtherFileIsReadThanTheOneThatIsMeasured(t *testing.T) {
 
 func TestABrokenVideoIsNoErrorOfAProgram(t *testing.T) {
 	t.Parallel()
-	file, thumb, err := tools(t).Measure(t.Context(), fetch.File{Bytes: 9, ContentType: "video/mp4"}, written(t, clip(1<<20)), local(t))
+	file, thumb, err := tools(t).Measure(t.Context(), fetch.File{Bytes: 9, ContentType: "video/mp4"}, written(t, clip(1 << 20)[:1000]), local(t))
 	if err == nil || strings.Contains(err.Error(), "\n") || file.Bytes != 9 || thumb.Bytes != 0 {
 		t.Errorf("%+v, %+v, %v", file, thumb, err)
 	}

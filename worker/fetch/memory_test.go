@@ -15,7 +15,7 @@ import (
 // All that eight large downloads allocate from their beginning to their end, with
 // their hosts: it runs alone, without t.Parallel.
 func TestLargeDownloadsTakeLittleMemory(t *testing.T) {
-	const size, most = 64 << 20, 8 << 20
+	const size, most = 32 << 20, 8 << 20
 	piece := clip(1 << 20)
 	url := host(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", strconv.Itoa(size))

@@ -18,6 +18,9 @@ import (
 const (
 	// filmTimeout bounds all that is asked about one video or audio file.
 	filmTimeout = 10 * time.Second
+	// versionTimeout is longer: what seems to be missing at the start of a busy machine is
+	// missed until the next.
+	versionTimeout = time.Minute
 	// maxPoster is the most that ffmpeg may print.
 	maxPoster = 1 << 20
 )
@@ -62,7 +65,7 @@ func (t *Tools) find(ctx context.Context, name string) Tool {
 	if path, err = filepath.Abs(path); err != nil {
 		return Tool{}
 	}
-	ctx, cancel := context.WithTimeout(ctx, filmTimeout)
+	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
 	defer cancel()
 	out, err := t.run(ctx, path, "-version")
 	words := strings.Fields(string(out)) // ffmpeg version 5.1.9-0+deb12u1 Copyright ...
