@@ -147,9 +147,13 @@ var mischiefs = map[string]mischief{
 	},
 	"drip": func(s *scripted, w io.Writer, r *http.Request, place float64) {
 		head, body := s.part(r)
-		_, err := w.Write(append([]byte(head), cutAt(body, place/2)...))
-		for pace := time.Tick(time.Millisecond); err == nil; <-pace {
-			_, err = w.Write([]byte("x"))
+		begin := len(cutAt(body, place/2))
+		_, err := w.Write(append([]byte(head), body[:begin]...))
+		pace := time.NewTicker(time.Millisecond)
+		defer pace.Stop()
+		for ; err == nil && begin < len(body); begin++ {
+			<-pace.C
+			_, err = w.Write(body[begin : begin+1])
 		}
 	},
 	"silent": func(_ *scripted, w io.Writer, _ *http.Request, _ float64) {
