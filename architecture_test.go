@@ -64,6 +64,7 @@ var arrows = map[string][]string{
 	"webhook":           {"outbound"},
 
 	"webhook/webhooktest": {"webhook"},
+	"archive/archivetest": {},
 
 	// klingbench: measurements stand on bench, bench on the processes that it starts
 	"cmd/klingbench/apis":          {"cmd/klingbench/polls", "cmd/klingbench/reports", "cmd/klingbench/completions", "cmd/klingbench/callers", "cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "operate", "db", "metrics"},
@@ -87,7 +88,7 @@ var testsOnly = []string{".", "deploy"}
 
 // Tests of the program may import what their folder may, the folder itself, and
 // these.
-var testArrows = []string{"db/dbtest", "klingapi/klingsim", "webhook/webhooktest"}
+var testArrows = []string{"db/dbtest", "klingapi/klingsim", "webhook/webhooktest", "archive/archivetest"}
 
 // moreTestArrows are needed by the tests of single folders.
 var moreTestArrows = map[string][]string{

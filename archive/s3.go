@@ -14,8 +14,8 @@ import (
 )
 
 // tries bounds how often a request is repeated that met a server too busy or out of
-// reach. The pauses grow to a second: it takes 3 s at most, the caller has more time.
-const tries = 6
+// reach. The pauses grow to a second: more is up to the caller, who has more time.
+const tries = 5
 
 // s3 keeps files in a bucket.
 type s3 struct {
@@ -23,6 +23,8 @@ type s3 struct {
 	place
 	client *minio.Core
 	clock  *serverClock
+
+	single, part int64 // a file of more bytes than single is sent in parts
 
 	// unconditional is set when the server does not know If-None-Match: then only the
 	// look before a file is put keeps it from being replaced.
@@ -51,7 +53,7 @@ func openS3(where place) (Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &s3{spool: spool, place: where, client: client, clock: clock}, nil
+	return &s3{spool: spool, place: where, client: client, clock: clock, single: singlePut, part: partSize}, nil
 }
 
 // String names the bucket and the server.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -66,16 +67,18 @@ func (s *s3) why(err error) string {
 func whyNoAnswer(err error) string {
 	var ours trouble
 	var request *url.Error // its text has the address with what was signed
-	var timeout net.Error
+	var network *net.OpError
 	switch {
 	case errors.As(err, &ours):
 		return ours.text
+	case errors.As(err, &network) && network.Timeout():
+		return fmt.Sprintf("nothing moved for %s; check the network and endpoint= in KLINGWATCH_ARCHIVE", stall)
 	case errors.Is(err, context.Canceled):
 		return "it was interrupted"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "it took too long"
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return fmt.Sprintf("nothing moved for %s; check the network and endpoint= in KLINGWATCH_ARCHIVE", stall)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "its answers end early; check the network"
 	case errors.As(err, &request):
 		err = request.Err
 	}

@@ -88,7 +88,7 @@ func (s *s3) sendOnce(ctx context.Context, key string, local *os.File, about Inf
 		}
 		sum = hex.EncodeToString(hash.Sum(nil))
 	}
-	if about.Size > singlePut {
+	if about.Size > s.single {
 		return s.sendParts(ctx, s.prefix+key, local, about, sum, condition)
 	}
 	// with the hash of the whole as part of the signature, instead of one of each chunk:
@@ -116,8 +116,8 @@ func (s *s3) sendParts(ctx context.Context, name string, local *os.File, about I
 	}()
 	var parts []minio.CompletePart
 	whole := sha256.New()
-	for offset := int64(0); offset < about.Size; offset += partSize {
-		size := min(partSize, about.Size-offset)
+	for offset := int64(0); offset < about.Size; offset += s.part {
+		size := min(s.part, about.Size-offset)
 		section, hash := io.NewSectionReader(local, offset, size), sha256.New()
 		if _, err := io.Copy(io.MultiWriter(hash, whole), cancelable{ctx, section}); err != nil {
 			return err
