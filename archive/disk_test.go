@@ -63,9 +63,11 @@ func TestEveryFileIsWholeAfterKill9(t *testing.T) {
 			t.Fatal(err)
 		}
 		lines := bufio.NewScanner(out)
-		lines.Scan() // it works now
-		kept = append(kept, lines.Text())
-		time.AfterFunc(time.Duration(rand.Int64N(int64(50*time.Millisecond))), func() { cmd.Process.Kill() })
+		for range 2 + rand.IntN(6) {
+			lines.Scan()
+			kept = append(kept, lines.Text())
+		}
+		time.AfterFunc(time.Duration(rand.Int64N(int64(20*time.Millisecond))), func() { cmd.Process.Kill() })
 		for lines.Scan() {
 			kept = append(kept, lines.Text())
 		}
@@ -100,9 +102,6 @@ func TestEveryFileIsWholeAfterKill9(t *testing.T) {
 		}
 	}
 	t.Logf("%d files kept, %d whole, %d left in the spool", len(kept), len(whole), spooled)
-	if len(kept) < 20 {
-		t.Errorf("only %d files were kept before the kills", len(kept))
-	}
 
 	store := open(t, "file:"+dir)
 	if removed, err := store.CleanSpool(t.Context(), 0); removed != spooled || err != nil {

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -40,7 +40,7 @@ func (s *s3) why(err error) string {
 	switch code {
 	case minio.NoSuchBucket:
 		return "there is no such bucket; create it, or correct KLINGWATCH_ARCHIVE"
-	case minio.InvalidAccessKeyID, minio.SignatureDoesNotMatch, "InvalidToken", "ExpiredToken", "TokenRefreshRequired":
+	case minio.InvalidAccessKeyID, minio.SignatureDoesNotMatch, "InvalidToken", "ExpiredToken", "TokenRefreshRequired", "XAdminUserNotFound":
 		return "it refuses the access key (" + code + "); correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the credentials file"
 	case minio.AccessDenied, "AllAccessDisabled":
 		return "it refuses access (" + code + "); the access key needs s3:GetObject, s3:PutObject and s3:DeleteObject on the files, and s3:ListBucket on the bucket"
@@ -67,11 +67,10 @@ func (s *s3) why(err error) string {
 func whyNoAnswer(err error) string {
 	var ours trouble
 	var request *url.Error // its text has the address with what was signed
-	var network *net.OpError
 	switch {
 	case errors.As(err, &ours):
 		return ours.text
-	case errors.As(err, &network) && network.Timeout():
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Sprintf("nothing moved for %s; check the network and endpoint= in KLINGWATCH_ARCHIVE", stall)
 	case errors.Is(err, context.Canceled):
 		return "it was interrupted"

@@ -2,8 +2,10 @@ package archive
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"time"
 )
@@ -23,7 +25,7 @@ func newTransport(stall time.Duration) *http.Transport {
 			if err != nil {
 				return nil, err
 			}
-			return movingConn{conn, stall}, nil
+			return &movingConn{Conn: conn, stall: stall}, nil
 		},
 		MaxIdleConnsPerHost: 16,
 		IdleConnTimeout:     stall,
@@ -37,21 +39,28 @@ func newTransport(stall time.Duration) *http.Transport {
 // the answer is waited for as well.
 type movingConn struct {
 	net.Conn
-	stall time.Duration
+	stall   time.Duration
+	stalled atomic.Bool
 }
 
-func (c movingConn) Read(p []byte) (int, error) {
-	if err := c.SetDeadline(time.Now().Add(c.stall)); err != nil {
-		return 0, err
-	}
-	return c.Conn.Read(p)
-}
+// Read waits for as long as anything moves.
+func (c *movingConn) Read(p []byte) (int, error) { return c.move(c.Conn.Read, p) }
 
-func (c movingConn) Write(p []byte) (int, error) {
-	if err := c.SetDeadline(time.Now().Add(c.stall)); err != nil {
-		return 0, err
+// Write waits for as long as anything moves.
+func (c *movingConn) Write(p []byte) (int, error) { return c.move(c.Conn.Write, p) }
+
+// move keeps the reason: of two directions that stall, one is told that the connection
+// was closed because of the other.
+func (c *movingConn) move(do func([]byte) (int, error), p []byte) (int, error) {
+	_ = c.SetDeadline(time.Now().Add(c.stall)) // it fails only where do fails as well
+	n, err := do(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.stalled.Store(true)
 	}
-	return c.Conn.Write(p)
+	if err != nil && c.stalled.Load() {
+		err = os.ErrDeadlineExceeded
+	}
+	return n, err
 }
 
 // shortBody is sent in no time to speak of.
