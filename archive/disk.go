@@ -60,12 +60,12 @@ func (d *disk) Put(ctx context.Context, key string, local *os.File, about Info) 
 func (d *disk) put(ctx context.Context, key string, local *os.File, size int64) error {
 	name, made, err := d.spooled(ctx, local)
 	if made {
-		defer d.root.Remove(name)
+		defer func() { _ = d.root.Remove(name) }() // else CleanSpool will
 	}
 	if err != nil {
 		return err
 	}
-	if err := d.link(name, key); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := d.link(name, key); err != nil {
 		return err
 	}
 	// also where another process made the name: it may not have come this far
@@ -114,17 +114,17 @@ func (d *disk) holds(name string, local *os.File) bool {
 	return err == nil && os.SameFile(there, here)
 }
 
-// link gives a file its final name. Remove may take an empty folder away meanwhile:
-// then it is made again.
+// link gives a file its final name, if it is free. Remove may take an empty folder away
+// meanwhile: then it is made again.
 func (d *disk) link(name, key string) (err error) {
 	for range 10 {
-		if err = d.root.MkdirAll(path.Dir(key), dirMode); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+		err = d.root.MkdirAll(path.Dir(key), dirMode)
 		if err == nil {
-			err = d.root.Link(name, key)
+			if err = d.root.Link(name, key); errors.Is(err, fs.ErrExist) {
+				return nil
+			}
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) {
 			break
 		}
 	}

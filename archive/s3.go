@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"mime"
+	"net/http"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -37,7 +39,7 @@ func openS3(where place) (Store, error) {
 		return nil, err
 	}
 	region := where.region
-	if region == "" && where.endpoint.String() != amazon {
+	if region == "" && !strings.Contains(where.endpoint.Host, ".amazonaws.com") {
 		region = "us-east-1" // what servers other than Amazon's expect, or do not look at
 	}
 	styles := map[string]minio.BucketLookupType{"true": minio.BucketLookupPath, "false": minio.BucketLookupDNS}
@@ -73,10 +75,7 @@ func (s *s3) find(ctx context.Context, key string) (minio.ObjectInfo, error) {
 		return minio.ObjectInfo{}, err
 	}
 	found, err := s.head(ctx, key)
-	if code := codeOf(err); code == minio.NoSuchKey || code == minio.AccessDenied {
-		err = s.reason(ctx, key, err)
-	}
-	return found, s.trouble("read "+key, err)
+	return found, s.trouble("read "+key, s.reason(ctx, key, err))
 }
 
 // head is a single question, whose errors are for machines.
@@ -86,13 +85,20 @@ func (s *s3) head(ctx context.Context, key string) (minio.ObjectInfo, error) {
 
 // reason finds out why a HEAD failed.
 func (s *s3) reason(ctx context.Context, key string, failure error) error {
+	var answer minio.ErrorResponse
+	if !errors.As(failure, &answer) || answer.StatusCode >= http.StatusInternalServerError {
+		return failure
+	}
 	first := minio.GetObjectOptions{}
 	_ = first.SetRange(0, 0)
 	body, _, _, err := s.client.GetObject(ctx, s.bucket, s.prefix+key, first)
 	if err == nil {
 		body.Close()
 	}
-	return cmp.Or(err, failure)
+	if err == nil || codeOf(err) == minio.NoSuchKey {
+		return failure
+	}
+	return err
 }
 
 // Remove removes the object. In a bucket with versions, old ones stay.

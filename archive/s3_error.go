@@ -22,7 +22,7 @@ func (s *s3) trouble(what string, err error) error {
 		return nil
 	case codeOf(err) == minio.NoSuchKey:
 		return fmt.Errorf("%w: %s could not %s", ErrNotFound, s, what)
-	case kind == ErrAltered:
+	case errors.Is(kind, ErrAltered):
 		return err
 	default:
 		return trouble{text: fmt.Sprintf("%s could not %s: %s", s, what, s.why(err)), kind: kind}

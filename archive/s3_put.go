@@ -37,20 +37,18 @@ func (s *s3) Put(ctx context.Context, key string, local *os.File, about Info) er
 	}
 	found, err := s.head(ctx, key)
 	if codeOf(err) == minio.NoSuchKey {
-		if err = s.send(ctx, key, local, about); err != nil && !mayBeThere(err) {
-			return s.trouble("keep "+key, err)
+		sent := s.send(ctx, key, local, about)
+		if sent != nil && !mayBeThere(sent) {
+			return s.trouble("keep "+key, sent)
 		}
-		sent := err
-		if found, err = s.head(ctx, key); codeOf(err) == minio.NoSuchKey && sent != nil {
-			err = sent
+		if found, err = s.head(ctx, key); codeOf(err) == minio.NoSuchKey {
+			lost := trouble{text: "it took the file, and does not have it; it will be tried again"}
+			return s.trouble("keep "+key, cmp.Or[error](sent, lost))
 		}
 	}
 	switch {
 	case err != nil:
-		if codeOf(err) == minio.AccessDenied {
-			err = s.reason(ctx, key, err)
-		}
-		return s.trouble("keep "+key, err)
+		return s.trouble("keep "+key, s.reason(ctx, key, err))
 	case found.Size != about.Size:
 		return taken(key, found.Size, about.Size)
 	}

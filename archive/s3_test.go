@@ -582,6 +582,27 @@ func TestAServerWithoutConditionsWillDo(t *testing.T) {
 	}
 }
 
+// A file that is not there after a Put must be put again, not be given up.
+func TestPutNeverSaysThatTheFileIsNotFound(t *testing.T) {
+	t.Parallel()
+	server := archivetest.Start(t)
+	var conflict atomic.Bool
+	store := open(t, server.Setting("", proxy(t, server, func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
+		switch {
+		case r.Method == http.MethodHead:
+			w.WriteHeader(http.StatusNotFound)
+		case r.Method == http.MethodPut && conflict.Load():
+			w.WriteHeader(http.StatusConflict)
+			io.WriteString(w, `<Error><Code>ConditionalRequestConflict</Code><Message>secret</Message></Error>`)
+		default:
+			pass.ServeHTTP(w, r)
+		}
+	})))
+	mustBeClear(t, put(t, store, key, []byte("text")), "it took the file, and does not have it")
+	conflict.Store(true)
+	mustBeClear(t, put(t, store, key, []byte("text")), "another upload of the same file is under way (ConditionalRequestConflict)")
+}
+
 // The clock of a machine that is wrong makes all requests fail.
 func TestCheckTellsHowFarTheClocksAreApart(t *testing.T) {
 	t.Parallel()

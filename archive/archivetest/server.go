@@ -10,6 +10,7 @@ package archivetest
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -86,7 +87,7 @@ func start(program, root string) (*Server, error) {
 	address := listener.Addr().String()
 	listener.Close()
 
-	cmd := exec.Command("sh", "-c", `"$@" </dev/null & read _; kill -9 $!; wait`, "sh",
+	cmd := exec.CommandContext(context.Background(), "sh", "-c", `"$@" </dev/null & read _; kill -9 $!; wait`, "sh",
 		program, "--port", address, "--access", AccessKey, "--secret", SecretKey, "--health", "/health", "--quiet", "posix", root)
 	server := &Server{URL: "http://" + address, Dir: filepath.Join(root, Bucket), exited: make(chan struct{}), log: &lockedBuffer{}}
 	cmd.Stdout, cmd.Stderr = server.log, server.log
@@ -106,7 +107,8 @@ func start(program, root string) (*Server, error) {
 func (s *Server) ready() bool {
 	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	for range 500 {
-		if response, err := client.Get(s.URL + "/health"); err == nil {
+		request, _ := http.NewRequestWithContext(context.Background(), http.MethodGet, s.URL+"/health", nil)
+		if response, err := client.Do(request); err == nil {
 			response.Body.Close()
 			return response.StatusCode == http.StatusOK
 		}
