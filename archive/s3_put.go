@@ -94,7 +94,8 @@ func (s *s3) sendOnce(ctx context.Context, key string, local *os.File, about Inf
 	whole := condition
 	whole.DisableContentSha256 = true
 	whole.ContentType, whole.UserMetadata = about.ContentType, map[string]string{"sha256": sum}
-	_, err := s.client.PutObject(ctx, s.bucket, s.prefix+key, io.NewSectionReader(local, 0, about.Size), about.Size, "", sum, whole)
+	all := body{local, 0, about.Size}
+	_, err := s.client.PutObject(sending(ctx, all), s.bucket, s.prefix+key, all.reader(), all.size, "", sum, whole)
 	return err
 }
 
@@ -115,12 +116,11 @@ func (s *s3) sendParts(ctx context.Context, name string, local *os.File, about I
 	var parts []minio.CompletePart
 	whole := sha256.New()
 	for offset := int64(0); offset < about.Size; offset += s.part {
-		size := min(s.part, about.Size-offset)
-		section, hash := io.NewSectionReader(local, offset, size), sha256.New()
-		if _, err := io.Copy(io.MultiWriter(hash, whole), cancelable{ctx, section}); err != nil {
+		piece, hash := body{local, offset, min(s.part, about.Size-offset)}, sha256.New()
+		if _, err := io.Copy(io.MultiWriter(hash, whole), cancelable{ctx, piece.reader()}); err != nil {
 			return err
 		}
-		part, err := s.client.PutObjectPart(ctx, s.bucket, name, upload, len(parts)+1, section, size,
+		part, err := s.client.PutObjectPart(sending(ctx, piece), s.bucket, name, upload, len(parts)+1, piece.reader(), piece.size,
 			minio.PutObjectPartOptions{Sha256Hex: hex.EncodeToString(hash.Sum(nil)), DisableContentSha256: true})
 		if err != nil {
 			return err

@@ -3,6 +3,7 @@ package archive
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -63,6 +64,34 @@ func (c *movingConn) move(do func([]byte) (int, error), p []byte) (int, error) {
 	return n, err
 }
 
+// body is the piece of a local file that a request sends.
+type body struct {
+	file         *os.File
+	offset, size int64
+}
+
+type bodyKey struct{}
+
+// reader reads the piece, at a place of its own.
+func (b body) reader() *io.SectionReader { return io.NewSectionReader(b.file, b.offset, b.size) }
+
+// sending hands the body of a PUT to the transport. The client has one reader for all
+// tries, and rewinds it when a server has answered before it had the whole file; but the
+// connection of that try may still be reading then. So each try gets its own.
+func sending(ctx context.Context, b body) context.Context {
+	return context.WithValue(ctx, bodyKey{}, b)
+}
+
+func withOwnBody(request *http.Request) *http.Request {
+	b, found := request.Context().Value(bodyKey{}).(body)
+	if !found || request.Method != http.MethodPut || b.size == 0 {
+		return request
+	}
+	request = request.WithContext(request.Context()) // a copy
+	request.Body = io.NopCloser(b.reader())
+	return request
+}
+
 // shortBody is sent in no time to speak of.
 const shortBody = 64 << 10
 
@@ -76,7 +105,7 @@ type serverClock struct {
 // question and answer.
 func (c *serverClock) RoundTrip(request *http.Request) (*http.Response, error) {
 	asked := time.Now()
-	response, err := c.RoundTripper.RoundTrip(request)
+	response, err := c.RoundTripper.RoundTrip(withOwnBody(request))
 	if err != nil {
 		return nil, err
 	}
