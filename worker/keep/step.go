@@ -39,11 +39,21 @@ func after(t db.ArchiveTarget, failure error) step {
 		next.renew = refused.Reason == fetch.Gone && !t.Refreshed
 		next.wait = max(next.wait, refused.RetryAfter)
 	}
-	if t.ExpiresIn != nil && *t.ExpiresIn <= 0 {
-		ago := time.Duration(-*t.ExpiresIn * float64(time.Second)).Round(time.Second)
-		next.state, next.why = db.ArchiveLost, fmt.Sprintf("given up %s after the provider was to delete it: ", ago)
+	if left := leftOf(t); left <= 0 {
+		next.state, next.why = db.ArchiveLost, fmt.Sprintf("given up %s after the provider was to delete it: ", -left.Round(time.Second))
 	}
 	return next
+}
+
+// usualLife is how long Kling keeps files.
+const usualLife = 30 * 24 * time.Hour
+
+// leftOf is how long the provider keeps a file from now on.
+func leftOf(t db.ArchiveTarget) time.Duration {
+	if t.ExpiresIn == nil {
+		return usualLife - time.Duration(t.EndedAgo*float64(time.Second))
+	}
+	return time.Duration(*t.ExpiresIn * float64(time.Second))
 }
 
 // waitAfter is the wait before the next try: the less time is left, the shorter.
@@ -52,11 +62,7 @@ func waitAfter(t db.ArchiveTarget) time.Duration {
 	if t.Attempts < 10 {
 		wait = min(wait, firstWait<<t.Attempts)
 	}
-	if t.ExpiresIn != nil {
-		left := time.Duration(*t.ExpiresIn * float64(time.Second))
-		wait = max(firstWait, min(wait, left/4))
-	}
-	return wait
+	return max(firstWait, min(wait, leftOf(t)/4))
 }
 
 // jittered spreads waits over a fifth of their length.
