@@ -15,6 +15,7 @@ import (
 var systemdKeys = map[string]string{
 	"Unit": "Description Wants After StartLimitIntervalSec",
 	"Service": `Type DynamicUser EnvironmentFile ExecStartPre ExecStart TimeoutStartSec TimeoutStopSec Restart RestartSec LimitNOFILE
+		StateDirectory Environment
 		CapabilityBoundingSet LockPersonality MemoryDenyWriteExecute NoNewPrivileges PrivateDevices PrivateTmp ProtectClock ProtectControlGroups
 		ProtectHome ProtectHostname ProtectKernelLogs ProtectKernelModules ProtectKernelTunables ProtectProc ProtectSystem RemoveIPC
 		RestrictAddressFamilies RestrictNamespaces RestrictRealtime RestrictSUIDSGID SystemCallArchitectures SystemCallErrorNumber
