@@ -148,6 +148,26 @@ func NoteRefreshed(ctx context.Context, q Querier, id int64) error {
 	return err
 }
 
+// AskForFiles has the files of tasks kept that were not to be, or were lost, and that the
+// provider still has: each gets a job. It returns the tasks that have such files.
+func AskForFiles(ctx context.Context, q Querier, tasks []int64) (asked []int64, err error) {
+	err = q.QueryRow(ctx, `
+		with asked as (
+			update klingwatch.outputs o
+			set archive_state = 'pending',
+			    archive_id = coalesce(archive_id, nextval('klingwatch.archive_ids')),
+			    archive_attempts = 0,
+			    archive_error = null,
+			    refreshed_at = null
+			where o.task = any (@tasks) and`+unkept+`
+			returning task, archive_id
+		)
+		select coalesce((select array_agg(distinct task) from asked), '{}')
+		from (select klingwatch.give_jobs('archive', (select array_agg(archive_id) from asked))) as given`,
+		pgx.StrictNamedArgs{"tasks": tasks}).Scan(&asked)
+	return asked, err
+}
+
 // ArchiveProgress is how far the files of tasks are.
 type ArchiveProgress struct {
 	Pending int

@@ -22,6 +22,7 @@ type TaskChoice struct {
 	Metadata   map[string]string `json:"metadata,omitempty"` // keys of the object itself, with their values as text
 	Error      string            `json:"error,omitempty"`    // part of the reason, the code or the last error, in capitals or not
 	Overdue    bool              `json:"overdue,omitempty"`  // open, and not asked about or not ended a minute after it should have been
+	Unkept     bool              `json:"unkept,omitempty"`   // with a file that is not kept, nor to be, and is still at the provider; not where the task itself refuses that
 	Since      time.Time         `json:"-"`                  // created then or later
 	Until      time.Time         `json:"-"`                  // created before
 }
@@ -41,14 +42,21 @@ const chosenTasks = `
 		  and (@error = '' or position(lower(@error) in lower(concat_ws(' ', t.status_message, t.error_code, t.last_error))) > 0)
 		  and (not @overdue or t.finished_at is null
 		                       and case when t.status = 'pending' and t.polls = 0 then t.created_at else t.deadline_at end < now() - interval '1 min')
+		  and (not @unkept or t.archive is not false and exists (select from klingwatch.outputs o where o.task = t.id and` + unkept + `))
 		  and t.created_at >= @since
 		  and (@until::timestamptz is null or t.created_at < @until)`
+
+// unkept is the condition on outputs o that were not asked for, or are lost, although the
+// provider still has them.
+const unkept = `
+		      (o.archive_state is null or o.archive_state = 'lost')
+		  and (o.expires_at is null or o.expires_at > now())`
 
 // with returns the parameters of chosenTasks and more.
 func (c TaskChoice) with(more pgx.StrictNamedArgs) pgx.StrictNamedArgs {
 	args := pgx.StrictNamedArgs{
 		"statuses": orEmpty(c.Statuses), "path": c.Path, "relay": c.Relay, "app": c.App, "external_id": c.ExternalID, "metadata": "{}", "key": "", "value": "", "error": c.Error,
-		"overdue": c.Overdue, "since": c.Since, "until": optionalTime(c.Until),
+		"overdue": c.Overdue, "unkept": c.Unkept, "since": c.Since, "until": optionalTime(c.Until),
 	}
 	for args["key"], args["value"] = range c.Metadata { // one of them first: to look at all costs ten times as much
 		break
@@ -146,7 +154,7 @@ func (c DeliveryChoice) indexed() bool {
 
 // ChoosesAll reports whether no field chooses.
 func (c TaskChoice) ChoosesAll() bool {
-	return len(c.Statuses) == 0 && c.Path == "" && c.Relay == "" && c.App == "" && c.ExternalID == "" && len(c.Metadata) == 0 && c.Error == "" && !c.Overdue &&
+	return len(c.Statuses) == 0 && c.Path == "" && c.Relay == "" && c.App == "" && c.ExternalID == "" && len(c.Metadata) == 0 && c.Error == "" && !c.Overdue && !c.Unkept &&
 		c.Since.IsZero() && c.Until.IsZero()
 }
 
@@ -218,6 +226,7 @@ const (
 	BulkRedeliver = "redeliver" // deliveries become due again
 	BulkRetry     = "retry"     // tasks that have ended are asked about again
 	BulkCancel    = "cancel"    // open tasks are not tracked any more
+	BulkArchive   = "archive"   // files of tasks that succeeded are kept, where they were not to be, or were lost
 )
 
 // Bulk is a row of klingwatch.bulk_actions: a job does something to many tasks or
@@ -286,7 +295,7 @@ func AddRedelivery(ctx context.Context, q Querier, c DeliveryChoice, matched int
 	})
 }
 
-// AddTaskAction begins BulkRetry or BulkCancel with so many tasks; its job comes with it. With 0 per second
+// AddTaskAction begins BulkRetry, BulkCancel or BulkArchive with so many tasks; its job comes with it. With 0 per second
 // as many are changed as fit into the time that it may take. RefusedValue holds for the error where a status
 // or perSecond is not allowed.
 func AddTaskAction(ctx context.Context, q Querier, action string, c TaskChoice, matched int64, perSecond int) (Bulk, error) {

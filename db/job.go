@@ -15,8 +15,8 @@ import (
 const jobsTable = "river_job"
 
 // GiveMissingJobs gives a job to every open task, every expired task with late checks
-// to come, every planned delivery, every bulk action and every asked cancellation that
-// has none: jobs are disposable, these rows are not. It also wakes a job that sleeps for longer than
+// to come, every planned delivery, every file that is to be kept, every bulk action and
+// every asked cancellation that has none: jobs are disposable, these rows are not. It also wakes a job that sleeps for longer than
 // longSleep although its task was reopened, or its delivery made due, while it was
 // going to sleep. It returns how many jobs were missing.
 func GiveMissingJobs(ctx context.Context, q Querier, longSleep time.Duration) (given int, err error) {
@@ -36,6 +36,11 @@ func GiveMissingJobs(ctx context.Context, q Querier, longSleep time.Duration) (g
 			  and not exists (select from klingwatch.live_jobs j
 			                  where j.key = klingwatch.job_key('deliver', d.id)
 			                    and not (d.next_attempt_at < now() and j.scheduled_at > now() + @long_sleep::interval)))), 0)
+		     + coalesce(klingwatch.give_jobs('archive', (
+			select array_agg(o.archive_id)
+			from klingwatch.outputs o
+			where o.archive_state = 'pending'
+			  and not exists (select from klingwatch.live_jobs j where j.key = klingwatch.job_key('archive', o.archive_id)))), 0)
 		     + coalesce(klingwatch.give_jobs('bulk', (
 			select array_agg(b.id)
 			from klingwatch.bulk_actions b
@@ -101,11 +106,28 @@ func CallTasks(ctx context.Context, q Querier, ids []int64, interval time.Durati
 	return nil
 }
 
+// fileJobs selects when the files were asked for that wait to be fetched, or are being so.
+const fileJobs = `
+			select created_at as asked_at
+			from klingwatch.river_job
+			where queue = 'archive' and state in ('available', 'retryable', 'running', 'scheduled')`
+
+// queueAlive is after how long a queue that nobody works any more is known to be left:
+// River notes every ten minutes which are worked.
+const queueAlive = 15 * time.Minute
+
+// FilesAreKept reports whether some process fetches files, or did so some minutes ago.
+func FilesAreKept(ctx context.Context, q Querier) (kept bool, err error) {
+	err = q.QueryRow(ctx, `select exists (select from klingwatch.river_queue where name = 'archive' and updated_at > now() - @alive::interval)`,
+		pgx.StrictNamedArgs{"alive": queueAlive}).Scan(&kept)
+	return kept, err
+}
+
 // FailingJobs are jobs that fail again and again, for another reason than an outage.
 type FailingJobs struct {
 	Jobs  int64
-	Kind  string // of the newest: poll, deliver, bulk or cancel; "": there are none
-	Of    int64  // what that one works on: tasks.id (poll, cancel), deliveries.id or bulk_actions.id
+	Kind  string // of the newest: poll, deliver, archive, bulk or cancel; "": there are none
+	Of    int64  // what that one works on: tasks.id (poll, cancel), deliveries.id, outputs.archive_id or bulk_actions.id
 	Error string // its last
 }
 

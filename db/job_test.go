@@ -46,14 +46,15 @@ func TestRowsWithoutAJobAreGivenOne(t *testing.T) {
 	due := deliveries(t, pool, 3)
 	deliverAll(t, pool, due[1:2])
 	run(t, pool, `update klingwatch.deliveries set next_attempt_at = null where id = $1`, due[2])
+	files := keptFiles(t, pool, ids[3], db.ArchivePending, db.ArchiveLost)
 	under, over := bulk(t, pool, 1), bulk(t, pool, 1)
 	check(t, db.StopBulk(t.Context(), pool, over.ID))
 	if n := missing(t, pool); n != 1 {
 		t.Errorf("%d jobs were missing, only one delivery that is due has none", n)
 	}
 	run(t, pool, `delete from klingwatch.river_job`)
-	if n := missing(t, pool); n != 4 {
-		t.Errorf("%d jobs were missing, 4 were deleted that are needed", n)
+	if n := missing(t, pool); n != 5 {
+		t.Errorf("%d jobs were missing, 5 were deleted that are needed", n)
 	}
 	for _, row := range []struct {
 		kind string
@@ -62,6 +63,7 @@ func TestRowsWithoutAJobAreGivenOne(t *testing.T) {
 	}{
 		{"poll", ids[0], 1}, {"poll", ids[1], 1}, {"poll", ids[2], 0}, {"poll", ids[3], 0},
 		{"deliver", due[0], 1}, {"deliver", due[1], 0}, {"deliver", due[2], 0},
+		{"archive", files[0], 1}, {"archive", files[1], 0},
 		{"bulk", under.ID, 1}, {"bulk", over.ID, 0},
 	} {
 		if jobs := jobsOf(t, pool, row.kind, row.id); len(jobs) != row.want || row.want == 1 && jobs[0].State != "available" {

@@ -34,6 +34,7 @@ type Relay struct {
 	StoredKey      *string       `json:"-"` // as stored
 	AccessKey      *string       `json:"access_key"`
 	SecretKeyFile  *string       `json:"secret_key_file"`
+	Archive        *bool         `json:"archive"`    // whether the files of its tasks are kept; nil: as KLINGWATCH_ARCHIVE says
 	Credential     *string       `json:"credential"` // fingerprint of host and key in use; nil: no service has used it yet
 	Version        int           `json:"version"`    // of the row; raised by every change but that of Credential
 	CreatedAt      time.Time     `json:"created_at"`
@@ -63,6 +64,7 @@ const relayColumns = `
 		       stored_key,
 		       access_key,
 		       secret_key_file,
+		       archive,
 		       credential,
 		       version,
 		       created_at,
@@ -102,7 +104,7 @@ func relayArgs(r Relay) pgx.StrictNamedArgs {
 	return pgx.StrictNamedArgs{
 		"name": r.Name, "base_url": r.BaseURL, "task_path": r.TaskPath, "batch_size": r.BatchSize, "poll_rate": r.PollRate,
 		"output_lifetime": r.OutputLifetime, "key_source": r.KeySource, "key_file": r.KeyFile, "stored_key": r.StoredKey,
-		"access_key": r.AccessKey, "secret_key_file": r.SecretKeyFile,
+		"access_key": r.AccessKey, "secret_key_file": r.SecretKeyFile, "archive": r.Archive,
 	}
 }
 
@@ -134,9 +136,9 @@ func PrepareRelayKey(ctx context.Context, conn *pgx.Conn) error {
 // DefaultRelay needs the tasks for a moment: a trigger drops the old unique key.
 func AddRelay(ctx context.Context, q Querier, r Relay) error {
 	_, err := q.Exec(ctx, `
-		insert into klingwatch.relays (name, base_url, task_path, batch_size, poll_rate, output_lifetime, key_source, key_file, stored_key, access_key, secret_key_file)
+		insert into klingwatch.relays (name, base_url, task_path, batch_size, poll_rate, output_lifetime, key_source, key_file, stored_key, access_key, secret_key_file, archive)
 		values (@name, @base_url, @task_path, @batch_size, @poll_rate, justify_hours(@output_lifetime::interval), @key_source, @key_file, @stored_key,
-		        @access_key, @secret_key_file)`,
+		        @access_key, @secret_key_file, @archive)`,
 		relayArgs(r))
 	return err
 }
@@ -158,6 +160,7 @@ func ChangeRelay(ctx context.Context, q Querier, r Relay) (changed bool, err err
 		    stored_key = @stored_key,
 		    access_key = @access_key,
 		    secret_key_file = @secret_key_file,
+		    archive = @archive,
 		    version = version + 1,
 		    changed_at = now()
 		where name = @name and version = @version`,
@@ -287,6 +290,7 @@ type RelayState struct {
 	KeyFile        *string    `json:"key_file"`
 	AccessKey      *string    `json:"access_key"`
 	SecretKeyFile  *string    `json:"secret_key_file"`
+	Archive        *bool      `json:"archive"` // as of Relay
 	Credential     *string    `json:"credential"`
 	PausedAt       *time.Time `json:"paused_at"` // nil: it is asked
 	PauseReason    *string    `json:"pause_reason"`
@@ -308,6 +312,7 @@ func RelayStates(ctx context.Context, q Querier) ([]RelayState, error) {
 		       r.key_file,
 		       r.access_key,
 		       r.secret_key_file,
+		       r.archive,
 		       s.credential,
 		       s.paused_at,
 		       s.pause_reason,

@@ -30,12 +30,12 @@ func TestARelayIsAddedChangedAndRemoved(t *testing.T) {
 		t.Errorf("a second relay of that name: %v", err)
 	}
 	all := must(db.Relays(t.Context(), pool))(t)
-	if len(all) != 2 || all[0].Name != "a" || all[0].OutputLifetime != 36*time.Hour || all[0].BatchSize != 10 || *all[0].KeyFile != "/run/secrets/a" || all[0].Credential != nil {
+	if len(all) != 2 || all[0].Name != "a" || all[0].OutputLifetime != 36*time.Hour || all[0].BatchSize != 10 || *all[0].KeyFile != "/run/secrets/a" || all[0].Archive != nil || all[0].Credential != nil {
 		t.Fatalf("%+v", all)
 	}
 
 	edited, stale := all[0], all[0]
-	edited.PollRate = 5
+	edited.PollRate, edited.Archive = 5, new(false)
 	if changed := must(db.ChangeRelay(t.Context(), pool, edited))(t); !changed {
 		t.Error("it was not changed")
 	}
@@ -45,7 +45,7 @@ func TestARelayIsAddedChangedAndRemoved(t *testing.T) {
 	}
 	check(t, db.NoteCredential(t.Context(), pool, "a", "12345678"))
 	got := must(db.GetRelay(t.Context(), pool, "a"))(t)
-	if got.PollRate != 5 || got.Version != 1 || *got.Credential != "12345678" {
+	if got.PollRate != 5 || *got.Archive || got.Version != 1 || *got.Credential != "12345678" {
 		t.Errorf("%+v", got)
 	}
 

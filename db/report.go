@@ -84,6 +84,10 @@ type Figures struct {
 	OutputsExpiring int64 // URLs that expire within FigureLimits.Expiring
 	OutputsExpired  int64 // URLs that expired within FigureLimits.Expired
 
+	ArchiveWaiting  int64   // files that are to be fetched
+	ArchiveOldest   float64 // seconds since the oldest of them was asked for; 0: none waits
+	ArchiveExpiring int64   // files that were asked for, are not stored, and expire within a day
+
 	Tables []TableSize `db:"-"` // that change most
 }
 
@@ -93,6 +97,14 @@ type FigureLimits struct {
 	Expiring time.Duration // from now: URLs that expire soon
 	Expired  time.Duration // before now: URLs that expired lately
 }
+
+const (
+	// unsafeWithin is how long before it expires a file should be stored.
+	unsafeWithin = 24 * time.Hour
+	// settledAfter is when a file is usually stored after the end of its task: at some relays
+	// all files expire within a day.
+	settledAfter = 15 * time.Minute
+)
 
 // TableSize is the size of a table.
 type TableSize struct {
@@ -114,6 +126,8 @@ func Stats(ctx context.Context, q Querier, limits FigureLimits) (Figures, error)
 		       deliveries.*,
 		       endpoints.*,
 		       outputs.*,
+		       waiting.*,
+		       unsafe.*,
 		       (select count(*) from klingwatch.bulk_actions where finished_at is null and action = 'redeliver') as redeliveries,
 		       (select count(*) from (`+failingJobs+`) as failing) as failing_jobs
 		from (
@@ -144,8 +158,20 @@ func Stats(ctx context.Context, q Querier, limits FigureLimits) (Figures, error)
 			       count(*) filter (where expires_at < now()) as outputs_expired
 			from klingwatch.outputs
 			where expires_at >= now() - @expired::interval and expires_at < now() + @expiring::interval
-		) as outputs`,
-		pgx.StrictNamedArgs{"overdue": limits.Overdue, "expiring": limits.Expiring, "expired": limits.Expired})
+		) as outputs, (
+			select (select count(*) from klingwatch.outputs where archive_state = 'pending') as archive_waiting,
+			       coalesce((select extract(epoch from now() - min(asked_at))::float8 from (`+fileJobs+`) as files), 0) as archive_oldest
+		) as waiting, (
+			select count(*) as archive_expiring
+			from klingwatch.outputs o
+			join klingwatch.tasks t on t.id = o.task
+			where o.expires_at >= now() and o.expires_at < now() + @unsafe::interval
+			  and o.archive_state in ('pending', 'lost')
+			  and t.finished_at < now() - @settled::interval
+		) as unsafe`,
+		pgx.StrictNamedArgs{
+			"overdue": limits.Overdue, "expiring": limits.Expiring, "expired": limits.Expired, "unsafe": unsafeWithin, "settled": settledAfter,
+		})
 	if err != nil {
 		return f, fmt.Errorf("counting for the metrics: %w", err)
 	}

@@ -55,6 +55,9 @@ type NewTask struct {
 	Metadata    json.RawMessage `json:"metadata,omitempty"` // a JSON object; nil: {}
 	DeadlineIn  *time.Duration  `json:"-"`                  // from now; nil: the deployment's KLINGWATCH_TASK_DEADLINE
 	DeadlineAt  *time.Time      `json:"deadline_at"`        // the same as a time
+
+	Archive        *bool    `json:"archive"`                   // whether its files are kept; nil: as its relay says
+	CallbackEvents []string `json:"callback_events,omitempty"` // what CallbackURL gets beside the terminal event
 }
 
 // Tracked is a task that is tracked, by its natural key and by our id.
@@ -89,7 +92,7 @@ func InsertTasks(ctx context.Context, q Querier, tasks []NewTask) ([]Task, error
 	}
 	return all[Task](ctx, q, `
 		with t as (
-			insert into klingwatch.tasks (relay, app, task_id, action, action2, external_id, callback_url, metadata, deadline_at)
+			insert into klingwatch.tasks (relay, app, task_id, action, action2, external_id, callback_url, metadata, deadline_at, archive, callback_events)
 			select coalesce(relay, 'default'),
 			       coalesce(app, current_user),
 			       task_id,
@@ -98,9 +101,12 @@ func InsertTasks(ctx context.Context, q Querier, tasks []NewTask) ([]Task, error
 			       external_id,
 			       callback_url,
 			       coalesce(metadata, '{}'),
-			       coalesce(deadline_at, now() + make_interval(secs => deadline_in))
+			       coalesce(deadline_at, now() + make_interval(secs => deadline_in)),
+			       archive,
+			       coalesce(callback_events, '{}')
 			from jsonb_to_recordset(@tasks::jsonb) as n(
-			     relay text, app text, task_id text, action text, action2 text, external_id text, callback_url text, metadata jsonb, deadline_at timestamptz, deadline_in float8)
+			     relay text, app text, task_id text, action text, action2 text, external_id text, callback_url text, metadata jsonb, deadline_at timestamptz, deadline_in float8,
+			     archive boolean, callback_events text[])
 			on conflict do nothing -- whatever the key is: see migrations/014_relays.sql
 			returning *
 		)
@@ -141,6 +147,8 @@ type Task struct {
 	Action2           string          `json:"action2"`
 	ExternalID        *string         `json:"external_id"`
 	CallbackURL       *string         `json:"callback_url"`
+	CallbackEvents    []string        `json:"callback_events"` // what CallbackURL gets beside the terminal event
+	Archive           *bool           `json:"archive"`         // whether its files are kept; nil: as its relay says
 	Metadata          json.RawMessage `json:"metadata"`
 	Status            string          `json:"status"`
 	UpstreamStatus    *string         `json:"upstream_status"`
@@ -181,6 +189,8 @@ const taskValues = `
 		       t.action2,
 		       t.external_id,
 		       t.callback_url,
+		       t.callback_events,
+		       t.archive,
 		       t.metadata,
 		       t.status,
 		       t.upstream_status,

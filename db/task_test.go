@@ -58,6 +58,7 @@ func TestInsertingTasksSkipsThoseThatAreTracked(t *testing.T) {
 	full := db.NewTask{
 		TaskID: "full", Action: "images", Action2: "generations", ExternalID: new("order-7"), CallbackURL: new("https://app.example/hook"),
 		Metadata: json.RawMessage(`{"user": 7}`), DeadlineIn: new(90 * time.Minute),
+		Archive: new(false), CallbackEvents: []string{"task.archived", "task.submitted"},
 	}
 	elsewhere, bare := newTask("old"), newTask("bare")
 	elsewhere.Action2 = "lip-sync"
@@ -84,13 +85,13 @@ func TestInsertingTasksSkipsThoseThatAreTracked(t *testing.T) {
 			t.Errorf("%s has the jobs %+v", tracked.TaskID, jobs)
 		}
 		if tracked.TaskID != "full" {
-			if string(got.Metadata) != "{}" || got.ExternalID != nil || got.CallbackURL != nil || got.DeadlineAt != nil {
+			if string(got.Metadata) != "{}" || got.ExternalID != nil || got.CallbackURL != nil || got.DeadlineAt != nil || got.Archive != nil || len(got.CallbackEvents) != 0 {
 				t.Errorf("%s is %+v", tracked.TaskID, got)
 			}
 			continue
 		}
 		if *got.ExternalID != *full.ExternalID || *got.CallbackURL != *full.CallbackURL || string(got.Metadata) != `{"user": 7}` ||
-			got.DeadlineAt.Sub(got.CreatedAt) != 90*time.Minute || got.Status != db.Pending || got.Action != "images" || got.Action2 != "generations" {
+			got.DeadlineAt.Sub(got.CreatedAt) != 90*time.Minute || got.Status != db.Pending || *got.Archive || !slices.Equal(got.CallbackEvents, full.CallbackEvents) || got.Action != "images" || got.Action2 != "generations" {
 			t.Errorf("full is %+v", got)
 		}
 	}

@@ -78,6 +78,8 @@ var situations = map[string]history{
 	"KlingwatchQueueBloated":      {`klingwatch_table_dead_rows{table="river_job"}`: "0+1000x180"},
 	"KlingwatchVersionsDiffer":    {`klingwatch_build_info{version="v1.2.2"}`: "1x180"},
 
+	"KlingwatchFilesExpire": {"klingwatch_archive_expiring": "2x180"},
+
 	"KlingwatchReceiverHeldBack": {`klingwatch_webhook_breakers_open{instance="b"}`: "3x180"},
 	"KlingwatchEndpointFailing":  {`klingwatch_webhook_endpoints{state="failing"}`: "1x180"},
 	"KlingwatchEndpointDisabled": {`klingwatch_webhook_endpoints_disabled_total{instance="a"}`: "0x150 1x30"},

@@ -70,8 +70,12 @@ func takeNext(ctx context.Context, tx pgx.Tx, b db.Bulk, most int, deadline time
 	if err != nil {
 		return taken, err
 	}
-	if b.Action == db.BulkRetry {
+	switch b.Action {
+	case db.BulkRetry:
 		taken.Changed, err = db.ReopenTasks(ctx, tx, taken.Changed, deadline)
+		return taken, err
+	case db.BulkArchive:
+		taken.Changed, err = db.AskForFiles(ctx, tx, taken.Changed)
 		return taken, err
 	}
 	tasks, err := db.PollTargets(ctx, tx, taken.Changed, deadline)

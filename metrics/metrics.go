@@ -14,6 +14,7 @@
 //	feed.go      the order of events, and who listens to them
 //	callbacks.go requests of relays
 //	http.go      requests that are served
+//	archive.go   files that are kept
 //	sweep.go     what the sweep does, and what it reads from the database
 //	pool.go      connections to the database
 package metrics
@@ -35,6 +36,7 @@ type Metrics struct {
 	Feed
 	Callbacks
 	HTTP
+	Archive
 	Sweep
 	Build *prometheus.GaugeVec // by version, which the caller sets
 
@@ -53,6 +55,7 @@ func New() *Metrics {
 		Callbacks: newCallbacks(auto),
 		Feed:      newFeed(auto),
 		HTTP:      newHTTP(auto),
+		Archive:   newArchive(auto),
 		Sweep:     newSweep(auto),
 		Build: auto.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "klingwatch_build_info", Help: "Always 1; the label is the version.",

@@ -10,7 +10,7 @@ var (
 	OpenStatuses   = []string{"pending", "submitted", "processing"}
 	DeliveryStates = []string{"pending", "parked"}
 	EndpointStates = []string{"enabled", "failing", "disabled"}
-	PrunedRows     = []string{"deliveries", "events", "tasks", "requests"}
+	PrunedRows     = []string{"deliveries", "events", "tasks", "requests", "files"}
 	DatabaseStates = []string{DatabaseWritable, DatabaseReadOnly, DatabaseUnreachable}
 	Tables         = []string{"tasks", "outputs", "events", "deliveries", "delivery_attempts", "river_job"}
 )
@@ -58,7 +58,7 @@ func newSweep(auto promauto.Factory) Sweep {
 		ReturnedJobs: counter(auto, "klingwatch_returned_jobs_total",
 			"Running jobs taken over from processes that are gone."),
 		Pruned: counters(auto, "klingwatch_pruned_total",
-			"Deliveries, events about endpoints, tasks and answers of the HTTP API deleted because their retention was over.", "what", PrunedRows),
+			"Deliveries, events about endpoints, tasks, answers of the HTTP API and kept files deleted because their retention was over.", "what", PrunedRows),
 		Database: gauges(auto, "klingwatch_database",
 			"How this process finds the database: 1 for the state that it is in, 0 for the others. In read_only, after a failover or with a full disk, nothing is polled or sent.", "state", DatabaseStates),
 		OpenTasks: gauges(auto, "klingwatch_open_tasks",

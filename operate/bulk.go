@@ -15,8 +15,8 @@ import (
 
 // Bulk is what is to be done to many tasks or deliveries.
 type Bulk struct {
-	Action     string            // db.BulkRedeliver, db.BulkRetry or db.BulkCancel
-	Tasks      db.TaskChoice     // what is retried or canceled; without a status what failed, expired or was not found, or all that is open
+	Action     string            // db.BulkRedeliver, db.BulkRetry, db.BulkCancel or db.BulkArchive
+	Tasks      db.TaskChoice     // what is retried or canceled, or whose files are kept; without a status what failed, expired or was not found, or all that is open
 	Deliveries db.DeliveryChoice // what is sent again; without a state what was exhausted
 	PerSecond  int               // 1 to MaxPerSecond are changed in a second; 0, for tasks: as many as polls and webhooks leave room for
 	Expected   *int64            // what CountBulk told: it is an *Error with Changed where it is another number now; nil: any
@@ -36,6 +36,7 @@ var bulkStates = map[string]struct{ possible, usual []string }{
 	db.BulkRedeliver: {[]string{db.DeliveryExhausted, db.DeliveryDelivered, db.DeliveryCanceled}, []string{db.DeliveryExhausted}},
 	db.BulkRetry:     {[]string{db.Failed, db.Expired, db.NotFound, db.Succeeded, db.Canceled}, []string{db.Failed, db.Expired, db.NotFound}},
 	db.BulkCancel:    {[]string{db.Pending, db.Submitted, db.Processing}, []string{db.Pending, db.Submitted, db.Processing}},
+	db.BulkArchive:   {[]string{db.Succeeded}, []string{db.Succeeded}},
 }
 
 // Check returns an *Error for a choice that cannot be made, or that chooses everything.
@@ -56,25 +57,30 @@ func (b Bulk) Check() error {
 	}
 	for _, state := range states {
 		if possible := bulkStates[b.Action].possible; !slices.Contains(possible, state) {
-			return invalid(field, "must be %s, not %q", or(possible), state)
+			return invalid(field, "must be %s, not %q", or(possible), state).rule("must be " + or(possible))
 		}
 	}
 	return nil
 }
 
 // usual fills in the states or statuses that are usual for the action where none is given.
+// Of those whose files could be kept only those are of use that are not kept yet.
 func (b Bulk) usual() Bulk {
 	if usual := bulkStates[b.Action].usual; b.Action == db.BulkRedeliver && len(b.Deliveries.States) == 0 {
 		b.Deliveries.States = usual
 	} else if b.Action != db.BulkRedeliver && len(b.Tasks.Statuses) == 0 {
 		b.Tasks.Statuses = usual
 	}
+	b.Tasks.Unkept = b.Action == db.BulkArchive
 	return b
 }
 
 // or joins words: a, b or c.
 func or(words []string) string {
 	last := len(words) - 1
+	if last == 0 {
+		return words[0]
+	}
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 

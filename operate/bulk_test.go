@@ -59,6 +59,8 @@ func TestABulkActionThatMakesNoSense(t *testing.T) {
 		"high rate":     {operate.Bulk{Action: db.BulkRetry, Tasks: since, PerSecond: 501}, "per_second", "must be from 0 to 500, not 501"},
 		"pending":       {operate.Bulk{Action: db.BulkRedeliver, Deliveries: db.DeliveryChoice{Since: now, States: []string{db.DeliveryPending}}, PerSecond: 1}, "state", `must be exhausted, delivered or canceled, not "pending"`},
 		"retry open":    {operate.Bulk{Action: db.BulkRetry, Tasks: db.TaskChoice{Statuses: []string{db.Expired, db.Pending}}, PerSecond: 1}, "status", `must be failed, expired, not_found, succeeded or canceled, not "pending"`},
+		"keep failed":   {operate.Bulk{Action: db.BulkArchive, Tasks: db.TaskChoice{Statuses: []string{db.Failed}}}, "status", `must be succeeded, not "failed"`},
+		"keep all":      {operate.Bulk{Action: db.BulkArchive}, "", "choose what to archive, at least by a time: since"},
 		"cancel ended":  {operate.Bulk{Action: db.BulkCancel, Tasks: db.TaskChoice{Statuses: []string{"lost"}}, PerSecond: 1}, "status", `must be pending, submitted or processing, not "lost"`},
 	} {
 		wantRefusal(t, "checking: "+name, test.bulk.Check(), operate.Invalid, test.field, test.part)
@@ -86,11 +88,12 @@ func TestABulkActionTakesWhatIsUsual(t *testing.T) {
 			exec(t, pool, end(t, task.TaskID, id))
 		}
 	}
+	exec(t, pool, `insert into klingwatch.outputs (task, kind, position, url) select id, 'video', 0, 'https://a.example/' from klingwatch.tasks where status = 'succeeded'`)
 	for action, want := range map[string][]string{
-		db.BulkRetry: {db.Failed, db.Expired, db.NotFound}, db.BulkCancel: {db.Pending, db.Submitted, db.Processing},
+		db.BulkArchive: {db.Succeeded}, db.BulkRetry: {db.Failed, db.Expired, db.NotFound}, db.BulkCancel: {db.Pending, db.Submitted, db.Processing},
 	} {
 		begun, err := operate.BeginBulk(t.Context(), pool, operate.Bulk{Action: action, Tasks: db.TaskChoice{Path: "videos/text2video"}, PerSecond: 1})
-		if matched := map[string]int64{db.BulkRetry: 3, db.BulkCancel: 1}[action]; err != nil || begun.Matched != matched || !slices.Equal(begun.States, want) {
+		if matched := map[string]int64{db.BulkArchive: 1, db.BulkRetry: 3, db.BulkCancel: 1}[action]; err != nil || begun.Matched != matched || !slices.Equal(begun.States, want) {
 			t.Errorf("%s: %+v, %v", action, begun, err)
 		}
 	}

@@ -37,6 +37,7 @@ type NewRelay struct {
 	BatchSize      int           // 0: DefaultBatchSize
 	PollRate       float64       // 0: DefaultPollRate
 	OutputLifetime time.Duration // 0: klingapi.OutputLifetime
+	Archive        *bool         // whether files are kept; nil: as KLINGWATCH_ARCHIVE says
 	Key            RelayKey
 }
 
@@ -52,6 +53,7 @@ func AddRelay(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring, r 
 	row := db.Relay{
 		Name: r.Name, BaseURL: strings.TrimRight(r.BaseURL, "/"), TaskPath: orDefault(r.TaskPath, klingapi.DefaultTaskPath), BatchSize: orDefault(r.BatchSize, DefaultBatchSize),
 		PollRate: orDefault(r.PollRate, DefaultPollRate), OutputLifetime: orDefault(r.OutputLifetime, klingapi.OutputLifetime),
+		Archive: r.Archive,
 	}
 	if row.Name == db.DefaultRelay {
 		return refuse(Conflict, "", "the relay default is the one of the service's settings: KLING_BASE_URL, KLING_TASK_PATH and the key")
@@ -132,6 +134,7 @@ type RelayEdit struct {
 	BatchSize      *int
 	PollRate       *float64
 	OutputLifetime *time.Duration
+	Archive        **bool   // whether files are kept; nil inside: as KLINGWATCH_ARCHIVE says
 	Key            RelayKey // zero keeps the key
 }
 
@@ -139,7 +142,7 @@ type RelayEdit struct {
 // address, the path, the rate and the key.
 func EditRelay(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring, name string, e RelayEdit) error {
 	if e == (RelayEdit{}) {
-		return invalid("", "say what to change: the address, the path, the batch size, the rate, the lifetime of outputs or the key")
+		return invalid("", "say what to change: the address, the path, the batch size, the rate, the lifetime of outputs, whether they are kept, or the key")
 	}
 	if name == db.DefaultRelay && (e.BaseURL != nil || e.TaskPath != nil || e.PollRate != nil || e.Key != RelayKey{}) {
 		return refuse(Conflict, "", "address, path, rate and key of the relay default are settings of the service: KLING_BASE_URL, KLING_TASK_PATH, KLINGWATCH_POLL_RATE and the key")
@@ -154,6 +157,7 @@ func EditRelay(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring, n
 	replace(&row.BatchSize, e.BatchSize)
 	replace(&row.PollRate, e.PollRate)
 	replace(&row.OutputLifetime, e.OutputLifetime)
+	replace(&row.Archive, e.Archive)
 	if e.Key != (RelayKey{}) {
 		if err := setKey(&row, ring, e.Key); err != nil {
 			return err

@@ -92,13 +92,24 @@ func TestARelayIsEditedAndRemoved(t *testing.T) {
 	if err := operate.AddRelay(t.Context(), pool, nil, add); err != nil {
 		t.Fatal(err)
 	}
-	edit := operate.RelayEdit{BaseURL: new("https://other.example"), BatchSize: new(7), PollRate: new(3.5), OutputLifetime: new(24 * time.Hour), Key: operate.RelayKey{AccessKey: "ak", SecretKeyFile: "/run/secret"}}
+	edit := operate.RelayEdit{BaseURL: new("https://other.example"), BatchSize: new(7), PollRate: new(3.5), OutputLifetime: new(24 * time.Hour), Archive: new(new(false)), Key: operate.RelayKey{AccessKey: "ak", SecretKeyFile: "/run/secret"}}
 	if err := operate.EditRelay(t.Context(), pool, nil, "second", edit); err != nil {
 		t.Fatal(err)
 	}
 	row, err := operate.GetRelay(t.Context(), pool, "second")
-	if err != nil || row.BaseURL != "https://other.example" || row.BatchSize != 7 || row.PollRate != 3.5 || row.OutputLifetime != 24*time.Hour || row.KeySource != db.KeyByAccess || row.KeyFile != nil {
+	if err != nil || row.BaseURL != "https://other.example" || row.BatchSize != 7 || row.PollRate != 3.5 || row.OutputLifetime != 24*time.Hour || *row.Archive || row.KeySource != db.KeyByAccess || row.KeyFile != nil {
 		t.Errorf("%+v, %v", row, err)
+	}
+	for _, archive := range []*bool{nil, new(true)} { // of the relay of the settings as well
+		exec(t, pool, `insert into klingwatch.relays (name, base_url, task_path, key_source) values ('default', 'https://relay.example', '/{task_id}', 'settings') on conflict do nothing`)
+		for _, name := range []string{"second", db.DefaultRelay} {
+			if err := operate.EditRelay(t.Context(), pool, nil, name, operate.RelayEdit{Archive: &archive}); err != nil {
+				t.Error(err)
+			}
+			if row, err := operate.GetRelay(t.Context(), pool, name); err != nil || (row.Archive == nil) != (archive == nil) || archive != nil && !*row.Archive {
+				t.Errorf("%s: %+v, %v", name, row, err)
+			}
+		}
 	}
 	wantRefusal(t, "nothing", operate.EditRelay(t.Context(), pool, nil, "second", operate.RelayEdit{}), operate.Invalid, "", "say what to change")
 	wantRefusal(t, "bad path", operate.EditRelay(t.Context(), pool, nil, "second", operate.RelayEdit{TaskPath: new("x")}), operate.Invalid, "task_path", "slash")

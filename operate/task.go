@@ -50,8 +50,8 @@ type Created struct {
 }
 
 // Create tracks all tasks or none, and returns them in their order. It returns an *Error
-// of the code Differs where one is tracked already with another external id, callback or
-// metadata, or for another app than the one that is named.
+// of the code Differs where one is tracked already with another external id, callback,
+// choice of what is kept or metadata, or for another app than the one that is named.
 func Create(ctx context.Context, pool *pgxpool.Pool, tasks []db.NewTask) (created []Created, err error) {
 	if err := CheckTasks(tasks); err != nil {
 		return nil, err
@@ -97,10 +97,17 @@ func agree(ctx context.Context, q db.Querier, wanted []db.NewTask, tracked []led
 // differs compares what an app says of a task.
 func differs(wanted db.NewTask, there db.Task) bool {
 	return !equal(wanted.ExternalID, there.ExternalID) || !equal(wanted.CallbackURL, there.CallbackURL) ||
+		!equal(wanted.Archive, there.Archive) || !sameWords(wanted.CallbackEvents, there.CallbackEvents) ||
 		wanted.App != "" && there.App != wanted.App || !sameJSON(wanted.Metadata, there.Metadata)
 }
 
-func equal(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }
+func equal[T comparable](a, b *T) bool { return a == b || a != nil && b != nil && *a == *b }
+
+// sameWords compares lists as sets.
+func sameWords(a, b []string) bool {
+	set := func(words []string) []string { return slices.Compact(slices.Sorted(slices.Values(words))) }
+	return slices.Equal(set(a), set(b))
+}
 
 // sameJSON compares objects; nil is {}.
 func sameJSON(a, b json.RawMessage) bool {
@@ -125,6 +132,14 @@ func checkTask(t db.NewTask) *Error {
 		if err := webhook.CheckURL(*t.CallbackURL); err != nil {
 			return invalid("callback_url", "cannot be used: %s", err).rule("must be an absolute http or https URL without user and fragment")
 		}
+	}
+	for _, event := range t.CallbackEvents {
+		if !slices.Contains(webhook.CallbackTypes, event) {
+			return invalid("callback_events", "must be %s, not %q", or(webhook.CallbackTypes), event).rule("must be " + or(webhook.CallbackTypes))
+		}
+	}
+	if len(t.CallbackEvents) > 0 && t.CallbackURL == nil {
+		return invalid("callback_events", "goes with callback_url, which gets them")
 	}
 	var object map[string]any
 	if t.Metadata != nil && (json.Unmarshal(t.Metadata, &object) != nil || object == nil) {

@@ -37,6 +37,10 @@ var Types = []string{
 	TaskArchived, TaskArchiveFailed, EndpointFailing, EndpointDisabled,
 }
 
+// CallbackTypes are what the callback_url of a task gets if it asks: it always gets the
+// terminal event.
+var CallbackTypes = []string{TaskSubmitted, TaskProcessing, TaskArchived, TaskArchiveFailed}
+
 // TerminalTypes are the events that end a task. An endpoint gets these unless it
 // subscribes to others.
 var TerminalTypes = []string{TaskSucceeded, TaskFailed, TaskExpired, TaskNotFound, TaskCanceled}

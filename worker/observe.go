@@ -87,6 +87,10 @@ func setGauges(m *metrics.Metrics, f db.Figures) {
 
 	m.OutputsExpiring.Set(float64(f.OutputsExpiring))
 	m.OutputsExpired.Set(float64(f.OutputsExpired))
+	m.ArchiveWaiting.Set(float64(f.ArchiveWaiting))
+	m.ArchiveOldest.Set(f.ArchiveOldest)
+	m.ArchiveExpiring.Set(float64(f.ArchiveExpiring))
+
 	for _, t := range f.Tables {
 		m.TableBytes.WithLabelValues(t.Table).Set(float64(t.Bytes))
 		m.DeadRows.WithLabelValues(t.Table).Set(float64(t.Dead))

@@ -14,9 +14,15 @@ import (
 	"github.com/klingwatch/klingwatch/readable"
 )
 
-// taskFlags choose tasks by what apps gave them, or deliveries by their tasks.
+// taskFlags choose tasks by what apps gave them and by their statuses, or deliveries by
+// their tasks.
 type taskFlags struct {
-	Status     []string          `help:"Only tasks with these statuses." placeholder:"STATUS" predictor:"status"`
+	Status []string `help:"Only tasks with these statuses." placeholder:"STATUS" predictor:"status"`
+	givenFlags
+}
+
+// givenFlags choose tasks by what apps gave them.
+type givenFlags struct {
 	Action     string            `help:"Only tasks of this action, or action/action2." placeholder:"PATH"`
 	Relay      string            `help:"Only tasks at this relay." placeholder:"NAME"`
 	App        string            `help:"Only tasks of this app, the role that inserted them." placeholder:"ROLE"`
@@ -47,7 +53,13 @@ type taskChoice struct {
 }
 
 func (f taskFlags) choice() db.TaskChoice {
-	return db.TaskChoice{Statuses: f.Status, Path: f.Action, Relay: f.Relay, App: f.App, ExternalID: f.ExternalID, Metadata: f.Metadata}
+	c := f.givenFlags.choice()
+	c.Statuses = f.Status
+	return c
+}
+
+func (f givenFlags) choice() db.TaskChoice {
+	return db.TaskChoice{Path: f.Action, Relay: f.Relay, App: f.App, ExternalID: f.ExternalID, Metadata: f.Metadata}
 }
 
 func (f taskChoice) choice() db.TaskChoice {
@@ -98,6 +110,7 @@ var bulkWords = map[string]struct{ thing, things, question, done string }{
 	db.BulkRedeliver: {"delivery", "deliveries", "send them again", "due"},
 	db.BulkRetry:     {"task", "tasks", "ask about them again", "asked about again"},
 	db.BulkCancel:    {"task", "tasks", "stop tracking them", "not tracked any more"},
+	db.BulkArchive:   {"task", "tasks", "keep their files", "asked for files"},
 }
 
 // run counts, asks and begins. Nobody is asked who may not begin it.
@@ -201,6 +214,45 @@ func (r cancelCommand) Run(ctx context.Context, c *console) error {
 		fmt.Fprintf(c.out, "task %d (%s) is not tracked any more; the provider may still finish and charge it\n", task.ID, clean(task.TaskID))
 		return nil
 	})
+}
+
+type outputsArchive struct {
+	givenFlags
+	period
+	bulkFlags
+}
+
+// Run has the files of tasks kept that succeeded before keeping was switched on, or whose
+// files were lost.
+func (x outputsArchive) Run(ctx context.Context, c *console) error {
+	bulk := operate.Bulk{Action: db.BulkArchive, Tasks: x.choice(), PerSecond: x.perSecond(0)}
+	bulk.Tasks.Since, bulk.Tasks.Until = x.Since.Time, x.Until.Time
+	if err := x.checkChoice(false, !bulk.Tasks.ChoosesAll(), bulk, "", "choose whose files to keep by flags, like --since and --relay"); err != nil {
+		return err
+	}
+	return withDatabase(ctx, c, func(_ settings, d *database) error {
+		if err := c.hintUnkept(ctx, d); err != nil {
+			return err
+		}
+		return x.run(ctx, c, d, bulk)
+	})
+}
+
+// hintUnkept says so when services work on the database, but none keeps files. Not every
+// role may know.
+func (c *console) hintUnkept(ctx context.Context, d *database) error {
+	n, err := operate.Processes(ctx, d.Pool)
+	if err != nil || n == 0 { // hintIdle says that
+		return err
+	}
+	kept, err := db.FilesAreKept(ctx, d.Pool)
+	if db.Denied(err) {
+		return nil
+	}
+	if err == nil && !kept {
+		fmt.Fprintln(c.err, "no klingwatch serve keeps files now, since KLINGWATCH_ARCHIVE is empty: the files wait until one does, and expire meanwhile")
+	}
+	return err
 }
 
 // checkChoice refuses a command that names one and chooses many (both), does neither, or

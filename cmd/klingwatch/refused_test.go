@@ -17,7 +17,7 @@ var forbidden = map[string]map[string][]string{
 	"klingwatch_reader": {
 		"a role in klingwatch_producer may, and the owner of the tables": {"track videos/text2video x"},
 		"a role in klingwatch_operator may, and the owner of the tables": {
-			"retry 1", "retry --since 1h --yes", "cancel 2", "bulk stop 1", "endpoints disable 1", "endpoints enable 1",
+			"retry 1", "retry --since 1h --yes", "cancel 2", "outputs archive --since 1h --yes", "bulk stop 1", "endpoints disable 1", "endpoints enable 1",
 			"deliveries redeliver 1", "deliveries cancel 1",
 		},
 	},

@@ -108,6 +108,7 @@ type relaysAdd struct {
 	BatchSize      *int           `help:"Most ids in one request, where the path has {task_ids}; default: 20." placeholder:"N"`
 	PollRate       *float64       `help:"Most requests per second, of all services; default: 50." placeholder:"N"`
 	OutputLifetime *time.Duration `help:"How long the relay keeps files; default: 720h." placeholder:"DURATION"`
+	Archive        onOff          `help:"Whether the files of its tasks are kept: on, off or default, which is as KLINGWATCH_ARCHIVE says." placeholder:"on|off|default"`
 	relayKeyFlags  `embed:""`
 }
 
@@ -122,7 +123,8 @@ func (r relaysAdd) Run(ctx context.Context, c *console) error {
 	}
 	return withDatabase(ctx, c, func(s settings, d *database) error {
 		err := operate.AddRelay(ctx, d.Pool, s.keyring(), operate.NewRelay{
-			Name: r.Name, BaseURL: r.URL, TaskPath: r.TaskPath, BatchSize: deref(r.BatchSize), PollRate: deref(r.PollRate), OutputLifetime: deref(r.OutputLifetime), Key: key,
+			Name: r.Name, BaseURL: r.URL, TaskPath: r.TaskPath, BatchSize: deref(r.BatchSize), PollRate: deref(r.PollRate), OutputLifetime: deref(r.OutputLifetime),
+			Archive: deref(r.Archive.chosen), Key: key,
 		})
 		if err != nil {
 			return inFlags(err)
@@ -130,6 +132,34 @@ func (r relaysAdd) Run(ctx context.Context, c *console) error {
 		fmt.Fprintf(c.out, "relay %s is added\ntry it: klingwatch relays check %s\n", r.Name, r.Name)
 		return c.hintIdle(ctx, d)
 	})
+}
+
+// onOff is a choice that may be left to the deployment.
+type onOff struct {
+	chosen **bool // nil: nothing was said; nil inside: default
+}
+
+var onOffWords = map[string]*bool{"on": new(true), "off": new(false), "default": nil}
+
+// UnmarshalText reads one of the words.
+func (o *onOff) UnmarshalText(text []byte) error {
+	chosen, known := onOffWords[string(text)]
+	if !known {
+		return fmt.Errorf("%q is not on, off or default", text)
+	}
+	o.chosen = &chosen
+	return nil
+}
+
+// String is the word for what was chosen.
+func (o onOff) String() string {
+	switch chosen := deref(o.chosen); {
+	case chosen == nil:
+		return "default"
+	case *chosen:
+		return "on"
+	}
+	return "off"
 }
 
 func isZero[T comparable](given *T) bool {
@@ -162,10 +192,10 @@ func (r relaysList) Run(ctx context.Context, c *console) error {
 			}
 			rows[i] = []string{
 				s.Name, state, strconv.Itoa(s.OpenTasks), strconv.Itoa(s.InTrouble), strconv.FormatFloat(s.PollRate, 'g', -1, 64),
-				strconv.Itoa(s.BatchSize), s.BaseURL + s.TaskPath, deref(s.Credential), why,
+				strconv.Itoa(s.BatchSize), onOff{&s.Archive}.String(), s.BaseURL + s.TaskPath, deref(s.Credential), why,
 			}
 		}
-		c.printTable([]string{"NAME", "STATE", "OPEN", "TROUBLE", "RATE", "BATCH", "ADDRESS", "KEY", "WHY"}, rows)
+		c.printTable([]string{"NAME", "STATE", "OPEN", "TROUBLE", "RATE", "BATCH", "ARCHIVE", "ADDRESS", "KEY", "WHY"}, rows)
 		return nil
 	})
 }
@@ -177,6 +207,7 @@ type relaysEdit struct {
 	BatchSize      *int           `help:"Most ids in one request." placeholder:"N"`
 	PollRate       *float64       `help:"Most requests per second, of all services." placeholder:"N"`
 	OutputLifetime *time.Duration `help:"How long the relay keeps files." placeholder:"DURATION"`
+	Archive        onOff          `help:"Whether the files of its tasks are kept: on, off or default, which is as KLINGWATCH_ARCHIVE says." placeholder:"on|off|default"`
 	relayKeyFlags  `embed:""`
 }
 
@@ -188,7 +219,8 @@ func (r relaysEdit) Run(ctx context.Context, c *console) error {
 	}
 	return withDatabase(ctx, c, func(s settings, d *database) error {
 		err := operate.EditRelay(ctx, d.Pool, s.keyring(), r.Name, operate.RelayEdit{
-			BaseURL: r.URL, TaskPath: r.TaskPath, BatchSize: r.BatchSize, PollRate: r.PollRate, OutputLifetime: r.OutputLifetime, Key: key,
+			BaseURL: r.URL, TaskPath: r.TaskPath, BatchSize: r.BatchSize, PollRate: r.PollRate, OutputLifetime: r.OutputLifetime,
+			Archive: r.Archive.chosen, Key: key,
 		})
 		if err != nil {
 			return inFlags(err)

@@ -36,7 +36,7 @@ var eachCan = map[string][]string{
 	},
 	"klingwatch_operator": {
 		"list", "show 1", "endpoints list", "deliveries list", "deliveries show 1", "relays list", "migrate --check",
-		"retry --since 1h --yes", "bulk list", "bulk stop 1", "retry 1",
+		"retry --since 1h --yes", "outputs archive --since 1h --yes", "bulk list", "bulk stop 1", "retry 1",
 		"deliveries redeliver 1", "deliveries redeliver --since 1h --yes", "deliveries cancel 1",
 		"endpoints disable 1", "endpoints enable 1", "cancel 2",
 	},

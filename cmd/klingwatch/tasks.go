@@ -204,6 +204,14 @@ func (s showCommand) Run(ctx context.Context, c *console) error {
 	})
 }
 
+// archiveText is the choice of a task; "" where it leaves it to its relay.
+func archiveText(archive *bool) string {
+	if archive == nil {
+		return ""
+	}
+	return onOff{&archive}.String()
+}
+
 // printTask prints what is known, for people; empty fields are left out.
 func (c *console) printTask(t operate.TaskView, deadline time.Duration) {
 	for _, field := range []struct{ name, value string }{
@@ -217,6 +225,8 @@ func (c *console) printTask(t operate.TaskView, deadline time.Duration) {
 		{"provider says", deref(t.UpstreamStatus)},
 		{"external id", deref(t.ExternalID)},
 		{"callback", deref(t.CallbackURL)},
+		{"callback for", strings.Join(t.CallbackEvents, ", ")},
+		{"keep files", archiveText(t.Archive)},
 		{"metadata", nonTrivial(t.Metadata)},
 		{"created", when(&t.CreatedAt)},
 		{"submitted", when(t.SubmittedAt)},

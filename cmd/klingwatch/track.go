@@ -18,14 +18,16 @@ import (
 )
 
 type trackCommand struct {
-	Path        string         `arg:"" help:"Action and action2 that the task was created with: videos/text2video, images/generations, videos/avatar/image2video."`
-	IDs         []string       `arg:"" optional:"" name:"id" help:"The provider's task ids; default: read from standard input, separated by white space."`
-	CallbackURL string         `help:"URL that receives the terminal event of each task." placeholder:"URL"`
-	ExternalID  string         `help:"Your own reference; for a single task only." placeholder:"TEXT"`
-	Metadata    string         `help:"JSON object that comes back in every webhook." placeholder:"JSON"`
-	Relay       string         `help:"Relay that the tasks are at; default: the one of the service's settings." placeholder:"NAME"`
-	Deadline    *time.Duration `help:"Time until the tasks expire; default: KLINGWATCH_TASK_DEADLINE." placeholder:"DURATION"`
-	Wait        bool           `help:"Wait until all have ended; exit code 0 only if all succeeded."`
+	Path           string         `arg:"" help:"Action and action2 that the task was created with: videos/text2video, images/generations, videos/avatar/image2video."`
+	IDs            []string       `arg:"" optional:"" name:"id" help:"The provider's task ids; default: read from standard input, separated by white space."`
+	CallbackURL    string         `help:"URL that receives the terminal event of each task." placeholder:"URL"`
+	CallbackEvents []string       `help:"What else that URL receives: task.submitted, task.processing, task.archived, task.archive_failed." placeholder:"TYPE" predictor:"callback-event"`
+	ExternalID     string         `help:"Your own reference; for a single task only." placeholder:"TEXT"`
+	Metadata       string         `help:"JSON object that comes back in every webhook." placeholder:"JSON"`
+	Archive        *bool          `help:"Keep the files, or do not; default: as the relay and KLINGWATCH_ARCHIVE say." negatable:""`
+	Relay          string         `help:"Relay that the tasks are at; default: the one of the service's settings." placeholder:"NAME"`
+	Deadline       *time.Duration `help:"Time until the tasks expire; default: KLINGWATCH_TASK_DEADLINE." placeholder:"DURATION"`
+	Wait           bool           `help:"Wait until all have ended; exit code 0 only if all succeeded."`
 }
 
 // Run tracks all tasks or none.
@@ -43,7 +45,10 @@ func (t trackCommand) Run(ctx context.Context, c *console) error {
 	}
 	tasks := make([]db.NewTask, len(ids))
 	for i, id := range ids {
-		tasks[i] = db.NewTask{Relay: t.Relay, TaskID: id, Action: action, Action2: action2, CallbackURL: optional(t.CallbackURL), ExternalID: optional(t.ExternalID), DeadlineIn: t.Deadline}
+		tasks[i] = db.NewTask{
+			Relay: t.Relay, TaskID: id, Action: action, Action2: action2, CallbackURL: optional(t.CallbackURL), ExternalID: optional(t.ExternalID), DeadlineIn: t.Deadline,
+			Archive: t.Archive, CallbackEvents: t.CallbackEvents,
+		}
 		if t.Metadata != "" {
 			tasks[i].Metadata = json.RawMessage(t.Metadata)
 		}

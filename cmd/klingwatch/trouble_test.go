@@ -29,7 +29,7 @@ var (
 		"endpoints add https://app.example/hook", "endpoints list", "endpoints edit 1 --thin", "endpoints ping 1", "endpoints rotate 1",
 		"endpoints remove 1 --yes", "endpoints disable 1", "endpoints enable 1",
 		"deliveries list", "deliveries show 1", "deliveries redeliver 1", "deliveries redeliver --since 1h", "deliveries redeliver --since 1h --yes",
-		"deliveries cancel 1", "retry --status expired", "cancel --since 1h --yes", "bulk list", "bulk stop 1",
+		"deliveries cancel 1", "retry --status expired", "cancel --since 1h --yes", "outputs archive --since 1h --yes", "bulk list", "bulk stop 1",
 		"keys show", "keys rotate", "api-keys add someone", "api-keys list", "api-keys revoke abcdefgh",
 		"relays add third https://relay.example --key-file /run/key", "relays list", "relays edit second --batch-size 5", "relays check second", "relays callback", "relays remove second",
 		"sql select", "doctor",

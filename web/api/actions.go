@@ -34,7 +34,7 @@ func (a *API) registerActions() {
 // Action is a bulk action, a row of klingwatch.bulk_actions; a dry run has no id.
 type Action struct {
 	ID         *int64     `json:"id" doc:"null: a dry run."`
-	Action     string     `json:"action" enum:"cancel,retry,redeliver"`
+	Action     string     `json:"action" enum:"cancel,retry,redeliver,archive"`
 	State      string     `json:"state" enum:"dry_run,under_way,stopped,finished"`
 	Matched    int64      `json:"matched" doc:"What the filter chose when it began."`
 	Done       int64      `json:"done" doc:"Changed so far."`
@@ -49,7 +49,7 @@ func actionOf(b db.Bulk) Action {
 
 // ActionFilter chooses tasks, or for redeliver the deliveries about tasks.
 type ActionFilter struct {
-	Status        []string          `json:"status,omitempty" nullable:"false" doc:"Of tasks; left out: all open ones for cancel; failed, expired and not_found for retry."`
+	Status        []string          `json:"status,omitempty" nullable:"false" doc:"Of tasks; left out: all open ones for cancel; failed, expired and not_found for retry; succeeded for archive."`
 	State         []string          `json:"state,omitempty" nullable:"false" doc:"Of deliveries; left out: exhausted."`
 	Endpoint      *int64            `json:"endpoint,omitempty" minimum:"1" nullable:"false" doc:"Of deliveries."`
 	Action        string            `json:"action,omitempty" maxLength:"64" example:"videos"`
@@ -66,7 +66,7 @@ type ActionFilter struct {
 
 type beginInput struct {
 	Body struct {
-		Action    string       `json:"action" enum:"cancel,retry,redeliver" doc:"What to do."`
+		Action    string       `json:"action" enum:"cancel,retry,redeliver,archive" doc:"What to do. archive keeps the files of tasks that succeeded, where they were not to be kept, or were lost, and the provider still has them."`
 		Filter    ActionFilter `json:"filter" doc:"To what; it must choose something."`
 		DryRun    bool         `json:"dry_run,omitempty" doc:"Tell only."`
 		Expected  *int64       `json:"expected,omitempty" minimum:"0" nullable:"false" doc:"The number of the dry run."`

@@ -147,7 +147,7 @@ func TestRelays(t *testing.T) {
 	}
 	s := newService(t, func(cfg *Config) { cfg.Keyring = ring })
 	for _, sc := range []scenario{
-		{name: "add", request: "POST /v1/relays", key: "admin", body: `{"name": "second", "base_url": "https://relay.example", "key": "sk-hidden"}`, status: 201, has: []string{`"key_source":"stored"`, `"poll_rate":50`}, hasNot: []string{"hidden"}},
+		{name: "add", request: "POST /v1/relays", key: "admin", body: `{"name": "second", "base_url": "https://relay.example", "key": "sk-hidden", "archive": true}`, status: 201, has: []string{`"archive":true`, `"key_source":"stored"`, `"poll_rate":50`}, hasNot: []string{"hidden"}},
 		{name: "add it again", request: "POST /v1/relays", key: "admin", body: `{"name": "second", "base_url": "https://relay.example", "key": "sk-hidden"}`, status: 409, hasNot: []string{"hidden"}},
 		{name: "add with a file's name", request: "POST /v1/relays", key: "admin", body: `{"name": "third", "base_url": "https://relay.example", "key_file": "/etc/passwd"}`, status: 422, hasNot: []string{"passwd"}},
 		{name: "add with a password in its address", request: "POST /v1/relays", key: "admin", body: `{"name": "third", "base_url": "https://user:hidden@relay.example", "key": "k"}`, status: 422, hasNot: []string{"hidden"}},
@@ -156,6 +156,10 @@ func TestRelays(t *testing.T) {
 		{name: "get", request: "GET /v1/relays/second", key: "read", status: 200},
 		{name: "get another", request: "GET /v1/relays/nowhere", key: "read", status: 404, hasNot: []string{"nowhere"}},
 		{name: "edit", request: "PATCH /v1/relays/second", key: "admin", body: `{"poll_rate": 5, "output_lifetime_seconds": 86400}`, status: 200, has: []string{`"poll_rate":5`, `"output_lifetime_seconds":86400`}},
+		{name: "keep no files", request: "PATCH /v1/relays/second", key: "admin", body: `{"archive": false}`, status: 200, has: []string{`"archive":false`, `"poll_rate":5`}},
+		{name: "leave that", request: "PATCH /v1/relays/second", key: "admin", body: `{"poll_rate": 6}`, status: 200, has: []string{`"archive":false`, `"poll_rate":6`}},
+		{name: "let the services say", request: "PATCH /v1/relays/second", key: "admin", body: `{"archive": null}`, status: 200, has: []string{`"archive":null`, `"poll_rate":6`}},
+		{name: "with a word", request: "PATCH /v1/relays/second", key: "admin", body: `{"archive": "off"}`, status: 422},
 		{name: "edit with a key that only writes", request: "PATCH /v1/relays/second", key: "write", body: `{"poll_rate": 5}`, status: 403},
 		{name: "remove", request: "DELETE /v1/relays/second", key: "admin", status: 204},
 		{name: "remove it again", request: "DELETE /v1/relays/second", key: "admin", status: 404},
@@ -176,6 +180,8 @@ func TestBulkActions(t *testing.T) {
 		{name: "of its app", request: "POST /v1/actions", key: "app", body: `{"action": "cancel", "filter": {"action": "videos"}, "expected": 1}`, status: 202, has: []string{`"matched":1`}},
 		{name: "of another app", request: "POST /v1/actions", key: "app", body: `{"action": "cancel", "filter": {"app": "shop"}, "expected": 2}`, status: 403},
 		{name: "of all apps", request: "POST /v1/actions", key: "write", body: `{"action": "cancel", "filter": {"action": "videos"}, "expected": 3}`, status: 202},
+		{name: "keep files that nobody asked for", request: "POST /v1/actions", key: "write", body: `{"action": "archive", "filter": {"action": "videos"}, "dry_run": true}`, status: 200, has: []string{`"matched":0`}},
+		{name: "keep files of what failed", request: "POST /v1/actions", key: "write", body: `{"action": "archive", "filter": {"status": ["failed"]}, "dry_run": true}`, status: 422, has: []string{"succeeded"}},
 		{name: "list", request: "GET /v1/actions?limit=1", key: "read", status: 200, has: []string{`"id":2`, `"next":"`}},
 		{name: "progress", request: "GET /v1/actions/1", key: "app", status: 200, has: []string{`"done":0`}},
 		{name: "progress of what is not its own", request: "GET /v1/actions/2", key: "app", status: 404},

@@ -43,6 +43,7 @@ type Relay struct {
 	BatchSize             int        `json:"batch_size" doc:"Most ids in one request, where the path takes several."`
 	PollRate              float64    `json:"poll_rate" doc:"Most requests per second, of all services."`
 	OutputLifetimeSeconds float64    `json:"output_lifetime_seconds" doc:"How long it keeps files, from the end of their task."`
+	Archive               *bool      `json:"archive" doc:"Whether the files of its tasks are kept; null: as KLINGWATCH_ARCHIVE of the services says."`
 	KeySource             string     `json:"key_source" enum:"settings,key_file,stored,access_key" doc:"Where its key is."`
 	CreatedAt             time.Time  `json:"created_at"`
 	ChangedAt             time.Time  `json:"changed_at"`
@@ -63,7 +64,7 @@ func (a *API) relaysWithPauses(ctx context.Context) ([]Relay, error) {
 	return each(rows, func(r db.Relay) Relay {
 		relay := Relay{
 			Name: r.Name, BaseURL: r.BaseURL, TaskPath: r.TaskPath, BatchSize: r.BatchSize, PollRate: r.PollRate,
-			OutputLifetimeSeconds: r.OutputLifetime.Seconds(), KeySource: r.KeySource, CreatedAt: r.CreatedAt, ChangedAt: r.ChangedAt,
+			OutputLifetimeSeconds: r.OutputLifetime.Seconds(), Archive: r.Archive, KeySource: r.KeySource, CreatedAt: r.CreatedAt, ChangedAt: r.ChangedAt,
 		}
 		for _, p := range pauses {
 			if r.Credential != nil && p.Credential == *r.Credential {
@@ -110,13 +111,14 @@ type newRelayInput struct {
 		BatchSize             int     `json:"batch_size,omitempty" minimum:"1" maximum:"100" doc:"Most ids in one request, where the path has {task_ids}."`
 		PollRate              float64 `json:"poll_rate,omitempty" exclusiveMinimum:"0" maximum:"1000000" doc:"Most requests per second, of all services."`
 		OutputLifetimeSeconds float64 `json:"output_lifetime_seconds,omitempty" minimum:"60" maximum:"315360000" doc:"How long it keeps files."`
+		Archive               *bool   `json:"archive,omitempty" doc:"Whether the files of its tasks are kept; left out: as KLINGWATCH_ARCHIVE of the services says."`
 	}
 }
 
 func (a *API) createRelay(ctx context.Context, in *newRelayInput) (*relayOutput, error) {
 	err := operate.AddRelay(ctx, a.Pool, a.Keyring, operate.NewRelay{
 		Name: in.Body.Name, BaseURL: in.Body.BaseURL, TaskPath: in.Body.TaskPath, BatchSize: in.Body.BatchSize, PollRate: in.Body.PollRate,
-		OutputLifetime: seconds(in.Body.OutputLifetimeSeconds), Key: operate.RelayKey{Key: in.Body.Key},
+		OutputLifetime: seconds(in.Body.OutputLifetimeSeconds), Archive: in.Body.Archive, Key: operate.RelayKey{Key: in.Body.Key},
 	})
 	if err != nil {
 		return nil, err
@@ -135,12 +137,14 @@ type editRelayInput struct {
 		BatchSize             *int     `json:"batch_size,omitempty" minimum:"1" maximum:"100" nullable:"false" doc:"Most ids in one request."`
 		PollRate              *float64 `json:"poll_rate,omitempty" exclusiveMinimum:"0" maximum:"1000000" nullable:"false" doc:"Most requests per second."`
 		OutputLifetimeSeconds *float64 `json:"output_lifetime_seconds,omitempty" minimum:"60" maximum:"315360000" nullable:"false" doc:"How long it keeps files."`
+		Archive               Choice   `json:"archive,omitempty" doc:"Whether the files of its tasks are kept; null: as KLINGWATCH_ARCHIVE of the services says."`
 	}
 }
 
 func (a *API) editRelay(ctx context.Context, in *editRelayInput) (*relayOutput, error) {
 	edit := operate.RelayEdit{
-		BaseURL: in.Body.BaseURL, TaskPath: in.Body.TaskPath, BatchSize: in.Body.BatchSize, PollRate: in.Body.PollRate, Key: operate.RelayKey{Key: in.Body.Key},
+		BaseURL: in.Body.BaseURL, TaskPath: in.Body.TaskPath, BatchSize: in.Body.BatchSize, PollRate: in.Body.PollRate, Archive: in.Body.Archive.chosen,
+		Key: operate.RelayKey{Key: in.Body.Key},
 	}
 	if in.Body.OutputLifetimeSeconds != nil {
 		edit.OutputLifetime = new(seconds(*in.Body.OutputLifetimeSeconds))

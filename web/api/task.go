@@ -27,6 +27,8 @@ type Task struct {
 	Action2           string     `json:"action2" doc:"Second part of the query path, like text2video."`
 	ExternalID        *string    `json:"external_id" doc:"The caller's own reference."`
 	CallbackURL       *string    `json:"callback_url" doc:"Gets the terminal event."`
+	CallbackEvents    []string   `json:"callback_events" nullable:"false" doc:"What callback_url gets beside the terminal event."`
+	Archive           *bool      `json:"archive" doc:"Whether its files are kept; null: as its relay says, or the deployment."`
 	Metadata          Object     `json:"metadata" doc:"The caller's."`
 	Status            string     `json:"status" enum:"pending,submitted,processing,succeeded,failed,expired,not_found,canceled" doc:"The last five end a task. Only the provider's word makes it succeeded or failed."`
 	UpstreamStatus    *string    `json:"upstream_status" doc:"The provider's word, as received."`
@@ -55,6 +57,7 @@ type Task struct {
 func taskOf(t db.Task) Task {
 	task := Task{
 		ID: t.ID, Relay: t.Relay, App: t.App, TaskID: t.TaskID, Action: t.Action, Action2: t.Action2, ExternalID: t.ExternalID, CallbackURL: t.CallbackURL,
+		CallbackEvents: t.CallbackEvents, Archive: t.Archive,
 		Metadata: Object(t.Metadata), Status: t.Status, UpstreamStatus: t.UpstreamStatus, StatusMessage: t.StatusMessage, EndedBy: t.EndedBy,
 		ErrorCode: t.ErrorCode, RequestID: t.RequestID, Polls: t.Polls, LastError: t.LastError, LastPolledAt: t.LastPolledAt, NextPollAt: t.NextPollAt,
 		CreatedAt: t.CreatedAt, SubmittedAt: t.SubmittedAt, ProcessingAt: t.ProcessingAt, UpstreamCreatedAt: t.UpstreamCreatedAt,
@@ -98,15 +101,17 @@ func etagOf(t Task) string {
 
 // NewTask is a task about to be tracked.
 type NewTask struct {
-	TaskID      string     `json:"task_id" minLength:"1" maxLength:"255" pattern:"^[^\\s]+$" doc:"The provider's id." example:"CjMT7WdSwWcAAAAAALvB3g"`
-	Action      string     `json:"action" minLength:"1" maxLength:"64" doc:"First part of the query path." example:"videos"`
-	Action2     string     `json:"action2" minLength:"1" maxLength:"128" doc:"Second part of the query path, as at creation." example:"text2video"`
-	Relay       string     `json:"relay,omitempty" maxLength:"64" doc:"Where it was created; left out: default."`
-	App         string     `json:"app,omitempty" maxLength:"63" doc:"Whose it is; left out: the app of the key, or klingwatch's own role."`
-	ExternalID  *string    `json:"external_id,omitempty" minLength:"1" maxLength:"255" doc:"The caller's own reference."`
-	CallbackURL *string    `json:"callback_url,omitempty" maxLength:"2048" doc:"Gets the terminal event: an absolute http or https URL."`
-	Metadata    Object     `json:"metadata,omitempty" doc:"Anything of the caller's, at most 16 kB."`
-	DeadlineAt  *time.Time `json:"deadline_at,omitempty" doc:"When it becomes expired; left out: after the deployment's KLINGWATCH_TASK_DEADLINE."`
+	TaskID         string     `json:"task_id" minLength:"1" maxLength:"255" pattern:"^[^\\s]+$" doc:"The provider's id." example:"CjMT7WdSwWcAAAAAALvB3g"`
+	Action         string     `json:"action" minLength:"1" maxLength:"64" doc:"First part of the query path." example:"videos"`
+	Action2        string     `json:"action2" minLength:"1" maxLength:"128" doc:"Second part of the query path, as at creation." example:"text2video"`
+	Relay          string     `json:"relay,omitempty" maxLength:"64" doc:"Where it was created; left out: default."`
+	App            string     `json:"app,omitempty" maxLength:"63" doc:"Whose it is; left out: the app of the key, or klingwatch's own role."`
+	ExternalID     *string    `json:"external_id,omitempty" minLength:"1" maxLength:"255" doc:"The caller's own reference."`
+	CallbackURL    *string    `json:"callback_url,omitempty" maxLength:"2048" doc:"Gets the terminal event: an absolute http or https URL."`
+	CallbackEvents []string   `json:"callback_events,omitempty" nullable:"false" enum:"task.submitted,task.processing,task.archived,task.archive_failed" maxItems:"4" doc:"What callback_url gets beside the terminal event."`
+	Archive        *bool      `json:"archive,omitempty" doc:"Whether its files are kept; left out: as its relay says, or the deployment."`
+	Metadata       Object     `json:"metadata,omitempty" doc:"Anything of the caller's, at most 16 kB."`
+	DeadlineAt     *time.Time `json:"deadline_at,omitempty" doc:"When it becomes expired; left out: after the deployment's KLINGWATCH_TASK_DEADLINE."`
 }
 
 // maxNewTasks bounds how many tasks one request tracks.
@@ -131,7 +136,7 @@ func (n *NewTasks) located(err error) error {
 	refused, ok := errors.AsType[*operate.Error](err)
 	switch {
 	case ok && refused.Code == operate.Differs:
-		return problem(differs, "").at(n.at(refused.Place), "is tracked already, with another external_id, callback_url or metadata, or by another app")
+		return problem(differs, "").at(n.at(refused.Place), "is tracked already, with another external_id, callback_url, callback_events, archive or metadata, or by another app")
 	case ok && refused.Field != "":
 		return problem(invalid, "").at(n.at(refused.Place)+"."+refused.Field, refused.Rule)
 	}

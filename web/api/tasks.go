@@ -83,7 +83,7 @@ func (a *API) createTasks(ctx context.Context, in *createInput) (*createOutput, 
 		}
 		wanted[i] = db.NewTask{
 			Relay: n.Relay, App: app, TaskID: n.TaskID, Action: n.Action, Action2: n.Action2, ExternalID: n.ExternalID, CallbackURL: n.CallbackURL,
-			Metadata: json.RawMessage(n.Metadata), DeadlineAt: n.DeadlineAt,
+			Metadata: json.RawMessage(n.Metadata), DeadlineAt: n.DeadlineAt, Archive: n.Archive, CallbackEvents: n.CallbackEvents,
 		}
 	}
 	created, err := operate.Create(ctx, a.Pool, wanted)

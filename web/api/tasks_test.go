@@ -13,7 +13,11 @@ func TestTasksAreCreatedOnce(t *testing.T) {
 	for _, sc := range []scenario{
 		{name: "a new one", request: "POST /v1/tasks", key: "write", body: aTask, status: 201, has: []string{`"status":"pending"`, `"metadata":{"user":42}`, "Location: /v1/tasks/1"}},
 		{name: "the same again", request: "POST /v1/tasks", key: "write", body: aTask, status: 200, has: []string{`"id":1,`}},
-		{name: "with another content", request: "POST /v1/tasks", key: "write", body: strings.Replace(aTask, "42", "43", 1), status: 409, has: []string{"/docs/problems/tracked-differently"}, hasNot: []string{"t-1", "43"}},
+		{name: "with another content", request: "POST /v1/tasks", key: "write", body: strings.Replace(aTask, "42", "434343", 1), status: 409, has: []string{"/docs/problems/tracked-differently"}, hasNot: []string{"t-1", "434343"}},
+		{name: "whose files are wanted now", request: "POST /v1/tasks", key: "write", body: strings.Replace(aTask, `"metadata"`, `"archive": true, "metadata"`, 1), status: 409, has: []string{"archive"}},
+		{name: "one whose files are not kept", request: "POST /v1/tasks", key: "write", body: `{"task_id": "t-9", "action": "images", "action2": "generations", "archive": false, "callback_url": "https://app.example/hook", "callback_events": ["task.processing"]}`, status: 201, has: []string{`"archive":false`, `"callback_events":["task.processing"]`}},
+		{name: "with an event that always comes", request: "POST /v1/tasks", key: "write", body: `{"task_id": "t-4", "action": "images", "action2": "generations", "callback_url": "https://app.example/hook", "callback_events": ["task.succeeded"]}`, status: 422, has: []string{"body.callback_events[0]"}},
+		{name: "with events for nobody", request: "POST /v1/tasks", key: "write", body: `{"task_id": "t-4", "action": "images", "action2": "generations", "callback_events": ["task.archived"]}`, status: 422, has: []string{`"location":"body.callback_events"`, "goes with callback_url"}},
 		{name: "a list", request: "POST /v1/tasks", key: "write", body: `[` + aTask + `, {"task_id": "t-2", "action": "images", "action2": "generations"}]`, status: 201, has: []string{`{"data":[{"id":1,`, `"task_id":"t-2"`}},
 		{name: "a list with one that differs", request: "POST /v1/tasks", key: "write", body: `[{"task_id": "t-3", "action": "images", "action2": "generations"}, {"task_id": "t-2", "action": "images", "action2": "generations", "external_id": "x"}]`, status: 409, has: []string{`"location":"body[1]"`}},
 		{name: "of which nothing is done", request: "GET /v1/tasks/by-task-id/t-3", key: "read", status: 404},

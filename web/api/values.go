@@ -61,3 +61,19 @@ func (Number) Schema(huma.Registry) *huma.Schema {
 
 // MarshalJSON returns its digits.
 func (n Number) MarshalJSON() ([]byte, error) { return []byte(n), nil }
+
+// Choice is a boolean or null, and knows whether it was there at all.
+type Choice struct {
+	chosen **bool // nil: it was left out
+}
+
+// Schema is that of a boolean or null.
+func (Choice) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeBoolean, Nullable: true}
+}
+
+// UnmarshalJSON reads it, null as well.
+func (c *Choice) UnmarshalJSON(text []byte) error {
+	c.chosen = new(*bool)
+	return json.Unmarshal(text, c.chosen)
+}
