@@ -33,7 +33,7 @@ func newArchiveWorker(cfg Config, asked *poll.Relays, c *clocks) *archiveWorker 
 	}
 	return &archiveWorker{asked: asked, clocks: c, keeper: keep.New(keep.Config{
 		Pool: cfg.Pool, Store: cfg.Archive.Store, Client: cfg.Archive.Client, Tools: cfg.Archive.Tools, PublicURL: cfg.Archive.PublicURL, Log: cfg.Log,
-		Deadline: cfg.TaskDeadline, OrderWait: cfg.Metrics.ObserveOrderWait,
+		Deadline: cfg.TaskDeadline, OrderWait: cfg.Metrics.ObserveOrderWait, Counted: cfg.Metrics.CountFile,
 	})}
 }
 
