@@ -167,13 +167,14 @@ func (k *Keeper) failed(ctx context.Context, relay Relay, t db.ArchiveTarget, fa
 	reason := outbound.LogLine(failure.Error())
 	next := after(t, failure)
 	if next.renew {
-		if err := k.renew(ctx, relay, t); err == nil {
+		err := k.renew(ctx, relay, t)
+		switch {
+		case err == nil:
 			return 0, true, nil
-		} else if ctx.Err() != nil {
+		case ctx.Err() != nil:
 			return 0, false, ctx.Err()
-		} else {
-			reason += "; asking the relay for a new URL: " + outbound.LogLine(err.Error())
 		}
+		reason += "; asking the relay for a new URL: " + outbound.LogLine(err.Error())
 	}
 	var err error
 	if next.state == db.ArchivePending {
