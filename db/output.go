@@ -111,9 +111,13 @@ func OutputsOfTasks(ctx context.Context, q Querier, tasks []int64) ([]Output, er
 // OutputChoice chooses outputs. Zero fields choose all.
 type OutputChoice struct {
 	Kind     string
+	Archive  string     // one of ArchiveStates, or ArchiveNone
 	Expiring time.Time  // the provider deletes them before, and has not yet
 	Tasks    TaskChoice // of these tasks
 }
+
+// ArchiveNone chooses in an OutputChoice the files that were not asked for.
+const ArchiveNone = "none"
 
 // ListedOutput is an output with what tells its task from others.
 type ListedOutput struct {
@@ -125,6 +129,26 @@ type ListedOutput struct {
 	Action2    string    `json:"action2"`
 	ExternalID *string   `json:"external_id"`
 	CreatedAt  time.Time `json:"created_at"` // of the task
+}
+
+// listedColumns are the columns of ListedOutput, of the outputs o of tasks t.
+const listedColumns = outputColumns + `,
+		       t.relay,
+		       t.app,
+		       t.task_id,
+		       t.action,
+		       t.action2,
+		       t.external_id,
+		       t.created_at`
+
+// GetOutput returns an output with what tells its task from others, or ErrNotFound.
+func GetOutput(ctx context.Context, q Querier, task int64, kind string, position int) (ListedOutput, error) {
+	return one[ListedOutput](ctx, q, `
+		select`+listedColumns+`
+		from klingwatch.outputs o
+		join klingwatch.tasks t on t.id = o.task
+		where o.task = @task and o.kind = @kind and o.position = @position`,
+		pgx.StrictNamedArgs{"task": task, "kind": kind, "position": position})
 }
 
 // ListOutputs returns a page of the outputs of a choice: those of the newest tasks first,
@@ -142,7 +166,7 @@ func ListOutputs(ctx context.Context, b Beginner, c OutputChoice, s lookback.Sea
 	if c.Tasks.indexed() {
 		list.ReadIndexed = list.Read
 	}
-	if !c.Expiring.IsZero() {
+	if !c.Expiring.IsZero() || c.Archive == ArchivePending {
 		list.ReadIndexed = c.read(b, bitmaps)
 	}
 	found, err := list.Page(ctx, s)
@@ -165,6 +189,7 @@ type outputsOf struct {
 // chosenOutputs is the condition of an OutputChoice on the outputs o of tasks t.
 const chosenOutputs = `
 		      (@kind = '' or o.kind = @kind)
+		  and (@archive = '' or o.archive_state = @archive or @archive = 'none' and o.archive_state is null)
 		  and (@expiring::timestamptz is null or o.expires_at >= now() and o.expires_at < @expiring)`
 
 // read reads the outputs of the newest tasks of a range of ids first.
@@ -179,19 +204,12 @@ func (c OutputChoice) read(b Beginner, settings string) func(context.Context, lo
 				order by o.task desc
 				limit @limit
 			)
-			select`+outputColumns+`,
-			       t.relay,
-			       t.app,
-			       t.task_id,
-			       t.action,
-			       t.action2,
-			       t.external_id,
-			       t.created_at
+			select`+listedColumns+`
 			from klingwatch.outputs o
 			join klingwatch.tasks t on t.id = o.task
 			where o.task = any (array(select task from page)) and`+chosenOutputs+`
 			order by o.task desc, o.kind, o.position`,
-			c.Tasks.with(pgx.StrictNamedArgs{"kind": c.Kind, "expiring": optionalTime(c.Expiring), "low": r.From, "high": r.Before, "limit": limit}))
+			c.Tasks.with(pgx.StrictNamedArgs{"kind": c.Kind, "archive": c.Archive, "expiring": optionalTime(c.Expiring), "low": r.From, "high": r.Before, "limit": limit}))
 		for _, o := range rows {
 			if last := len(list) - 1; last < 0 || list[last].Task != o.Task {
 				list = append(list, outputsOf{Task: o.Task})

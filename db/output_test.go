@@ -2,6 +2,7 @@ package db_test
 
 import (
 	"encoding/json"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -71,16 +72,20 @@ func TestOutputsAreListedByTask(t *testing.T) {
 		{Task: ids[2], Kind: "video", URL: "https://cdn.example/3", ExpiresAt: &soon}, {Task: ids[2], Kind: "image", URL: "https://cdn.example/4"},
 	}, false))
 	run(t, pool, `update klingwatch.tasks set app = 'shop', external_id = 'order-1' where id = $1`, ids[0])
+	check(t, db.AddOutputs(t.Context(), pool, []db.Output{{Task: ids[1], Kind: "audio", URL: "https://cdn.example/5"}}, true))
 	for name, c := range map[string]struct {
 		choice db.OutputChoice
 		want   string
 	}{
-		"all":            {db.OutputChoice{}, "4 3 1 2 "},
+		"all":            {db.OutputChoice{}, "4 3 5 1 2 "},
 		"by kind":        {db.OutputChoice{Kind: "video"}, "3 "},
 		"by app":         {db.OutputChoice{Tasks: db.TaskChoice{App: "shop"}}, "1 2 "},
 		"by external id": {db.OutputChoice{Tasks: db.TaskChoice{ExternalID: "order-1"}}, "1 2 "},
 		"by relay":       {db.OutputChoice{Tasks: db.TaskChoice{Relay: "nowhere"}}, ""},
 		"expiring":       {db.OutputChoice{Expiring: time.Now().Add(2 * time.Hour)}, "3 "},
+		"to be fetched":  {db.OutputChoice{Archive: db.ArchivePending}, "5 "},
+		"not asked for":  {db.OutputChoice{Archive: db.ArchiveNone}, "4 3 1 2 "},
+		"lost":           {db.OutputChoice{Archive: db.ArchiveLost}, ""},
 		"not yet":        {db.OutputChoice{Expiring: time.Now().Add(time.Minute)}, ""},
 	} {
 		got := ""
@@ -96,5 +101,11 @@ func TestOutputsAreListedByTask(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
+	}
+	if got := must(db.GetOutput(t.Context(), pool, ids[0], "image", 1))(t); got.URL != "https://cdn.example/2" || got.App != "shop" || *got.ExternalID != "order-1" {
+		t.Errorf("one of them: %+v", got)
+	}
+	if _, err := db.GetOutput(t.Context(), pool, ids[0], "image", 2); !errors.Is(err, db.ErrNotFound) {
+		t.Errorf("one that there is not: %v", err)
 	}
 }
