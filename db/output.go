@@ -238,3 +238,23 @@ func ExpiringOutputs(ctx context.Context, q Querier, within time.Duration) (Expi
 		where expires_at between now() and now() + @within::interval`,
 		pgx.StrictNamedArgs{"within": within})
 }
+
+// CountedOutputs are the outputs of a choice in one archive state.
+type CountedOutputs struct {
+	State *string // nil: the files were not asked for
+	Files int64
+	Bytes int64 // of the kept ones
+}
+
+// CountOutputs counts the outputs of a choice by archive state.
+func CountOutputs(ctx context.Context, q Querier, c OutputChoice) ([]CountedOutputs, error) {
+	return all[CountedOutputs](ctx, q, `
+		select o.archive_state as state,
+		       count(*) as files,
+		       coalesce(sum(o.bytes), 0)::bigint as bytes
+		from klingwatch.outputs o
+		join klingwatch.tasks t on t.id = o.task
+		where`+chosenOutputs+` and`+chosenTasks+`
+		group by o.archive_state`,
+		c.Tasks.with(pgx.StrictNamedArgs{"kind": c.Kind, "archive": c.Archive, "expiring": optionalTime(c.Expiring)}))
+}

@@ -3,6 +3,7 @@ package db_test
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"reflect"
 	"strings"
 	"testing"
@@ -101,6 +102,17 @@ func TestOutputsAreListedByTask(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
+	}
+	counted := map[string]int64{}
+	for _, c := range must(db.CountOutputs(t.Context(), pool, db.OutputChoice{Tasks: db.TaskChoice{Since: time.Now().Add(-time.Hour)}}))(t) {
+		state := db.ArchiveNone
+		if c.State != nil {
+			state = *c.State
+		}
+		counted[state] = c.Files
+	}
+	if want := map[string]int64{db.ArchiveNone: 4, db.ArchivePending: 1}; !maps.Equal(counted, want) {
+		t.Errorf("counted %v, want %v", counted, want)
 	}
 	if got := must(db.GetOutput(t.Context(), pool, ids[0], "image", 1))(t); got.URL != "https://cdn.example/2" || got.App != "shop" || *got.ExternalID != "order-1" {
 		t.Errorf("one of them: %+v", got)
