@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -39,9 +40,9 @@ func (f Front) Wrap(h http.Handler) http.Handler {
 	if len(f.Origins) > 0 {
 		h = cors.New(cors.Options{
 			AllowedOrigins: f.Origins,
-			AllowedMethods: []string{http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete},
-			AllowedHeaders: []string{"Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "Prefer", "X-Request-Id"},
-			ExposedHeaders: []string{"ETag", "Link", "Location", "Preference-Applied", "Retry-After", "X-Request-Id"},
+			AllowedMethods: []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPatch, http.MethodDelete},
+			AllowedHeaders: []string{"Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "If-Range", "Last-Event-ID", "Prefer", "Range", "X-Request-Id"},
+			ExposedHeaders: []string{"Accept-Ranges", "Content-Disposition", "Content-Range", "ETag", "Link", "Location", "Preference-Applied", "Retry-After", "X-Request-Id"},
 			MaxAge:         600,
 		}).Handler(h)
 	}
@@ -156,6 +157,16 @@ func (w *seenWriter) Write(p []byte) (int, error) {
 	}
 	n, err := w.ResponseWriter.Write(p)
 	w.bytes += int64(n)
+	return n, err
+}
+
+// ReadFrom counts the bytes of a file, which the system may send by itself.
+func (w *seenWriter) ReadFrom(file io.Reader) (int64, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := io.Copy(w.ResponseWriter, file)
+	w.bytes += n
 	return n, err
 }
 
