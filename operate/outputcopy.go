@@ -41,8 +41,13 @@ const (
 
 // FileName is a readable name for a kept file on any file system: that of its task, what
 // it is, and which.
-func FileName(o db.ListedOutput) string {
-	return fmt.Sprintf("%s-%s-%d%s", safeName(taskName(o)), o.Kind, o.Position, extension(o))
+func FileName(o db.ListedOutput) string { return baseName(o) + extension(o) }
+
+// ThumbnailName is the same for its thumbnail.
+func ThumbnailName(o db.ListedOutput) string { return baseName(o) + "-thumbnail.jpg" }
+
+func baseName(o db.ListedOutput) string {
+	return fmt.Sprintf("%s-%s-%d", safeName(taskName(o)), o.Kind, o.Position)
 }
 
 // filePath is where a kept file is copied to. The folder has our id in it: no two tasks

@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/klingwatch/klingwatch/archive"
 	"github.com/klingwatch/klingwatch/feed"
 	"github.com/klingwatch/klingwatch/keyring"
 	"github.com/klingwatch/klingwatch/metrics"
@@ -41,6 +42,8 @@ type Config struct {
 	Metrics      *metrics.Callbacks
 	PollInterval time.Duration // KLINGWATCH_POLL_INTERVAL
 	RequestRate  float64       // requests per second of one key to this process; 0: no limit
+	Archive      archive.Store // where files are kept; nil: nowhere
+	PublicURL    string        // KLINGWATCH_PUBLIC_URL, without a slash at its end; "": addresses of files are paths
 }
 
 // API serves /v1.
@@ -124,6 +127,7 @@ type operation struct {
 	tag              string
 	scope            string // that a key needs
 	allApps          bool   // refused to a key that is restricted to an app
+	byLink           bool   // a signed link does instead of a key
 	summary          string
 	description      string
 	status           int                       // of success; 0: 200
@@ -150,6 +154,9 @@ func register[I, O any](a *API, o operation, do func(context.Context, *I) (*O, e
 	}
 	if op.MaxBodyBytes == 0 {
 		op.MaxBodyBytes = maxBody
+	}
+	if o.byLink {
+		op.Security = append(op.Security, map[string][]string{"link": {}})
 	}
 	if o.repeatable {
 		op.Middlewares = append(op.Middlewares, a.repeat)
@@ -199,7 +206,9 @@ func document() *huma.OpenAPI {
 		},
 		Components: &huma.Components{
 			Schemas: huma.NewMapRegistry("#/components/schemas/", func(t reflect.Type, hint string) string { return huma.DefaultSchemaNamer(t, hint) }),
-			SecuritySchemes: map[string]*huma.SecurityScheme{"key": {
+			SecuritySchemes: map[string]*huma.SecurityScheme{"link": {
+				Type: "apiKey", In: "query", Name: "signature", Description: "Of a link to one file, which klingwatch outputs link makes; with expires.",
+			}, "key": {
 				Type: "http", Scheme: "bearer", BearerFormat: "kw_...", Description: "A key of klingwatch api-keys add. x-scope of an operation is the scope that it needs: read, write or admin. Where x-all-apps is true, a key that is restricted to an app is refused.",
 			}},
 		},

@@ -17,9 +17,11 @@ import (
 )
 
 const (
-	// maxStreams and maxWaiting bound what one key keeps open at this process.
+	// maxStreams and so on bound what one key keeps open at this process, and maxFiles
+	// also what one signed link does.
 	maxStreams = 100
 	maxWaiting = 1000
+	maxFiles   = 200
 	// callerIdle is when a key that is not used any more is forgotten.
 	callerIdle = 10 * time.Minute
 )
@@ -29,6 +31,7 @@ type contextKey int
 const (
 	keyOfCaller contextKey = iota
 	keyOfVisit
+	keyOfLink
 )
 
 // Visit is what the access log learns about a request on its way.
@@ -69,6 +72,15 @@ func appOf(ctx context.Context) string {
 func (a *API) authorize(o operation) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(ctx)
+		if o.byLink && hasSignature(r) {
+			until, err := a.checkLink(r)
+			if err != nil {
+				a.fail(w, r, err)
+				return
+			}
+			next(huma.WithValue(ctx, keyOfLink, until))
+			return
+		}
 		key, refused := a.admit(r, o)
 		if refused != nil {
 			writeProblem(w, refused)
@@ -101,6 +113,29 @@ func (a *API) admit(r *http.Request, o operation) (db.APIKey, *Problem) {
 	return key, nil
 }
 
+// hasSignature tells whether a request comes by a signed link.
+func hasSignature(r *http.Request) bool { return r.URL.Query().Has("signature") }
+
+// checkLink returns until when the link of a request works, or a problem.
+func (a *API) checkLink(r *http.Request) (time.Time, error) {
+	query := r.URL.Query()
+	until, err := operate.CheckLink(r.Context(), a.Pool, r.URL.Path, query.Get("expires"), query.Get("signature"), time.Now())
+	if expired, ok := errors.AsType[operate.LinkExpired](err); ok {
+		return until, problem(linkExpired, "It worked until "+expired.At.UTC().Format(time.RFC3339)+".")
+	}
+	if errors.Is(err, operate.ErrBadLink) {
+		return until, problem(linkInvalid, "")
+	}
+	return until, err
+}
+
+// linkOf is until when the signed link works that a request came by; false: it came with
+// a key.
+func linkOf(ctx context.Context) (time.Time, bool) {
+	until, ok := ctx.Value(keyOfLink).(time.Time)
+	return until, ok
+}
+
 // keyOf returns the key that a request bears. It returns operate.ErrNoAPIKey.
 func (a *API) keyOf(r *http.Request) (db.APIKey, error) {
 	scheme, text, _ := strings.Cut(r.Header.Get("Authorization"), " ")
@@ -131,13 +166,24 @@ type callers struct {
 	swept time.Time
 }
 
-// caller is a key that was used lately.
+// What a caller keeps open.
+type holding int
+
+const (
+	aStream holding = iota
+	aWait
+	aFile
+)
+
+// mostHeld bounds what one caller keeps open.
+var mostHeld = [...]int{aStream: maxStreams, aWait: maxWaiting, aFile: maxFiles}
+
+// caller is a key that was used lately, or a file to which a signed link leads.
 type caller struct {
-	limit   *rate.Limiter
-	used    time.Time
-	streams int
-	waiting int
-	open    map[*int]context.CancelCauseFunc // of streams and waits
+	limit *rate.Limiter
+	used  time.Time
+	held  [len(mostHeld)]int
+	open  map[*int]context.CancelCauseFunc // of streams and waits
 }
 
 func newCallers(perSecond float64) *callers {
@@ -165,7 +211,7 @@ func (c *callers) of(id string) *caller {
 	if now.Sub(c.swept) > callerIdle {
 		c.swept = now
 		for other, known := range c.known {
-			if now.Sub(known.used) > callerIdle && known.streams == 0 && known.waiting == 0 {
+			if now.Sub(known.used) > callerIdle && known.held == [len(mostHeld)]int{} {
 				delete(c.known, other)
 			}
 		}
@@ -182,20 +228,16 @@ func (c *callers) of(id string) *caller {
 // errKeyRefused ends what a key keeps open when it is revoked or expires.
 var errKeyRefused = errors.New("the API key is refused from now on")
 
-// hold counts a stream of a key, or with waits a request that waits, until done is called.
-// Its context ends when the key is refused. It returns a problem where there are too many.
-func (c *callers) hold(ctx context.Context, id string, waits bool) (held context.Context, done func(), err error) {
+// hold counts what a key keeps open, until done is called. Its context ends when the key
+// is refused. It returns a problem where there are too many.
+func (c *callers) hold(ctx context.Context, id string, what holding) (held context.Context, done func(), err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known := c.of(id)
-	count, most := &known.streams, maxStreams
-	if waits {
-		count, most = &known.waiting, maxWaiting
-	}
-	if *count >= most {
+	if known.held[what] >= mostHeld[what] {
 		return nil, nil, problem(tooManyConnections, "").retryAfter(time.Second)
 	}
-	*count++
+	known.held[what]++
 	held, cancel := context.WithCancelCause(ctx)
 	place := new(int)
 	known.open[place] = cancel
@@ -203,7 +245,7 @@ func (c *callers) hold(ctx context.Context, id string, waits bool) (held context
 		cancel(nil)
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		*count--
+		known.held[what]--
 		delete(known.open, place)
 	}, nil
 }
@@ -239,12 +281,15 @@ func (c *callers) holding() (ids []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for id, known := range c.known {
-		if len(known.open) > 0 {
+		if len(known.open) > 0 && !isLink(id) {
 			ids = append(ids, id)
 		}
 	}
 	return ids
 }
+
+// isLink tells a caller by signed links, who is known by the path, from a key.
+func isLink(caller string) bool { return strings.HasPrefix(caller, "/") }
 
 // release ends what keys keep open.
 func (c *callers) release(ids []string) {

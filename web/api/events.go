@@ -155,7 +155,7 @@ func cursorProblem(err error) error {
 
 // stream follows the feed until the client leaves, its key is refused, or this process stops.
 func (a *API) stream(ctx context.Context, after int64, filter db.FeedFilter) (*huma.StreamResponse, error) {
-	ctx, done, err := a.callers.hold(ctx, callerOf(ctx).ID, false)
+	ctx, done, err := a.callers.hold(ctx, callerOf(ctx).ID, aStream)
 	if err != nil {
 		return nil, err
 	}

@@ -84,6 +84,18 @@ const (
 	countChanged       kind = "count-changed"
 	tooManyRequests    kind = "too-many-requests"
 	tooManyConnections kind = "too-many-connections"
+	fileNotKept        kind = "file-not-kept"
+	filePending        kind = "file-pending"
+	fileLost           kind = "file-lost"
+	fileSkipped        kind = "file-skipped"
+	fileMissing        kind = "file-missing"
+	noThumbnail        kind = "no-thumbnail"
+	archiveOff         kind = "archive-off"
+	archiveUnavailable kind = "archive-unavailable"
+	linkExpired        kind = "link-expired"
+	linkInvalid        kind = "link-invalid"
+	preconditionFailed kind = "precondition-failed"
+	noSuchRange        kind = "range-not-satisfiable"
 	internal           kind = "internal-error"
 	unavailable        kind = "unavailable"
 )
@@ -102,6 +114,15 @@ var Kinds = []KindOfProblem{
 	{string(unauthorized), 401, "A valid API key is needed", "Send a key as \"Authorization: Bearer kw_...\". The operator makes one: klingwatch api-keys add NAME --scope read. A key that is revoked or has expired is refused as well."},
 	{string(scopeMissing), 403, "The API key lacks the scope", "The key may do less than this needs: read looks, write acts, admin administers. The detail names the scope. Ask the operator for another key."},
 	{string(appRestricted), 403, "The API key is restricted to an app", "This concerns all apps. Use a key without --app."},
+	{string(linkExpired), 403, "The link has expired", "The detail says until when it worked. Ask whoever gave it to you for a new one: klingwatch outputs link."},
+	{string(linkInvalid), 403, "The link is not valid", "It was cut or changed on its way, or comes from another klingwatch. Use it exactly as it was given to you."},
+	{string(fileNotKept), 404, "The file is not kept here", "It was not asked for, or was kept as long as the operator wants. As long as the provider has it, it is at the url of the output."},
+	{string(filePending), 404, "The file is not here yet", "It is being fetched. Ask again after as many seconds as Retry-After says, or wait for the event task.archived. Meanwhile it is at the url of the output."},
+	{string(fileLost), 404, "The file could not be had in time", "The archive_error of the output says why. Its url may still work."},
+	{string(fileSkipped), 404, "The file is larger than what is kept", "As long as the provider has it, it is at the url of the output."},
+	{string(fileMissing), 404, "The archive has lost the file", "It was stored, and somebody removed or changed it in the archive since. The operator finds it in the log by the X-Request-Id of the answer."},
+	{string(noThumbnail), 404, "The file has no thumbnail", "Sound has none, and videos have one only where klingwatch finds ffmpeg."},
+	{string(archiveOff), 404, "This klingwatch keeps no files", "The operator sets KLINGWATCH_ARCHIVE to have files kept. As long as the provider has it, the file is at the url of the output."},
 	{string(notFound), 404, "There is no such thing", "There is nothing with this id or name, or the key may not meet it."},
 	{string(notAcceptable), 406, "The answer cannot be had in that form", "Send Accept: application/json, or leave it out."},
 	{string(methodNotAllowed), 405, "This address does not take that method", "The header Allow lists those that it takes."},
@@ -114,12 +135,15 @@ var Kinds = []KindOfProblem{
 	{string(countChanged), 409, "What the filter chooses has changed", "The number is not the expected one any more. Ask for a dry run again."},
 	{string(cursorExpired), 410, "Events after this id are deleted", "The cursor is older than what is kept. Go on from the oldest id that there is, and read the state of tasks from /v1/tasks."},
 	{string(cursorMismatch), 422, "The cursor belongs to another list", "A cursor goes with the filters that it came from. Begin without one."},
+	{string(preconditionFailed), 412, "The file is another one", "It is not the one that If-Match or If-Unmodified-Since names. Get it from its beginning."},
+	{string(noSuchRange), 416, "The file has no such part", "Content-Range tells its size."},
 	{string(tooLarge), 413, "The body is too large", "Send fewer tasks at once, or shorter values."},
 	{string(unsupportedMedia), 415, "The body is not JSON", "Send it with Content-Type: application/json."},
 	{string(invalid), 422, "The request is not valid", "The list errors says what is wrong where. Nothing was done."},
 	{string(tooManyRequests), 429, "Too many requests with this key", "Wait as long as Retry-After says, in seconds."},
-	{string(tooManyConnections), 429, "Too many streams or waiting requests with this key", "Close some, or use one stream for all tasks: GET /v1/events."},
+	{string(tooManyConnections), 429, "Too many streams, waiting requests or downloads with this key or link", "Close some, or use one stream for all tasks: GET /v1/events."},
 	{string(internal), 500, "klingwatch failed", "This is a fault of klingwatch. The operator finds it in the log by the X-Request-Id of the answer."},
+	{string(archiveUnavailable), 503, "The archive does not answer", "Send the request again after as many seconds as Retry-After says. klingwatch doctor tells the operator what is wrong."},
 	{string(unavailable), 503, "The database does not answer, or takes no writes", "Send the request again after as many seconds as Retry-After says."},
 }
 

@@ -37,17 +37,17 @@ func TestAKeyHoldsSoManyStreamsAndWaits(t *testing.T) {
 	s.exec(`insert into klingwatch.tasks (task_id, action, action2) values ('t-1', 'videos', 'text2video')`)
 	id := s.keys["read"][3:11]
 	var ends []func()
-	hold := func(n int, waits bool) {
+	hold := func(n int, what holding) {
 		for range n {
-			_, done, err := s.api.callers.hold(t.Context(), id, waits)
+			_, done, err := s.api.callers.hold(t.Context(), id, what)
 			if err != nil {
 				t.Fatal(err)
 			}
 			ends = append(ends, done)
 		}
 	}
-	hold(maxStreams-1, false)
-	hold(maxWaiting, true)
+	hold(maxStreams-1, aStream)
+	hold(maxWaiting, aWait)
 	last := s.follow(s.url, "0")
 	if last.StatusCode != http.StatusOK {
 		t.Errorf("the last stream that may be: HTTP %d", last.StatusCode)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/operate"
+	"github.com/klingwatch/klingwatch/webhook"
 )
 
 // Task is a task as the API shows it: the columns of klingwatch.tasks.
@@ -86,10 +87,33 @@ type Output struct {
 	WatermarkURL    *string    `json:"watermark_url" doc:"The same with a watermark."`
 	ExpiresAt       *time.Time `json:"expires_at" doc:"Until when the URL works."`
 	NeedsKey        bool       `json:"needs_key" doc:"The URL wants the relay's key."`
+	ArchiveState    *string    `json:"archive_state" enum:"pending,stored,lost,skipped" doc:"Whether klingwatch keeps the file: pending, it is to be fetched; stored, it is safe; lost, it could not be had in time; skipped, it is larger than what is kept; null, it was not asked for."`
+	ArchiveError    *string    `json:"archive_error" doc:"Why the last try failed, or the file is lost or skipped."`
+	ArchivedAt      *time.Time `json:"archived_at" doc:"When the file was stored; null unless it is, as the following."`
+	ContentURL      *string    `json:"content_url" doc:"Where klingwatch serves the file; a path where KLINGWATCH_PUBLIC_URL is not set."`
+	ThumbnailURL    *string    `json:"thumbnail_url" doc:"Where klingwatch serves a small picture of the file; null where there is none."`
+	Bytes           *int64     `json:"bytes" doc:"Its size."`
+	SHA256          *string    `json:"sha256" doc:"In hexadecimal digits."`
+	ContentType     *string    `json:"content_type" doc:"By its content."`
+	Width           *int       `json:"width" doc:"In pixels; null where unknown, and of audio."`
+	Height          *int       `json:"height" doc:"In pixels; null where unknown, and of audio."`
 }
 
-func outputOf(o db.Output) Output {
-	return Output{o.Kind, o.Position, o.URL, o.UpstreamID, (*Number)(o.DurationSeconds), o.WatermarkURL, o.ExpiresAt, o.NeedsKey}
+// outputOf shows a row.
+func (a *API) outputOf(o db.Output) Output {
+	shown := Output{
+		Kind: o.Kind, Position: o.Position, URL: o.URL, UpstreamID: o.UpstreamID, DurationSeconds: (*Number)(o.DurationSeconds),
+		WatermarkURL: o.WatermarkURL, ExpiresAt: o.ExpiresAt, NeedsKey: o.NeedsKey,
+		ArchiveState: o.ArchiveState, ArchiveError: o.ArchiveError, ArchivedAt: o.ArchivedAt, Bytes: o.Bytes, SHA256: o.SHA256,
+		ContentType: o.ContentType, Width: o.Width, Height: o.Height,
+	}
+	if o.ArchiveKey != nil {
+		shown.ContentURL = new(a.PublicURL + webhook.ContentPath(o.Task, o.Kind, o.Position))
+	}
+	if o.ThumbnailKey != nil {
+		shown.ThumbnailURL = new(a.PublicURL + webhook.ThumbnailPath(o.Task, o.Kind, o.Position))
+	}
+	return shown
 }
 
 // etagOf tells states of a task apart.

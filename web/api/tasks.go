@@ -185,7 +185,7 @@ func (a *API) addOutputs(ctx context.Context, tasks []Task) error {
 	}
 	for _, o := range outputs {
 		list := tasks[place[o.Task]].Outputs
-		*list = append(*list, outputOf(o))
+		*list = append(*list, a.outputOf(o))
 	}
 	return nil
 }

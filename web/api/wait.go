@@ -34,7 +34,7 @@ func (w WaitInput) limit() (limit time.Duration, preferred bool) {
 // awaitEnd returns when a task has ended or is gone, the time has passed, or this process
 // stops: the caller then gets the state reached. Meanwhile it holds no connection.
 func (a *API) awaitEnd(ctx context.Context, id int64, limit time.Duration) error {
-	ctx, done, err := a.callers.hold(ctx, callerOf(ctx).ID, true)
+	ctx, done, err := a.callers.hold(ctx, callerOf(ctx).ID, aWait)
 	if err != nil {
 		return err
 	}
