@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/webhook"
 )
 
 const (
@@ -84,4 +85,42 @@ func linkKey(ctx context.Context, pool *pgxpool.Pool) ([]byte, error) {
 		return nil, fmt.Errorf("reading the secret that signs links: %w", err)
 	}
 	return hkdf.Key(sha256.New, secret, nil, linkLabel, sha256.Size)
+}
+
+// Link is a link to a kept file.
+type Link struct {
+	Path    string // with its query
+	Expires time.Time
+	Output  db.ListedOutput
+}
+
+// LinkOutput signs a link to the file of an output, or to its thumbnail, that works for a
+// while. It refuses a file that is not kept, and will not be.
+func LinkOutput(ctx context.Context, pool *pgxpool.Pool, task int64, kind string, position int, thumbnail bool, life time.Duration) (Link, error) {
+	if life <= 0 || life > MaxLinkLife {
+		return Link{}, invalid("expires", "must be more than 0 and at most 366 days: a link cannot be taken back")
+	}
+	o, err := db.GetOutput(ctx, pool, task, kind, position)
+	if errors.Is(err, db.ErrNotFound) {
+		return Link{}, refuse(NotFound, "see klingwatch show "+strconv.FormatInt(task, 10), "task %d has no %s %d", task, kind, position)
+	}
+	if err != nil {
+		return Link{}, fmt.Errorf("reading an output: %w", err)
+	}
+	pending := o.ArchiveState != nil && *o.ArchiveState == db.ArchivePending
+	switch {
+	case o.ArchiveKey == nil && !pending && o.ArchiveError != nil:
+		return Link{}, refuse(Conflict, "", "%s %d of task %d is not kept: %s", kind, position, task, *o.ArchiveError)
+	case o.ArchiveKey == nil && !pending:
+		return Link{}, refuse(Conflict, "", "%s %d of task %d is not kept: it was not asked for", kind, position, task)
+	case thumbnail && !pending && o.ThumbnailKey == nil:
+		return Link{}, refuse(Conflict, "", "%s %d of task %d has no thumbnail", kind, position, task)
+	}
+	at := webhook.ContentPath(task, kind, position)
+	if thumbnail {
+		at = webhook.ThumbnailPath(task, kind, position)
+	}
+	link := Link{Expires: time.Now().Add(life), Output: o}
+	link.Path, err = SignLink(ctx, pool, at, link.Expires)
+	return link, err
 }

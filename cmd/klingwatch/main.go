@@ -54,7 +54,7 @@ type commands struct {
 	Show        showCommand        `cmd:"" may:"klingwatch_reader or klingwatch_operator" help:"Show everything about a task."`
 	Retry       retryCommand       `cmd:"" may:"klingwatch_operator" help:"Ask the relay again about a task that has ended, or about many."`
 	Cancel      cancelCommand      `cmd:"" may:"klingwatch_operator" help:"Stop tracking a task, or many."`
-	Outputs     outputsCommand     `cmd:"" help:"Keep the files of tasks."`
+	Outputs     outputsCommand     `cmd:"" help:"List the files of tasks, keep them, copy those that are kept, and make links to them."`
 	Relays      relaysCommand      `cmd:"" help:"Manage relays: where tasks are asked about, and with which key."`
 	Endpoints   endpointsCommand   `cmd:"" help:"Manage endpoints: receivers of every task's events."`
 	Deliveries  deliveriesCommand  `cmd:"" help:"List, inspect and resend webhooks."`
@@ -117,6 +117,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		kongcompletion.WithPredictor("status", complete.PredictSet(db.Statuses...)),
 		kongcompletion.WithPredictor("callback-event", complete.PredictSet(webhook.CallbackTypes...)),
 		kongcompletion.WithPredictor("state", complete.PredictSet(db.DeliveryStates...)),
+		kongcompletion.WithPredictor("file-state", complete.PredictSet(fileStates...)),
 		kongcompletion.WithPredictor("event", complete.PredictSet(append([]string{"all"}, webhook.Types...)...)))
 	if exit >= 0 {
 		return exit

@@ -121,7 +121,7 @@ func (s service) handler(w *worker.Worker, draining *atomic.Bool) (h http.Handle
 	events = feed.New(s.database.Pool, &s.metrics.Feed, s.log)
 	served, err := api.New(api.Config{
 		Pool: s.database.Pool, Feed: events, Keyring: s.keyring(), Webhooks: s.webhooks, Log: s.log, TaskDeadline: s.TaskDeadline, RequestRate: s.APIRate,
-		Metrics: &s.metrics.Callbacks, PollInterval: s.PollInterval,
+		Metrics: &s.metrics.Callbacks, PollInterval: s.PollInterval, Archive: s.store, PublicURL: s.publicURL(),
 	})
 	if err != nil {
 		return nil, nil, nil, err
@@ -183,7 +183,9 @@ func serve(ctx context.Context, s service, w *worker.Worker) error {
 	events.Close()
 	shutdown, done := context.WithTimeout(context.Background(), time.Second)
 	defer done()
-	_ = server.Shutdown(shutdown)
+	if server.Shutdown(shutdown) != nil {
+		_ = server.Close() // a client goes on with its download at another process
+	}
 	if err == nil {
 		s.log.Info("stopped")
 	}

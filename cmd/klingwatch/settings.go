@@ -263,6 +263,9 @@ func (s settings) checkArchive() error {
 	return nil
 }
 
+// publicURL is where others reach this deployment, without a slash at its end; "": unknown.
+func (s settings) publicURL() string { return strings.TrimRight(s.PublicURL, "/") }
+
 // store opens where files are kept; nil: nowhere.
 func (s settings) store() (archive.Store, error) {
 	if s.Archive == "" {
@@ -287,7 +290,7 @@ func (s settings) archive(ctx context.Context, store archive.Store) *worker.Arch
 	networks, _ := outbound.ParseNetworks(s.ArchiveNetworks) // check has parsed them
 	size, _ := readable.ParseBytes(s.ArchiveMaxSize)
 	return &worker.Archive{
-		Store: store, Tools: fetch.FindTools(ctx), PublicURL: strings.TrimRight(s.PublicURL, "/"), Retention: s.ArchiveRetention,
+		Store: store, Tools: fetch.FindTools(ctx), PublicURL: s.publicURL(), Retention: s.ArchiveRetention,
 		Client: fetch.New(fetch.Config{AllowNetworks: networks, MaxBytes: size, UserAgent: userAgent()}),
 	}
 }

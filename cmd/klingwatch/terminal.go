@@ -32,9 +32,9 @@ var (
 // styleOf colours the words that people look for.
 func styleOf(cell string) lipgloss.Style {
 	switch cell {
-	case db.Succeeded, db.DeliveryDelivered, "enabled", "ok":
+	case db.Succeeded, db.DeliveryDelivered, db.ArchiveStored, "enabled", "ok":
 		return goodStyle
-	case db.Failed, db.NotFound, db.Expired, db.DeliveryExhausted, "disabled", "wrong":
+	case db.Failed, db.NotFound, db.Expired, db.DeliveryExhausted, db.ArchiveLost, "disabled", "wrong":
 		return badStyle
 	case db.Canceled:
 		return dimStyle
