@@ -100,6 +100,14 @@ func LinkOutput(ctx context.Context, pool *pgxpool.Pool, task int64, kind string
 	if life <= 0 || life > MaxLinkLife {
 		return Link{}, invalid("expires", "must be more than 0 and at most 366 days: a link cannot be taken back")
 	}
+	at, expires := webhook.ContentPath(task, kind, position), time.Now().Add(life)
+	if thumbnail {
+		at = webhook.ThumbnailPath(task, kind, position)
+	}
+	signed, err := SignLink(ctx, pool, at, expires) // first: who may not is told nothing else
+	if err != nil {
+		return Link{}, err
+	}
 	o, err := db.GetOutput(ctx, pool, task, kind, position)
 	if errors.Is(err, db.ErrNotFound) {
 		return Link{}, refuse(NotFound, "see klingwatch show "+strconv.FormatInt(task, 10), "task %d has no %s %d", task, kind, position)
@@ -116,11 +124,5 @@ func LinkOutput(ctx context.Context, pool *pgxpool.Pool, task int64, kind string
 	case thumbnail && !pending && o.ThumbnailKey == nil:
 		return Link{}, refuse(Conflict, "", "%s %d of task %d has no thumbnail", kind, position, task)
 	}
-	at := webhook.ContentPath(task, kind, position)
-	if thumbnail {
-		at = webhook.ThumbnailPath(task, kind, position)
-	}
-	link := Link{Expires: time.Now().Add(life), Output: o}
-	link.Path, err = SignLink(ctx, pool, at, link.Expires)
-	return link, err
+	return Link{Path: signed, Expires: expires, Output: o}, nil
 }

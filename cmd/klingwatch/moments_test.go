@@ -52,6 +52,7 @@ var (
 	inVain = map[string]string{
 		"doctor": "bad     relay ", "endpoints ping 1": "connection_refused", "relays check second": "reading the key file",
 		"healthcheck --url http://127.0.0.1:1": "no answer from", "api-keys revoke abcdefgh": "there is no API key",
+		"outputs link 1 video": "has no video 0", "outputs fetch --to /dev/null/files": "KLINGWATCH_ARCHIVE is not set",
 	}
 )
 

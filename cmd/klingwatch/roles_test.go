@@ -32,7 +32,7 @@ var eachCan = map[string][]string{
 		"track videos/text2video p1 p2", "track videos/text2video p1", "list", "list --relay default --json", "show p1", "show 1", "retry 1", "migrate --check", "cancel p2",
 	},
 	"klingwatch_reader": {
-		"list", "list --relay default", "show 1", "endpoints list", "deliveries list", "deliveries show 1", "bulk list", "relays list", "migrate --check",
+		"list", "list --relay default", "show 1", "endpoints list", "deliveries list", "deliveries show 1", "bulk list", "relays list", "outputs list", "migrate --check",
 	},
 	"klingwatch_operator": {
 		"list", "show 1", "endpoints list", "deliveries list", "deliveries show 1", "relays list", "migrate --check",
@@ -80,6 +80,7 @@ func TestACommandThatARoleMayNotUseNamesTheRoleThatItNeeds(t *testing.T) {
 		{app, "bulk list", "a role in klingwatch_reader"},
 		{app, "relays list", "a role in klingwatch_reader"},
 		{app, "keys show", "only the owner of the tables may"},
+		{reader, "outputs link 1 video", "only the owner of the tables may"},
 		{reader, "track videos/text2video t3", "a role in klingwatch_producer"},
 		{reader, "retry 1", "a role in klingwatch_operator"},
 		{reader, "cancel 2", "a role in klingwatch_operator"},

@@ -31,6 +31,7 @@ var (
 		"deliveries list", "deliveries show 1", "deliveries redeliver 1", "deliveries redeliver --since 1h", "deliveries redeliver --since 1h --yes",
 		"deliveries cancel 1", "retry --status expired", "cancel --since 1h --yes", "outputs archive --since 1h --yes", "bulk list", "bulk stop 1",
 		"keys show", "keys rotate", "api-keys add someone", "api-keys list", "api-keys revoke abcdefgh",
+		"outputs list", "outputs link 1 video", "outputs fetch --to /dev/null/files",
 		"relays add third https://relay.example --key-file /run/key", "relays list", "relays edit second --batch-size 5", "relays check second", "relays callback", "relays remove second",
 		"sql select", "doctor",
 	}

@@ -155,7 +155,7 @@ func (d drawer) request(s *service, r Route, op *huma.Operation) *http.Request {
 	for _, p := range op.Parameters {
 		switch {
 		case p.In == "path":
-			value := rapid.SampledFrom([]string{"1", "2", "t-1", "second", "daily", "default"}).Draw(d.T, "path")
+			value := rapid.SampledFrom([]string{"1", "2", "t-1", "second", "daily", "default", "video", "0"}).Draw(d.T, "path")
 			if d.one(6, "another path") {
 				value = d.parameter(p.Schema)
 			}

@@ -87,7 +87,7 @@ type Output struct {
 	WatermarkURL    *string    `json:"watermark_url" doc:"The same with a watermark."`
 	ExpiresAt       *time.Time `json:"expires_at" doc:"Until when the URL works."`
 	NeedsKey        bool       `json:"needs_key" doc:"The URL wants the relay's key."`
-	ArchiveState    *string    `json:"archive_state" enum:"pending,stored,lost,skipped" doc:"Whether klingwatch keeps the file: pending, it is to be fetched; stored, it is safe; lost, it could not be had in time; skipped, it is larger than what is kept; null, it was not asked for."`
+	ArchiveState    *string    `json:"archive_state" doc:"Whether klingwatch keeps the file: pending, it is to be fetched; stored, it is safe; lost, it could not be had in time; skipped, it is larger than what is kept; null, it was not asked for."`
 	ArchiveError    *string    `json:"archive_error" doc:"Why the last try failed, or the file is lost or skipped."`
 	ArchivedAt      *time.Time `json:"archived_at" doc:"When the file was stored; null unless it is, as the following."`
 	ContentURL      *string    `json:"content_url" doc:"Where klingwatch serves the file; a path where KLINGWATCH_PUBLIC_URL is not set."`
