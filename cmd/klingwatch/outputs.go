@@ -130,15 +130,15 @@ func (l outputsLink) Run(ctx context.Context, c *console) error {
 		if err != nil {
 			return err
 		}
-		base := s.publicURL()
-		if base == "" {
-			if base, err = localURL(s.ListenAddr); err != nil {
-				return err
-			}
-		}
 		link, err := operate.LinkOutput(ctx, d.Pool, task.ID, l.Kind, l.Position, l.Thumbnail, l.Expires)
 		if err != nil {
 			return err
+		}
+		base := s.publicURL()
+		if base == "" {
+			if base, err = localURL(s.ListenAddr); err != nil {
+				return fmt.Errorf("KLINGWATCH_PUBLIC_URL is not set, and KLINGWATCH_LISTEN_ADDR (%s) is no address for a link: set one of them", s.ListenAddr)
+			}
 		}
 		fmt.Fprintln(c.out, base+link.Path)
 		c.remark("whoever has it can get the file, until " + when(&link.Expires))
