@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/klingwatch/klingwatch/metrics"
 	"github.com/klingwatch/klingwatch/web"
@@ -49,6 +50,9 @@ func newFronted(t *testing.T, front web.Front) *fronted {
 	inner.HandleFunc("GET /v1/tasks/{id}", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "a task") })
 	inner.HandleFunc("GET /v1/panics", func(http.ResponseWriter, *http.Request) { panic("a fault") })
 	inner.HandleFunc("GET /v1/panics-late", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "half"); panic("a fault") })
+	inner.HandleFunc("GET /v1/file", func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "file", time.Time{}, strings.NewReader("a file"))
+	})
 	outer.Handle("/v1/", inner)
 	f.Server = httptest.NewServer(front.Wrap(outer))
 	t.Cleanup(f.Close)
@@ -158,6 +162,18 @@ func TestTheAccessLogHasNoSecrets(t *testing.T) {
 	}
 	if strings.Contains(log, "hidden") {
 		t.Errorf("a secret is in the log:\n%s", log)
+	}
+}
+
+// The system may send a file by itself, past the writer that counts.
+func TestTheAccessLogHasTheSizesOfFiles(t *testing.T) {
+	t.Parallel()
+	f := newFronted(t, web.Front{})
+	if _, body := f.ask(t, http.MethodGet, "/v1/file"); body != "a file" {
+		t.Errorf("got %q", body)
+	}
+	if log := f.log.String(); !strings.Contains(log, `route="GET /v1/file" status=200 bytes=6 `) {
+		t.Errorf("the log is\n%s", log)
 	}
 }
 

@@ -32,7 +32,7 @@ var eachCan = map[string][]string{
 		"track videos/text2video p1 p2", "track videos/text2video p1", "list", "list --relay default --json", "show p1", "show 1", "retry 1", "migrate --check", "cancel p2",
 	},
 	"klingwatch_reader": {
-		"list", "list --relay default", "show 1", "endpoints list", "deliveries list", "deliveries show 1", "bulk list", "relays list", "outputs list", "migrate --check",
+		"list", "list --relay default", "show 1", "endpoints list", "deliveries list", "deliveries show 1", "bulk list", "relays list", "outputs list", "outputs list --state lost", "migrate --check",
 	},
 	"klingwatch_operator": {
 		"list", "show 1", "endpoints list", "deliveries list", "deliveries show 1", "relays list", "migrate --check",

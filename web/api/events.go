@@ -72,7 +72,7 @@ func eventOf(e db.Event) Event {
 
 type eventsInput struct {
 	After       int64    `query:"after" minimum:"-1" default:"-1" doc:"Events after this id; left out or -1: from the oldest that there is, or for a stream from now on."`
-	Types       []string `query:"types" enum:"task.submitted,task.processing,task.succeeded,task.failed,task.expired,task.not_found,task.canceled,endpoint.failing,endpoint.disabled" doc:"Of these types."`
+	Types       []string `query:"types" enum:"task.submitted,task.processing,task.succeeded,task.failed,task.expired,task.not_found,task.canceled,task.archived,task.archive_failed,endpoint.failing,endpoint.disabled" doc:"Of these types."`
 	Task        int64    `query:"task" minimum:"1" doc:"About this task, by our id."`
 	Limit       int      `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"Most events of a part."`
 	Accept      string   `header:"Accept" doc:"text/event-stream for a stream."`
