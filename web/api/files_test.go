@@ -30,28 +30,28 @@ func newKeeper(t *testing.T) (*service, string) {
 	return newService(t, func(cfg *Config) { cfg.Archive, cfg.PublicURL = store, "https://klingwatch.example" }), dir
 }
 
-// keep stores a file, and has the row of a task's video say so.
-func (s *service) keep(task int, content string) {
+// keep stores the clip, and has the row of a task's video say so.
+func (s *service) keep(task int) {
 	s.Helper()
 	key := fmt.Sprintf("default/%d/video-0.mp4", task)
 	for _, name := range []string{key, key + ".thumb.jpg"} {
 		local, err := os.CreateTemp(s.api.Archive.Spool(), "")
 		if err == nil {
-			_, err = local.WriteString(content)
+			_, err = local.WriteString(clip)
 		}
 		if err == nil {
-			err = s.api.Archive.Put(s.Context(), name, local, archive.Info{Size: int64(len(content))})
+			err = s.api.Archive.Put(s.Context(), name, local, archive.Info{Size: int64(len(clip))})
 		}
 		if err != nil {
 			s.Fatal(err)
 		}
 	}
-	sum := sha256.Sum256([]byte(content))
+	sum := sha256.Sum256([]byte(clip))
 	s.exec(fmt.Sprintf(`
 		update klingwatch.outputs
 		set archive_id = nextval('klingwatch.archive_ids'), archive_state = 'stored', archive_key = '%[2]s', bytes = %[3]d, sha256 = '%[4]x', content_type = 'video/mp4',
 		    width = 1280, height = 720, thumbnail_key = '%[2]s.thumb.jpg', archived_at = '2026-11-26T08:00:00Z'
-		where task = %[1]d`, task, key, len(content), sum))
+		where task = %[1]d`, task, key, len(clip), sum))
 }
 
 func TestKeptFilesAreServed(t *testing.T) {
@@ -61,8 +61,8 @@ func TestKeptFilesAreServed(t *testing.T) {
 		s.ended(task, "studio")
 	}
 	s.exec(`update klingwatch.tasks set external_id = 'größe 1' where id = 1`)
-	s.keep(1, clip)
-	s.keep(6, clip)
+	s.keep(1)
+	s.keep(6)
 	for task, state := range map[int]string{3: "pending", 4: "lost", 5: "skipped"} {
 		s.exec(fmt.Sprintf(`update klingwatch.outputs set archive_id = nextval('klingwatch.archive_ids'), archive_state = '%s', archive_error = 'a reason' where task = %d`, state, task))
 	}
@@ -128,7 +128,7 @@ func TestAnArchiveThatDoesNotAnswerIsNoFaultOfTheFile(t *testing.T) {
 	t.Parallel()
 	s, _ := newKeeper(t)
 	s.ended("t-1", "studio")
-	s.keep(1, clip)
+	s.keep(1)
 	s.api.Archive = silent{s.api.Archive}
 	s.try(scenario{name: "no answer", request: "GET /v1/outputs/1/video/0/content", key: "read", status: 503, has: []string{"archive-unavailable", "Retry-After: 5", "Cache-Control: no-store"}, hasNot: []string{"10.0.0.5"}})
 }
@@ -138,8 +138,8 @@ func TestASignedLinkNeedsNoKey(t *testing.T) {
 	s, _ := newKeeper(t)
 	s.ended("t-1", "studio")
 	s.ended("t-2", "studio")
-	s.keep(1, clip)
-	s.keep(2, clip)
+	s.keep(1)
+	s.keep(2)
 	sign := func(path string, life time.Duration) string {
 		link, err := operate.SignLink(t.Context(), s.pool, path, time.Now().Add(life))
 		if err != nil {
@@ -175,7 +175,7 @@ func TestAFileIsOpenForSoManyAtOnce(t *testing.T) {
 	t.Parallel()
 	s, _ := newKeeper(t)
 	s.ended("t-1", "studio")
-	s.keep(1, clip)
+	s.keep(1)
 	const path = "/v1/outputs/1/video/0/content"
 	link, err := operate.SignLink(t.Context(), s.pool, path, time.Now().Add(time.Hour))
 	if err != nil {
