@@ -25,9 +25,11 @@ func everything(t *testing.T) *pgxpool.Pool {
 	exec(t, pool,
 		`update klingwatch.tasks set external_id = 'order-7', metadata = '{"user": 42}', upstream_status = 'succeed', status_message = 'done', error_code = '1', request_id = 'r',
 		 result = '{"code": 0}', unit_deduction = 1.5, polls = 3, last_error = 'unreachable', last_polled_at = now(), submitted_at = now(), processing_at = now(),
-		 upstream_created_at = now(), upstream_updated_at = now(), deadline_at = now()`,
-		`insert into klingwatch.outputs (task, kind, position, url, upstream_id, duration_seconds, watermark_url, expires_at)
-		 select 1, 'video', i, 'https://cdn.example/' || i, 'u', 5.041, 'https://cdn.example/w', now() from generate_series(1, 2) i`,
+		 upstream_created_at = now(), upstream_updated_at = now(), deadline_at = now(), archive = true, callback_events = '{task.archived}'`,
+		`insert into klingwatch.outputs (task, kind, position, url, upstream_id, duration_seconds, watermark_url, expires_at,
+		     archive_id, archive_state, archive_key, bytes, sha256, content_type, width, height, thumbnail_key, archived_at, archive_attempts, archive_error)
+		 select 1, 'video', i, 'https://cdn.example/' || i, 'u', 5.041, 'https://cdn.example/w', now(),
+		     i, 'stored', 'default/1/video.mp4', 7, repeat('a', 64), 'video/mp4', 640, 360, 'default/1/video.thumb.jpg', now(), 2, 'once' from generate_series(1, 2) i`,
 		`update klingwatch.deliveries set last_error = 'http_status: 500', delivered_at = now(), attempts = 2`,
 		`insert into klingwatch.delivery_attempts (delivery, attempt, started_at, finished_at, status_code, error, response_body, remote_addr, dns_seconds, connect_seconds, tls_seconds, first_byte_seconds)
 		 select d, a, timestamptz '2026-11-23 08:00:00Z' + a * interval '1 s', now(), 500, 'http_status', 'no', '192.0.2.1:443', 0.1, 0.2, 0.3, 0.4 from generate_series(1, 2) d, generate_series(1, 2) a`)

@@ -252,6 +252,9 @@ func (c *console) printTask(t operate.TaskView, deadline time.Duration) {
 		if o.ExpiresAt != nil {
 			fmt.Fprintf(c.out, "  until %s\n", when(o.ExpiresAt))
 		}
+		if kept := keptText(o.KeptFile); kept != "" {
+			fmt.Fprintln(c.out, "  "+kept)
+		}
 	}
 	if len(t.Events) > 0 {
 		fmt.Fprintln(c.out)
@@ -265,6 +268,28 @@ func (c *console) printTask(t operate.TaskView, deadline time.Duration) {
 		fmt.Fprintln(c.out)
 		c.printDeliveries(t.Deliveries)
 	}
+}
+
+// keptText says what is known of the file of an output in the archive; "" where it was not
+// asked for.
+func keptText(f db.KeptFile) string {
+	reason := ""
+	if f.ArchiveError != nil {
+		reason = ": " + clean(*f.ArchiveError)
+	}
+	switch deref(f.ArchiveState) {
+	case db.ArchiveStored:
+		text := fmt.Sprintf("kept since %s: %s, %s", when(f.ArchivedAt), deref(f.ContentType), sizeOf(f.Bytes))
+		if f.Width != nil && f.Height != nil {
+			text += fmt.Sprintf(", %d x %d", *f.Width, *f.Height)
+		}
+		return text + "\n  sha256 " + deref(f.SHA256)
+	case db.ArchivePending:
+		return fmt.Sprintf("not kept yet, tried %s%s", readable.Count(f.ArchiveAttempts, "time", "times"), reason)
+	case db.ArchiveLost, db.ArchiveSkipped:
+		return *f.ArchiveState + reason
+	}
+	return ""
 }
 
 // nowText says what is going on with a task that has not ended, or is still asked about.
