@@ -12,8 +12,8 @@ import (
 )
 
 var roles = []process.Role{
-	standin.RelayRole, standin.ReceiversRole, callers.Role,
-	contender.WorkerRole, contender.ServerRole, contender.NaiveRole, contender.PollerRole, contender.PosterRole,
+	standin.RelayRole, standin.ReceiversRole, standin.FilesRole, callers.Role,
+	contender.WorkerRole, contender.ServerRole, contender.NaiveRole, contender.PollerRole, contender.PosterRole, contender.CopierRole,
 }
 
 // childCommand is a process of a measurement; see package process.

@@ -10,6 +10,7 @@
 //	go run ./cmd/klingbench order           # what the order of events costs
 //	go run ./cmd/klingbench webhook         # how soon and how many webhooks go out, beside receivers in trouble
 //	go run ./cmd/klingbench api             # the HTTP API: feed, waits, lists, inserts, bulk actions, callbacks
+//	go run ./cmd/klingbench archive         # kept files: over kills, throughput, memory, beside polls and webhooks
 //	go run ./cmd/klingbench report          # the report views on a million tasks
 //	go run ./cmd/klingbench soak            # sizes while everything runs at once for minutes
 //	go run ./cmd/klingbench schedule        # what the learned schedule gains, a simulation
@@ -23,7 +24,7 @@
 // klingwatch's worker. webhook compares the worker with its webhook client alone,
 // and healthy receivers alone with the same ones beside others in trouble.
 //
-//	main -> apis -> polls, webhooks, reports -> bench -> contender -> standin -> process
+//	main -> apis, archives -> polls, webhooks, reports -> bench -> contender -> standin -> process
 //	             -> callers                  -> completions -> bench   -> figures
 //	     -> schedules -> figures
 //	     -> chaos -> cluster -> bench
@@ -42,6 +43,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/klingwatch/klingwatch/cmd/klingbench/apis"
+	"github.com/klingwatch/klingwatch/cmd/klingbench/archives"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/chaos"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/polls"
@@ -70,6 +72,7 @@ type commands struct {
 	Order    polls.OrderCommand        `cmd:"" help:"How many tasks end per second with events in the order of their commits, and without."`
 	Webhook  webhooks.WebhookCommand   `cmd:"" help:"From the commit to the receiver, against the webhook client alone, beside receivers in trouble."`
 	API      apis.Command              `cmd:"" name:"api" help:"How soon followers and waiters are told, how fast tasks are listed, tracked and canceled over the HTTP API, from a callback to the webhook."`
+	Archive  archives.Command          `cmd:"" help:"Whether files are kept once over kills -9, how fast and how soon, and what that does to memory, polls and webhooks."`
 	Report   reports.ReportCommand     `cmd:"" help:"How fast the report views answer on a million tasks."`
 	Soak     reports.SoakCommand       `cmd:"" help:"Whether the database stays small while tasks come, end, are reported by webhook, read and deleted."`
 	Schedule schedules.ScheduleCommand `cmd:"" help:"How soon an end is seen with the learned schedule and with the fixed interval, at the same number of polls."`

@@ -206,6 +206,9 @@ var mp4File []byte
 //go:embed files/output.mp3
 var mp3File []byte
 
+// Clip is the MP4 that a video task has as its output.
+func Clip() []byte { return bytes.Clone(mp4File) }
+
 // filesPath is where outputs are served, outside the API and without a key, as by a CDN.
 const filesPath = "/files/"
 

@@ -43,7 +43,7 @@ type watched struct {
 func (t stream) measure(ctx context.Context, b *bench.Bench, s *figures.Series) error {
 	var seen watched
 	err := b.WithDatabase(ctx, func(d *bench.Database) error {
-		if err := completions.Prepare(ctx, d, t.total(), nil); err != nil {
+		if err := completions.Prepare(ctx, d, 1, t.total(), nil); err != nil {
 			return err
 		}
 		return b.WithProcess(ctx, callers.Role, func(child *process.Child) error {

@@ -40,7 +40,7 @@ type waited struct {
 func (w wait) measure(ctx context.Context, b *bench.Bench, s *figures.Series) error {
 	var seen waited
 	err := b.WithDatabase(ctx, func(d *bench.Database) error {
-		if err := completions.Prepare(ctx, d, w.waiters+1, nil); err != nil {
+		if err := completions.Prepare(ctx, d, 1, w.waiters+1, nil); err != nil {
 			return err
 		}
 		return b.WithProcess(ctx, callers.Role, func(child *process.Child) error {

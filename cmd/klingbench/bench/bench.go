@@ -94,6 +94,16 @@ func (b *Bench) close() (err error) {
 	return err
 }
 
+// WithDir calls work with an empty directory, which is removed after it.
+func (b *Bench) WithDir(work func(dir string) error) (err error) {
+	dir, err := os.MkdirTemp(b.dir, "files-")
+	if err != nil {
+		return fmt.Errorf("creating a directory for files: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	return work(dir)
+}
+
 // WithReceivers calls work with receivers of webhooks, which end after it.
 func (b *Bench) WithReceivers(ctx context.Context, work func(*standin.Receivers) error) error {
 	return b.WithProcess(ctx, standin.ReceiversRole, func(c *process.Child) error { return work(&standin.Receivers{Child: c}) })

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/klingwatch/klingwatch/cmd/klingbench/bench"
+	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/standin"
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/ledger"
@@ -37,6 +38,21 @@ func (c Completion) Latency(arrived int64) time.Duration {
 // Run ends tasks first to last, evenly spaced and each on time however long the
 // earlier ones take; it returns them in this order.
 func Run(ctx context.Context, databaseURL string, first, last int, distance time.Duration) ([]Completion, error) {
+	return run(ctx, databaseURL, first, last, distance, success)
+}
+
+// RunKept is Run for tasks whose files are to be kept.
+func RunKept(ctx context.Context, databaseURL string, first, last int, distance time.Duration, fileOf func(task int) db.Output) ([]Completion, error) {
+	return run(ctx, databaseURL, first, last, distance, func(task db.PollTarget) ledger.Change {
+		change, file := success(task), fileOf(int(task.ID))
+		file.Task, file.ExpiresAt = task.ID, change.Outputs[0].ExpiresAt
+		change.Outputs, change.Archive = []db.Output{file}, true
+		return change
+	})
+}
+
+// run ends tasks by a change of each.
+func run(ctx context.Context, databaseURL string, first, last int, distance time.Duration, change func(db.PollTarget) ledger.Change) ([]Completion, error) {
 	pool, err := openTraced(ctx, databaseURL)
 	if err != nil {
 		return nil, err
@@ -52,7 +68,7 @@ func Run(ctx context.Context, databaseURL string, first, last int, distance time
 		}
 		wg.Go(func() {
 			var err error
-			if done[i], err = complete(ctx, pool, first+i); err != nil {
+			if done[i], err = complete(ctx, pool, first+i, change); err != nil {
 				cancel(err)
 			}
 		})
@@ -63,12 +79,12 @@ func Run(ctx context.Context, databaseURL string, first, last int, distance time
 
 // complete ends a task as the worker does, but alone in its transaction where the
 // worker would write those of 20 ms together.
-func complete(ctx context.Context, pool *pgxpool.Pool, task int) (c Completion, err error) {
+func complete(ctx context.Context, pool *pgxpool.Pool, task int, change func(db.PollTarget) ledger.Change) (c Completion, err error) {
 	target, err := db.GetPollTarget(ctx, pool, int64(task), 0)
 	if err != nil {
 		return c, fmt.Errorf("reading task %d: %w", task, err)
 	}
-	applied, err := ledger.Apply(withCommit(ctx, &c.Committing), pool, []ledger.Change{success(target)}, nil)
+	applied, err := ledger.Apply(withCommit(ctx, &c.Committing), pool, []ledger.Change{change(target)}, nil)
 	c.Committed = time.Now()
 	switch {
 	case err != nil:
@@ -94,6 +110,29 @@ func success(task db.PollTarget) ledger.Change {
 			Task: task.ID, Kind: "video", URL: standin.OutputURL, DurationSeconds: &duration, ExpiresAt: &expires,
 		}},
 	}
+}
+
+// Latencies returns how long after the end of a task its webhook arrived first, in
+// milliseconds, for those of the tasks from first on that are wanted.
+func Latencies(done []Completion, first int, wanted func(task int) bool, events map[int]Event, hits []standin.Hit) ([]float64, error) {
+	arrived := make(map[string]int64, len(hits))
+	for _, h := range hits {
+		if _, again := arrived[h.ID]; !again {
+			arrived[h.ID] = h.At
+		}
+	}
+	var latencies []float64
+	for i, c := range done {
+		if !wanted(first + i) {
+			continue
+		}
+		at, found := arrived[events[first+i].EventID]
+		if !found {
+			return nil, fmt.Errorf("joining webhooks with their arrivals: that of task %d did not arrive, but others arrived more than once", first+i)
+		}
+		latencies = append(latencies, figures.Milliseconds(c.Latency(at)))
+	}
+	return latencies, nil
 }
 
 // openTraced opens a pool that notes when commits are sent; see withCommit.

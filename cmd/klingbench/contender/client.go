@@ -19,9 +19,12 @@ func newRelayClient(relayURL string) (*klingapi.Client, error) {
 	return klingapi.New(klingapi.Config{BaseURL: relayURL, Credential: klingapi.StaticKey("bench-key")})
 }
 
+// loopback is where all servers of a measurement are.
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+
 // newWebhookClient returns a client that may reach receivers on this machine.
 func newWebhookClient() *webhook.Client {
-	return webhook.NewClient(webhook.Config{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	return webhook.NewClient(webhook.Config{AllowNetworks: loopback})
 }
 
 func refOf(number int) klingapi.Ref {
@@ -29,7 +32,8 @@ func refOf(number int) klingapi.Ref {
 }
 
 // Client is a process that sends requests without a database, seen from the
-// parent: PollerRole or PosterRole.
+// parent: PollerRole, PosterRole
+// or CopierRole.
 type Client struct{ *process.Child }
 
 // Poll polls tasks as PollerPlan says; PollerRole only.
@@ -37,6 +41,9 @@ func (c *Client) Poll(ctx context.Context, plan PollerPlan) error { return c.Do(
 
 // Post posts webhooks as PosterPlan says; PosterRole only.
 func (c *Client) Post(ctx context.Context, plan PosterPlan) error { return c.Do(ctx, "Send", plan) }
+
+// Copy copies files as CopierPlan says; CopierRole only.
+func (c *Client) Copy(ctx context.Context, plan CopierPlan) error { return c.Do(ctx, "Send", plan) }
 
 // hammer sends requests, numbered from 1, for some time, and returns the error
 // of the first that fails.

@@ -19,6 +19,13 @@ type ServicePlan struct {
 	LogPolls      bool          // keep when each poll was due; klingwatch only
 	Retention     time.Duration // of tasks and deliveries; 0: for ever; klingwatch only
 	SweepInterval time.Duration // 0: the default of klingwatch; klingwatch only
+	Archive       Archive       // where files are kept; klingwatch only
+}
+
+// Archive is where a service keeps files.
+type Archive struct {
+	Setting string // as KLINGWATCH_ARCHIVE; "": nowhere
+	DataDir string // as KLINGWATCH_DATA_DIR
 }
 
 // Poll is one request of the worker, in unix nanoseconds.

@@ -11,12 +11,14 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/klingwatch/klingwatch/archive"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/process"
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/klingapi"
 	"github.com/klingwatch/klingwatch/metrics"
 	"github.com/klingwatch/klingwatch/webhook"
 	"github.com/klingwatch/klingwatch/worker"
+	"github.com/klingwatch/klingwatch/worker/fetch"
 )
 
 const (
@@ -76,7 +78,16 @@ func (s *workerService) configure(pool *pgxpool.Pool, plan ServicePlan) (worker.
 	if plan.LogPolls {
 		cfg.PollHook = s.note
 	}
+	if err == nil && plan.Archive.Setting != "" {
+		cfg.Archive, err = s.keep(plan.Archive)
+	}
 	return cfg, err
+}
+
+// keep has files kept, also of hosts on this machine.
+func (s *workerService) keep(plan Archive) (*worker.Archive, error) {
+	store, err := archive.Open(plan.Setting, plan.DataDir)
+	return &worker.Archive{Store: store, Client: fetch.New(fetch.Config{AllowNetworks: loopback}), Tools: fetch.FindTools(s.ctx)}, err
 }
 
 // note keeps one poll.

@@ -39,8 +39,7 @@ func MeasureCancel(ctx context.Context, b *bench.Bench, quick bool, cancel Cance
 
 // cancelBeside measures a flight alone, and then beside the cancellation.
 func (f flight) cancelBeside(ctx context.Context, b *bench.Bench, d *bench.Database, c *contender.Service, n int, cancel Canceling, s *figures.Series) error {
-	var alone, beside flown
-	if err := f.takeOff(ctx, b, d, c, &alone); err != nil {
+	if err := f.takeOff(ctx, b, d, c, &flown{}); err != nil {
 		return err
 	}
 	b.Progress.Sayf("inserting %d tasks that will be canceled", n)
@@ -50,33 +49,14 @@ func (f flight) cancelBeside(ctx context.Context, b *bench.Bench, d *bench.Datab
 	if err := bench.Pause(ctx, warmLimit); err != nil {
 		return err
 	}
-	b.Progress.Sayf("%d tasks in flight: measuring for %s", f.tasks, f.window)
-	usage, err := b.Spent(ctx, c.PID(), b.Relay, func() error { return bench.Pause(ctx, f.window) })
+	seen, err := f.windows(ctx, b, c,
+		func() error { return bench.Pause(ctx, f.window) },
+		func() error { return cancel(ctx, d, c, cancelPath, n) })
 	if err != nil {
 		return err
 	}
-	alone.Usage = usage
-	b.Progress.Sayf("canceling %d tasks beside them", n)
-	beside.Usage, err = b.Spent(ctx, c.PID(), b.Relay, func() error { return cancel(ctx, d, c, cancelPath, n) })
-	if err != nil {
-		return err
-	}
-	if err := bench.Pause(ctx, bench.Settle); err != nil { // polls that were due in the last moment arrive
-		return err
-	}
-	if err := f.land(ctx, b, c, &alone); err != nil {
-		return err
-	}
-	beside.polls, beside.arrivals = alone.polls, alone.arrivals
-	before, err := alone.lateness()
-	if err != nil {
-		return err
-	}
-	during, err := beside.lateness()
-	if err != nil {
-		return err
-	}
-	p99, p99Beside := figures.Percentile(before.arrived, 0.99), figures.Percentile(during.arrived, 0.99)
+	before, beside := seen[0], seen[1]
+	p99, p99Beside := figures.Percentile(before.Late, 0.99), figures.Percentile(beside.Late, 0.99)
 	s.Add("cancel_seconds", fmt.Sprintf("bulk cancel of %d by a filter", n), "s", beside.Elapsed.Seconds(), figures.AtMost(60))
 	s.Add("cancel_per_second", "canceled per second", "tasks/s", float64(n)/beside.Elapsed.Seconds(), nil)
 	s.Add("cancel_late_alone_p99", "lateness of other polls before it, p99", "ms", p99, nil)

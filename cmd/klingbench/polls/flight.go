@@ -20,6 +20,7 @@ type flight struct {
 	rate     float64       // polls per second that are allowed; 0: twice what the tasks need
 	window   time.Duration // that is measured
 	log      bool          // keep when each poll was due and when it arrived
+	archive  contender.Archive
 }
 
 // flown is what was seen in the window of a flight.
@@ -81,7 +82,7 @@ func (f flight) fly(ctx context.Context, b *bench.Bench) (seen flown, err error)
 // the same moments for a while, and their lateness would be that of the rate.
 func (f flight) takeOff(ctx context.Context, b *bench.Bench, d *bench.Database, c *contender.Service, seen *flown) (err error) {
 	plan := b.ServicePlan(d, f.interval, f.allowedRate())
-	plan.LogPolls = f.log
+	plan.LogPolls, plan.Archive = f.log, f.archive
 	if err := c.Run(ctx, plan); err != nil {
 		return err
 	}

@@ -52,7 +52,7 @@ func (s stream) measure(ctx context.Context, b *bench.Bench) (seen streamed, err
 			if err != nil {
 				return err
 			}
-			if err := completions.Prepare(ctx, d, s.total(), urls); err != nil {
+			if err := completions.Prepare(ctx, d, 1, s.total(), urls); err != nil {
 				return err
 			}
 			if err := b.Relay.Plan(ctx, standin.RelayPlan{}); err != nil {
@@ -123,21 +123,6 @@ func (s stream) join(ctx context.Context, d *bench.Database, r *standin.Receiver
 	if err != nil {
 		return err
 	}
-	arrived := make(map[string]int64, len(hits))
-	for _, h := range hits {
-		if _, again := arrived[h.ID]; !again {
-			arrived[h.ID] = h.At
-		}
-	}
-	for i, c := range done {
-		if !s.healthy(i + 1) {
-			continue
-		}
-		at, found := arrived[events[i+1].EventID]
-		if !found {
-			return fmt.Errorf("joining webhooks with their arrivals: that of task %d did not arrive, but others arrived more than once", i+1)
-		}
-		seen.latencies = append(seen.latencies, figures.Milliseconds(c.Latency(at)))
-	}
-	return nil
+	seen.latencies, err = completions.Latencies(done, 1, s.healthy, events, hits)
+	return err
 }
