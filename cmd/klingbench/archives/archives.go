@@ -55,7 +55,7 @@ func (cmd Command) plan() plan {
 		kill:       kill{kills: 10, files: 500, least: 10 << 10, most: 2 << 20, window: 20 * time.Second},
 		throughput: throughput{files: 100, size: 20_000_000},
 		memory:     memory{files: 8, size: 200_000_000},
-		stored:     stored{files: 100, size: 1_000_000, distance: 400 * time.Millisecond},
+		stored:     stored{files: 60, size: 1_000_000, distance: 400 * time.Millisecond},
 		beside:     beside{flight: 2000, interval: 5 * time.Second, rate: 50, window: 20 * time.Second, streams: 4, size: 100_000_000, speed: 25_000_000},
 	}
 	if cmd.Quick {
@@ -63,7 +63,7 @@ func (cmd Command) plan() plan {
 		p.kill = kill{kills: 2, files: 20, least: 10 << 10, most: 200 << 10, window: time.Second}
 		p.throughput = throughput{files: 8, size: 1_000_000}
 		p.memory = memory{files: 8, size: 2_000_000}
-		p.stored = stored{files: 6, size: 100_000, distance: 100 * time.Millisecond}
+		p.stored = stored{files: 4, size: 100_000, distance: 100 * time.Millisecond}
 		p.beside = beside{flight: 100, interval: bench.Settle, rate: 20, window: bench.Settle, streams: 4, size: 1_000_000, speed: 1_000_000}
 	}
 	if cmd.Runs > 0 {

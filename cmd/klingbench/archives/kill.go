@@ -56,7 +56,7 @@ func (k kill) measure(ctx context.Context, b *bench.Bench, s *figures.Series) er
 			return err
 		}
 		b.Progress.Say("waiting for the last file")
-		if err := on.withWorker(ctx, func(*contender.Service) error { return on.untilKept(ctx, k.files) }); err != nil {
+		if err := on.withWorker(ctx, withFFmpeg, func(*contender.Service) error { return on.untilKept(ctx, k.files) }); err != nil {
 			return err
 		}
 		took := time.Since(begun)
@@ -89,12 +89,12 @@ func (k kill) measure(ctx context.Context, b *bench.Bench, s *figures.Series) er
 }
 
 // killAll starts the process and kills it, again and again, and counts the jobs that were
-// under way.
+// under way. Every other process has no ffmpeg: it is killed more often between the other steps.
 func (k kill) killAll(ctx context.Context, on scene) (interrupted int, err error) {
 	share := k.window / time.Duration(k.kills)
 	for n := range k.kills {
 		on.Progress.Sayf("kill -9, %d of %d", n+1, k.kills)
-		err := on.withWorker(ctx, func(c *contender.Service) error {
+		err := on.withWorker(ctx, n%2 == 0, func(c *contender.Service) error {
 			if err := bench.Pause(ctx, time.Duration(rand.Int64N(longestLife*int64(share)))); err != nil {
 				return err
 			}

@@ -25,7 +25,7 @@ func (m memory) measure(ctx context.Context, b *bench.Bench, s *figures.Series) 
 		if err := on.prepare(ctx, m.files); err != nil {
 			return err
 		}
-		return on.withWorker(ctx, func(c *contender.Service) error {
+		return on.withWorker(ctx, withFFmpeg, func(c *contender.Service) error {
 			if err := bench.Pause(ctx, bench.Settle); err != nil {
 				return err
 			}

@@ -43,11 +43,18 @@ func (s scene) prepare(ctx context.Context, n int) error {
 	return completions.Prepare(ctx, s.d, 1, n, nil)
 }
 
+// With and without ffmpeg.
+const (
+	withFFmpeg = false
+	bare       = true
+)
+
 // withWorker calls work with a worker that runs and keeps files.
-func (s scene) withWorker(ctx context.Context, work func(*contender.Service) error) error {
+func (s scene) withWorker(ctx context.Context, bare bool, work func(*contender.Service) error) error {
 	return s.WithService(ctx, contender.WorkerRole, func(c *contender.Service) error {
 		plan := s.DefaultPlan(s.d)
 		plan.Archive = s.place.Archive
+		plan.Archive.Bare = bare
 		if err := c.Run(ctx, plan); err != nil {
 			return err
 		}

@@ -20,48 +20,52 @@ type stored struct {
 	at       string
 }
 
-// fileOf has clips and pictures take turns.
-func (p stored) fileOf(task int) standin.File {
-	return standin.File{Number: task, Size: p.size, Picture: task%2 == 0}
-}
-
 // measure measures how long after the commit of a task's end its file is stored, with its
 // thumbnail, and the row says so.
 func (p stored) measure(ctx context.Context, b *bench.Bench, s *figures.Series) error {
-	return onScene(ctx, b, p.at, standin.FilePlan{Hosts: 1}, func(on scene) error {
-		if err := on.prepare(ctx, p.files); err != nil {
-			return err
-		}
-		return on.withWorker(ctx, func(c *contender.Service) error {
-			if err := bench.Pause(ctx, bench.Settle); err != nil {
+	for _, kind := range []struct {
+		name, label   string
+		picture, bare bool
+	}{{"picture", "picture", true, withFFmpeg}, {"bare_clip", "clip, without ffmpeg,", false, bare}, {"clip", "clip, with ffmpeg,", false, withFFmpeg}} {
+		var latencies []float64
+		var usage bench.Usage
+		err := onScene(ctx, b, p.at, standin.FilePlan{Hosts: 1}, func(on scene) error {
+			if err := on.prepare(ctx, p.files); err != nil {
 				return err
 			}
-			var latencies [2][]float64
-			usage, err := on.Spent(ctx, c.PID(), on.Relay, func() (err error) {
-				latencies, err = p.follow(ctx, on)
+			return on.withWorker(ctx, kind.bare, func(c *contender.Service) error {
+				on.Progress.Sayf("%d times a %s", p.files, kind.label)
+				if err := bench.Pause(ctx, bench.Settle); err != nil {
+					return err
+				}
+				var err error
+				usage, err = on.Spent(ctx, c.PID(), on.Relay, func() (err error) {
+					latencies, err = p.follow(ctx, on, func(task int) standin.File {
+						return standin.File{Number: task, Size: p.size, Picture: kind.picture}
+					})
+					return err
+				})
 				return err
 			})
-			if err != nil {
-				return err
-			}
-			for i, kind := range []string{"picture", "clip"} {
-				what := fmt.Sprintf("commit of a task's end to its %s of %d kB stored, ", kind, p.size/1000)
-				s.Add(kind+"_stored_p50", what+"p50", "ms", figures.Percentile(latencies[i], 0.50), figures.AtMost(150))
-				s.Add(kind+"_stored_p99", what+"p99", "ms", figures.Percentile(latencies[i], 0.99), nil)
-			}
-			s.Add("stored_others", "CPU of other work meanwhile", "%", usage.Others(), nil)
-			return nil
 		})
-	})
+		if err != nil {
+			return err
+		}
+		what := fmt.Sprintf("commit of a task's end to its %s of %d kB stored, ", kind.label, p.size/1000)
+		s.Add(kind.name+"_stored_p50", what+"p50", "ms", figures.Percentile(latencies, 0.50), figures.AtMost(150))
+		s.Add(kind.name+"_stored_p99", what+"p99", "ms", figures.Percentile(latencies, 0.99), nil)
+		s.Add(kind.name+"_others", "  CPU of other work meanwhile (ffmpeg and the host of files included)", "%", usage.Others(), nil)
+	}
+	return nil
 }
 
-// follow ends the tasks and returns the latencies of pictures and of clips.
-func (p stored) follow(ctx context.Context, on scene) (latencies [2][]float64, err error) {
+// follow ends the tasks and returns the latencies.
+func (p stored) follow(ctx context.Context, on scene, fileOf func(task int) standin.File) (latencies []float64, err error) {
 	var done []completions.Completion
 	ended := make(chan error, 1)
 	go func() {
 		var err error
-		done, err = on.end(ctx, 1, p.files, p.distance, p.fileOf)
+		done, err = on.end(ctx, 1, p.files, p.distance, fileOf)
 		ended <- err
 	}()
 	arrived, known := map[int]int64{}, []int{}
@@ -81,8 +85,7 @@ func (p stored) follow(ctx context.Context, on scene) (latencies [2][]float64, e
 		return latencies, err
 	}
 	for i, c := range done {
-		kind := (i + 1) % 2
-		latencies[kind] = append(latencies[kind], figures.Milliseconds(c.Latency(arrived[i+1])))
+		latencies = append(latencies, figures.Milliseconds(c.Latency(arrived[i+1])))
 	}
 	return latencies, nil
 }

@@ -26,6 +26,7 @@ type ServicePlan struct {
 type Archive struct {
 	Setting string // as KLINGWATCH_ARCHIVE; "": nowhere
 	DataDir string // as KLINGWATCH_DATA_DIR
+	Bare    bool   // as where ffmpeg is not installed
 }
 
 // Poll is one request of the worker, in unix nanoseconds.

@@ -87,7 +87,11 @@ func (s *workerService) configure(pool *pgxpool.Pool, plan ServicePlan) (worker.
 // keep has files kept, also of hosts on this machine.
 func (s *workerService) keep(plan Archive) (*worker.Archive, error) {
 	store, err := archive.Open(plan.Setting, plan.DataDir)
-	return &worker.Archive{Store: store, Client: fetch.New(fetch.Config{AllowNetworks: loopback}), Tools: fetch.FindTools(s.ctx)}, err
+	tools := fetch.FindTools(s.ctx)
+	if plan.Bare {
+		tools.FFmpeg, tools.FFprobe = fetch.Tool{}, fetch.Tool{}
+	}
+	return &worker.Archive{Store: store, Client: fetch.New(fetch.Config{AllowNetworks: loopback}), Tools: tools}, err
 }
 
 // note keeps one poll.
