@@ -2,8 +2,11 @@ package fetch
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"io"
+	"iter"
 	"math"
 	"path/filepath"
 	"strconv"
@@ -26,7 +29,18 @@ type probed struct {
 	duration      time.Duration
 }
 
-func (t *Tools) probe(ctx context.Context, path string) (probed, error) {
+// probe asks the file itself, or ffprobe where that is no ordinary MP4: to start a program
+// takes longer than all else that is done to a short clip.
+func (t *Tools) probe(ctx context.Context, path string, file io.ReaderAt, f File) (probed, error) {
+	if f.ContentType == "video/mp4" || f.ContentType == "video/quicktime" {
+		if p, ok := readMovie(file, f.Bytes); ok {
+			return p, nil
+		}
+	}
+	return t.askProbe(ctx, path)
+}
+
+func (t *Tools) askProbe(ctx context.Context, path string) (probed, error) {
 	from, err := input(path)
 	if err != nil {
 		return probed{}, err
@@ -74,12 +88,93 @@ func readProbe(text []byte) (probed, error) {
 
 // seconds reads a duration of ffprobe; 0 where it is none.
 func seconds(text string) time.Duration {
-	const most = 24 * 60 * 60 // beyond it a header lies
 	n, err := strconv.ParseFloat(text, 64)
-	if err != nil || !(n > 0 && n < most) {
+	if err != nil {
+		return 0
+	}
+	return durationOf(n)
+}
+
+// durationOf returns a number of seconds as a duration; 0 where it is none.
+func durationOf(n float64) time.Duration {
+	const most = 24 * 60 * 60 // beyond it a header lies
+	if !(n > 0 && n < most) {
 		return 0
 	}
 	return time.Duration(n * float64(time.Second)).Round(time.Millisecond)
+}
+
+// readMovie reads the index of an MP4 file: how long it is, and how large the picture of
+// its first video. It is not ok where the index does not tell, as in parted films.
+func readMovie(file io.ReaderAt, size int64) (p probed, ok bool) {
+	for track := range within(file, box{to: size}, "moov", "trak") {
+		if p.width == 0 {
+			p.width, p.height = sizeOfTrack(file, track)
+		}
+	}
+	for header := range within(file, box{to: size}, "moov", "mvhd") {
+		p.duration = durationOfMovie(at(file, header.from, 32))
+	}
+	for range within(file, box{to: size}, "moov", "mvex") { // its parts tell the duration
+		return probed{}, false
+	}
+	return p, p.width > 0 && p.height > 0 && p.duration > 0
+}
+
+// within goes over the boxes at the end of a path of kinds.
+func within(file io.ReaderAt, b box, path ...string) iter.Seq[box] {
+	return func(yield func(box) bool) {
+		for inner, whole := range boxes(file, b.from, b.to) {
+			if !whole || inner.kind == path[0] && len(path) == 1 && !yield(inner) {
+				return
+			}
+			if inner.kind != path[0] || len(path) == 1 {
+				continue
+			}
+			for found := range within(file, inner, path[1:]...) {
+				if !yield(found) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// durationOfMovie reads the header of a movie.
+func durationOfMovie(header []byte) time.Duration {
+	switch {
+	case len(header) < 32:
+		return 0
+	case header[0] == 1:
+		return durationOf(float64(binary.BigEndian.Uint64(header[24:])) / float64(binary.BigEndian.Uint32(header[20:])))
+	}
+	return durationOf(float64(binary.BigEndian.Uint32(header[16:])) / float64(binary.BigEndian.Uint32(header[12:])))
+}
+
+// sizeOfTrack returns the size of the pictures of a video as they are shown; 0 where the
+// track has none.
+func sizeOfTrack(file io.ReaderAt, track box) (width, height int) {
+	for handler := range within(file, track, "mdia", "hdlr") {
+		if string(at(file, handler.from+8, 4)) != "vide" {
+			return 0, 0
+		}
+	}
+	for format := range within(file, track, "mdia", "minf", "stbl", "stsd") {
+		if size := at(file, format.from+40, 4); len(size) == 4 { // of the first entry
+			width, height = int(binary.BigEndian.Uint16(size)), int(binary.BigEndian.Uint16(size[2:]))
+		}
+	}
+	for header := range within(file, track, "tkhd") {
+		const beforeMatrix = 40
+		matrix := header.from + beforeMatrix
+		if version := at(file, header.from, 1); len(version) == 1 && version[0] == 1 {
+			matrix += 12 // its times are longer
+		}
+		if m := at(file, matrix, 8); len(m) == 8 && binary.BigEndian.Uint32(m) == 0 && binary.BigEndian.Uint32(m[4:]) != 0 {
+			return height, width // turned to its side
+		}
+	}
+	return width, height
 }
 
 // poster returns a frame of a video as a small JPEG: one after a tenth, because the

@@ -60,7 +60,7 @@ func measurePicture(f *File, local *os.File) (small []byte, err error) {
 	return shrunk(local, cfg)
 }
 
-// measureFilm fills in what ffprobe tells of a video or audio file and returns a
+// measureFilm fills in what a video or audio file, or ffprobe, tells of it and returns a
 // frame of a video as a small JPEG.
 func (t *Tools) measureFilm(ctx context.Context, f *File, local *os.File) (small []byte, err error) {
 	if !t.Installed() {
@@ -68,7 +68,7 @@ func (t *Tools) measureFilm(ctx context.Context, f *File, local *os.File) (small
 	}
 	ctx, cancel := context.WithTimeout(ctx, filmTimeout)
 	defer cancel()
-	p, err := t.probe(ctx, local.Name())
+	p, err := t.probe(ctx, local.Name(), local, *f)
 	if err != nil {
 		return nil, err
 	}

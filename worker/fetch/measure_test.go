@@ -239,6 +239,76 @@ func TestATurnedVideoIsMeasuredAsItIsShown(t *testing.T) {
 	checkThumbnail(t, thumbnail, thumb, 360, 640)
 }
 
+// To start ffprobe takes longer than to fetch and store a short clip.
+func TestAnOrdinaryClipIsMeasuredWithoutFFprobe(t *testing.T) {
+	t.Parallel()
+	without := *tools(t)
+	without.FFprobe.Path = "/bin/false"
+	clip := made(t, "a.mp4", "-f", "lavfi", "-i", testVideo)
+	thumbnail := local(t)
+	file, thumb, err := without.Measure(t.Context(), fetch.File{Bytes: sizeOf(t, clip), ContentType: "video/mp4"}, clip, thumbnail)
+	if err != nil || file.Width != 640 || file.Height != 360 || file.Duration != 2*time.Second {
+		t.Fatalf("%+v, %v", file, err)
+	}
+	checkThumbnail(t, thumbnail, thumb, 480, 270)
+}
+
+func sizeOf(t *testing.T, file *os.File) int64 {
+	t.Helper()
+	info, err := file.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
+
+// What an index tells is what ffprobe tells, and it tells nothing where it is no index.
+func TestTheIndexOfAClipTellsItsSizeAndLength(t *testing.T) {
+	t.Parallel()
+	tools(t)
+	lying := made(t, "a.mp4", "-f", "lavfi", "-i", testVideo)
+	for name, c := range map[string]struct {
+		file          *os.File
+		width, height int
+		duration      time.Duration // 0: it does not tell
+	}{
+		"index behind":   {lying, 640, 360, 2 * time.Second},
+		"index in front": {made(t, "b.mp4", "-i", lying.Name(), "-c", "copy", "-movflags", "+faststart"), 640, 360, 2 * time.Second},
+		"turned":         {made(t, "c.mp4", "-i", lying.Name(), "-c", "copy", "-metadata:s:v:0", "rotate=90"), 360, 640, 2 * time.Second},
+		"upside down":    {made(t, "d.mp4", "-i", lying.Name(), "-c", "copy", "-metadata:s:v:0", "rotate=180"), 640, 360, 2 * time.Second},
+		"with sound":     {made(t, "e.mp4", "-f", "lavfi", "-i", testTone, "-i", lying.Name(), "-c:v", "copy", "-map", "0", "-map", "1"), 640, 360, 2 * time.Second},
+		"QuickTime":      {made(t, "f.mov", "-i", lying.Name(), "-c", "copy"), 640, 360, 2 * time.Second},
+		"parted":         {made(t, "g.mp4", "-i", lying.Name(), "-c", "copy", "-movflags", "frag_keyframe+empty_moov"), 0, 0, 0},
+		"sound alone":    {made(t, "h.mp4", "-f", "lavfi", "-i", testTone), 0, 0, 0},
+		"no box":         {written(t, []byte("no box at all")), 0, 0, 0},
+	} {
+		width, height, duration, ok := fetch.ReadMovie(c.file, sizeOf(t, c.file))
+		if ok != (c.duration > 0) || ok && (width != c.width || height != c.height || duration != c.duration) {
+			t.Errorf("%s: %d x %d, %s, %v", name, width, height, duration, ok)
+		}
+	}
+}
+
+// Whatever an index says, reading it ends, and soon.
+func TestAnyIndexIsReadToItsEnd(t *testing.T) {
+	t.Parallel()
+	tools(t)
+	clip := made(t, "a.mp4", "-f", "lavfi", "-i", testVideo, "-movflags", "+faststart")
+	whole, err := os.ReadFile(clip.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := range min(len(whole), 2000) {
+		broken := bytes.Clone(whole)
+		broken[at] ^= 0xff
+		fetch.ReadMovie(bytes.NewReader(broken[:len(broken)-at]), int64(len(broken)-at))
+	}
+	small := bytes.Repeat([]byte("\x00\x00\x00\x08free"), 200_000)
+	if _, _, _, ok := fetch.ReadMovie(bytes.NewReader(small), int64(len(small))); ok {
+		t.Error("boxes of nothing are a film")
+	}
+}
+
 func TestSoundHasADurationAlone(t *testing.T) {
 	t.Parallel()
 	tools := tools(t)
