@@ -95,8 +95,12 @@ func (e beside) fly(ctx context.Context, on scene, r *standin.Receivers, c *cont
 	s.Add("webhook_alone_p99", "commit to webhook, p99", "ms", told, nil)
 	s.Add("webhook_beside_p99", "commit to webhook "+what+", p99", "ms", toldBeside, nil)
 	s.Add("webhook_ratio", "  ratio", "", figures.Ratio(toldBeside, told), figures.AtMost(1.3))
-	s.Add("alone_others", "CPU of other work meanwhile, without files (the host of files included)", "%", windows[0].Others(), nil)
-	s.Add("beside_others", "CPU of other work meanwhile, with files (the host of files included)", "%", beside.Others(), nil)
+	for i, name := range []string{"alone", "beside"} {
+		w, what := windows[2*i], [2]string{"without files", "with files"}[i]
+		s.Add(name+"_cpu", "CPU of klingwatch "+what, "%", w.Part(w.Client), nil)
+		s.Add(name+"_postgres_cpu", "CPU of Postgres "+what, "%", w.Part(w.Postgres), nil)
+		s.Add(name+"_others", "CPU of other work meanwhile "+what+" (the host of files and ffmpeg included)", "%", w.Others(), nil)
+	}
 	return nil
 }
 

@@ -86,7 +86,12 @@ func (u Usage) Rate() float64 { return figures.Ratio(u.Requests, u.Elapsed.Secon
 // percent: when it is large, the figures say little.
 func (u Usage) Others() float64 {
 	theirs := u.Machine - u.Client - u.Server - u.Postgres - u.Own
-	return max(0, 100*figures.Ratio(theirs.Seconds(), u.Elapsed.Seconds()*float64(runtime.NumCPU())))
+	return max(0, u.Part(theirs))
+}
+
+// Part returns which part of the machine's CPU a CPU time is, in percent.
+func (u Usage) Part(cpu time.Duration) float64 {
+	return 100 * figures.Ratio(cpu.Seconds(), u.Elapsed.Seconds()*float64(runtime.NumCPU()))
 }
 
 // PerRequest returns a CPU time divided by the requests, in microseconds.
