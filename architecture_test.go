@@ -69,17 +69,18 @@ var arrows = map[string][]string{
 
 	// klingbench: measurements stand on bench, bench on the processes that it starts
 	"cmd/klingbench/apis":          {"cmd/klingbench/polls", "cmd/klingbench/reports", "cmd/klingbench/completions", "cmd/klingbench/callers", "cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "operate", "db", "metrics"},
+	"cmd/klingbench/archives":      {"cmd/klingbench/polls", "cmd/klingbench/completions", "cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "archive", "worker/keep", "db"},
 	"cmd/klingbench/polls":         {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "db"},
 	"cmd/klingbench/webhooks":      {"cmd/klingbench/completions", "cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "webhook"},
-	"cmd/klingbench/completions":   {"cmd/klingbench/bench", "cmd/klingbench/standin", "ledger", "db"},
+	"cmd/klingbench/completions":   {"cmd/klingbench/bench", "cmd/klingbench/figures", "cmd/klingbench/standin", "ledger", "db"},
 	"cmd/klingbench/callers":       {"cmd/klingbench/process"},
 	"cmd/klingbench/reports":       {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/figures", "db"},
 	"cmd/klingbench/schedules":     {"cmd/klingbench/figures", "schedule"},
 	"cmd/klingbench/chaos":         {"cmd/klingbench/chaos/cluster", "cmd/klingbench/bench", "cmd/klingbench/process", "cmd/klingbench/figures", "operate", "db", "klingapi/klingsim", "webhook", "outbound"},
 	"cmd/klingbench/chaos/cluster": {"cmd/klingbench/bench", "cmd/klingbench/process", "embeddedpg"},
 	"cmd/klingbench/bench":         {"cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "db", "embeddedpg", "migrations"},
-	"cmd/klingbench/contender":     {"cmd/klingbench/standin", "cmd/klingbench/process", "worker", "web", "web/api", "feed", "db", "klingapi", "webhook", "metrics", "migrations"},
-	"cmd/klingbench/standin":       {"cmd/klingbench/process", "webhook"},
+	"cmd/klingbench/contender":     {"cmd/klingbench/standin", "cmd/klingbench/process", "worker", "worker/fetch", "archive", "web", "web/api", "feed", "db", "klingapi", "webhook", "metrics", "migrations"},
+	"cmd/klingbench/standin":       {"cmd/klingbench/process", "webhook", "klingapi/klingsim"},
 	"cmd/klingbench/process":       {"outbound"},
 	"cmd/klingbench/figures":       {},
 }

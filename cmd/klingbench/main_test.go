@@ -97,6 +97,30 @@ func TestAPIMeasuresOnlyWhatIsWanted(t *testing.T) {
 	}
 }
 
+func TestArchivePrintsAllFigures(t *testing.T) {
+	t.Parallel()
+	checkFigures(t, []string{
+		"copy_mb_per_second", "copy_at_once_mb_per_second", "copy_unsynced_mb_per_second",
+		"bare_mb_per_second", "bare_part_of_copy", "kept_mb_per_second", "kept_part_of_copy", "memory_idle", "memory_at_once",
+		"picture_stored_p50", "bare_clip_stored_p50", "clip_stored_p50", "clip_stored_p99",
+		"beside_mb_per_second", "late_alone_p99", "late_beside_p99", "late_ratio", "webhook_alone_p99", "webhook_beside_p99", "webhook_ratio",
+	}, "archive", "--only=throughput,memory,stored,beside")
+}
+
+// Whether files are lost or doubled is no matter of speed.
+func TestArchiveLosesAndDoublesNoFile(t *testing.T) {
+	t.Parallel()
+	d, stderr := measure(t, "archive", "--quick", "--json", "--fsync=off", "--only=kill")
+	if len(d.Figures) == 0 || d.Figures[0].Name != "kill_stored" {
+		t.Errorf("the figures are %+v", d.Figures)
+	}
+	for _, f := range d.Figures {
+		if f.Reached != nil && !*f.Reached {
+			t.Errorf("%s is %v:\n%s", f.Name, f.Value, stderr)
+		}
+	}
+}
+
 func TestLatePrintsAllFigures(t *testing.T) {
 	t.Parallel()
 	checkFigures(t, []string{"polls_per_second", "late_p50", "late_p99", "begun_late_p50", "begun_late_p99", "peak_per_second", "cpu_per_poll"},

@@ -60,10 +60,10 @@ func (cmd Command) plan() plan {
 	}
 	if cmd.Quick {
 		p.runs = 1
-		p.kill = kill{kills: 2, files: 20, least: 10 << 10, most: 200 << 10, window: time.Second}
-		p.throughput = throughput{files: 8, size: 1_000_000}
+		p.kill = kill{kills: 1, files: 6, least: 10 << 10, most: 100 << 10, window: bench.Settle}
+		p.throughput = throughput{files: 4, size: 1_000_000}
 		p.memory = memory{files: 8, size: 2_000_000}
-		p.stored = stored{files: 4, size: 100_000, distance: 100 * time.Millisecond}
+		p.stored = stored{files: 2, size: 100_000, distance: 100 * time.Millisecond}
 		p.beside = beside{flight: 100, interval: bench.Settle, rate: 20, window: bench.Settle, streams: 4, size: 1_000_000, speed: 1_000_000}
 	}
 	if cmd.Runs > 0 {

@@ -40,7 +40,7 @@ func (k kill) fileOf(task int) standin.File {
 
 func (k kill) measure(ctx context.Context, b *bench.Bench, s *figures.Series) error {
 	return onScene(ctx, b, k.at, standin.FilePlan{Hosts: 2, Resets: resetOneOf}, func(on scene) error {
-		if err := on.prepare(ctx, k.files); err != nil {
+		if err := on.prepare(ctx, 1, k.files); err != nil {
 			return err
 		}
 		begun, ended := time.Now(), make(chan error, 1)

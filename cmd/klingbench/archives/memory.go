@@ -22,7 +22,7 @@ type memory struct {
 // process; ffmpeg is a process of its own.
 func (m memory) measure(ctx context.Context, b *bench.Bench, s *figures.Series) error {
 	return onScene(ctx, b, m.at, standin.FilePlan{Hosts: 2}, func(on scene) error {
-		if err := on.prepare(ctx, m.files); err != nil {
+		if err := on.prepare(ctx, 1, m.files); err != nil {
 			return err
 		}
 		return on.withWorker(ctx, withFFmpeg, func(c *contender.Service) error {

@@ -35,12 +35,12 @@ func onScene(ctx context.Context, b *bench.Bench, at string, host standin.FilePl
 	})
 }
 
-// prepare makes tasks 1 to n ready to end.
-func (s scene) prepare(ctx context.Context, n int) error {
+// prepare makes tasks first to last ready to end, where those below first are there.
+func (s scene) prepare(ctx context.Context, first, last int) error {
 	if err := s.Relay.Plan(ctx, standin.RelayPlan{}); err != nil {
 		return err
 	}
-	return completions.Prepare(ctx, s.d, 1, n, nil)
+	return completions.Prepare(ctx, s.d, first, last, nil)
 }
 
 // With and without ffmpeg.
@@ -70,7 +70,7 @@ func (s scene) end(ctx context.Context, first, last int, distance time.Duration,
 	})
 }
 
-// untilKept waits until the files of n tasks are stored or given up.
+// untilKept waits until n files are stored or given up, those of earlier tasks included.
 func (s scene) untilKept(ctx context.Context, n int) error {
 	_, err := bench.Until(ctx, "all files are kept", keptLimit, func(ctx context.Context) (int, error) { return countKept(ctx, s.d.Pool) }, func(kept int) bool { return kept == n })
 	return err

@@ -46,10 +46,10 @@ func countRunning(ctx context.Context, pool *pgxpool.Pool) (running int, err err
 	return running, err
 }
 
-// storedTasks returns the tasks whose file is stored, without those that are known.
-func storedTasks(ctx context.Context, pool *pgxpool.Pool, known []int) ([]int, error) {
-	rows, err := pool.Query(ctx, `select task from klingwatch.outputs where archive_state = 'stored' and task <> all (@known::bigint[])`,
-		pgx.StrictNamedArgs{"known": known})
+// storedTasks returns the tasks from first on whose file is stored, without those that are known.
+func storedTasks(ctx context.Context, pool *pgxpool.Pool, first int, known []int) ([]int, error) {
+	rows, err := pool.Query(ctx, `select task from klingwatch.outputs where archive_state = 'stored' and task >= @first and task <> all (@known::bigint[])`,
+		pgx.StrictNamedArgs{"first": first, "known": known})
 	if err != nil {
 		return nil, err
 	}

@@ -24,8 +24,8 @@ const atOnce = 8
 // measure compares klingwatch with io.Copy in a process of its own: from the same hosts to
 // the same disk, each file synced.
 func (t throughput) measure(ctx context.Context, b *bench.Bench, s *figures.Series) error {
-	var copies [3]float64
-	err := onScene(ctx, b, t.at, standin.FilePlan{Hosts: 2}, func(on scene) error {
+	return onScene(ctx, b, t.at, standin.FilePlan{Hosts: 2}, func(on scene) error {
+		var copies [3]float64
 		for i, plan := range []contender.CopierPlan{{AtOnce: 1, Sync: true}, {AtOnce: atOnce, Sync: true}, {AtOnce: 1}} {
 			took, err := t.copy(ctx, on, plan)
 			if err != nil {
@@ -33,28 +33,24 @@ func (t throughput) measure(ctx context.Context, b *bench.Bench, s *figures.Seri
 			}
 			copies[i] = t.rate(took)
 		}
+		s.Add("copy_mb_per_second", "io.Copy with sha256 and fsync, one after the other", "MB/s", copies[0], nil)
+		s.Add("copy_at_once_mb_per_second", fmt.Sprintf("io.Copy with sha256 and fsync, %d at once", atOnce), "MB/s", copies[1], nil)
+		s.Add("copy_unsynced_mb_per_second", "io.Copy with sha256 without fsync, one after the other", "MB/s", copies[2], nil)
+		for i, with := range []struct {
+			name, label string
+			bare        bool
+		}{{"bare", "without ffmpeg", bare}, {"kept", "with ffmpeg", withFFmpeg}} {
+			ours, others, err := t.keep(ctx, on, i*t.files+1, with.bare)
+			if err != nil {
+				return err
+			}
+			s.Add(with.name+"_mb_per_second", fmt.Sprintf("klingwatch %s, %d clips of %d MB", with.label, t.files, t.size/1_000_000), "MB/s", t.rate(ours), nil)
+			s.Add(with.name+"_part_of_copy", "  : io.Copy, one after the other", "", figures.Ratio(t.rate(ours), copies[0]), figures.AtLeast(0.8))
+			s.Add(with.name+"_part_of_copy_at_once", fmt.Sprintf("  : io.Copy, %d at once", atOnce), "", figures.Ratio(t.rate(ours), copies[1]), nil)
+			s.Add(with.name+"_others", "  CPU of other work meanwhile (the host of files and ffmpeg included)", "%", others, nil)
+		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	s.Add("copy_mb_per_second", "io.Copy with sha256 and fsync, one after the other", "MB/s", copies[0], nil)
-	s.Add("copy_at_once_mb_per_second", fmt.Sprintf("io.Copy with sha256 and fsync, %d at once", atOnce), "MB/s", copies[1], nil)
-	s.Add("copy_unsynced_mb_per_second", "io.Copy with sha256 without fsync, one after the other", "MB/s", copies[2], nil)
-	for _, with := range []struct {
-		name, label string
-		bare        bool
-	}{{"bare", "without ffmpeg", bare}, {"kept", "with ffmpeg", withFFmpeg}} {
-		ours, others, err := t.keep(ctx, b, with.bare)
-		if err != nil {
-			return err
-		}
-		s.Add(with.name+"_mb_per_second", fmt.Sprintf("klingwatch %s, %d clips of %d MB", with.label, t.files, t.size/1_000_000), "MB/s", t.rate(ours), nil)
-		s.Add(with.name+"_part_of_copy", "  : io.Copy, one after the other", "", figures.Ratio(t.rate(ours), copies[0]), figures.AtLeast(0.8))
-		s.Add(with.name+"_part_of_copy_at_once", fmt.Sprintf("  : io.Copy, %d at once", atOnce), "", figures.Ratio(t.rate(ours), copies[1]), nil)
-		s.Add(with.name+"_others", "  CPU of other work meanwhile (the host of files included)", "%", others, nil)
-	}
-	return nil
 }
 
 // rate in MB/s.
@@ -80,25 +76,24 @@ func (t throughput) copy(ctx context.Context, on scene, plan contender.CopierPla
 }
 
 // keep measures from the end of the tasks, all at once, to the row of the last file.
-func (t throughput) keep(ctx context.Context, b *bench.Bench, bare bool) (took time.Duration, others float64, err error) {
-	err = onScene(ctx, b, t.at, standin.FilePlan{Hosts: 2}, func(on scene) error {
-		if err := on.prepare(ctx, t.files); err != nil {
+func (t throughput) keep(ctx context.Context, on scene, first int, bare bool) (took time.Duration, others float64, err error) {
+	last := first + t.files - 1
+	if err := on.prepare(ctx, first, last); err != nil {
+		return 0, 0, err
+	}
+	err = on.withWorker(ctx, bare, func(c *contender.Service) error {
+		on.Progress.Sayf("klingwatch keeps %d files", t.files)
+		if err := bench.Pause(ctx, bench.Settle); err != nil {
 			return err
 		}
-		return on.withWorker(ctx, bare, func(c *contender.Service) error {
-			on.Progress.Sayf("klingwatch keeps %d files", t.files)
-			if err := bench.Pause(ctx, bench.Settle); err != nil {
+		usage, err := on.Spent(ctx, c.PID(), on.Relay, func() error {
+			if _, err := on.end(ctx, first, last, 0, clips(t.size)); err != nil {
 				return err
 			}
-			usage, err := on.Spent(ctx, c.PID(), on.Relay, func() error {
-				if _, err := on.end(ctx, 1, t.files, 0, clips(t.size)); err != nil {
-					return err
-				}
-				return on.untilKept(ctx, t.files)
-			})
-			took, others = usage.Elapsed, usage.Others()
-			return err
+			return on.untilKept(ctx, last)
 		})
+		took, others = usage.Elapsed, usage.Others()
+		return err
 	})
 	return took, others, err
 }
