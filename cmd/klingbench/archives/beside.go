@@ -87,7 +87,7 @@ func (e beside) fly(ctx context.Context, on scene, r *standin.Receivers, c *cont
 	beside := windows[2]
 	late, lateBeside := figures.Percentile(windows[0].Late, 0.99), figures.Percentile(beside.Late, 0.99)
 	told, toldBeside := figures.Percentile(alone.latencies, 0.99), figures.Percentile(during.latencies, 0.99)
-	s.Add("beside_streams", "files that stream", "", float64(after.Open), figures.AtLeast(float64(e.streams)))
+	s.Add("beside_streams", "files that stream at once, most", "", float64(after.Peak), nil)
 	s.Add("beside_mb_per_second", "  together", "MB/s", figures.Ratio(float64(after.Bytes-before.Bytes)/1e6, beside.Elapsed.Seconds()), nil)
 	s.Add("late_alone_p99", "lateness of polls at the relay, p99", "ms", late, nil)
 	s.Add("late_beside_p99", "lateness of polls "+what+", p99", "ms", lateBeside, nil)

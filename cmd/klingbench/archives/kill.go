@@ -3,6 +3,7 @@ package archives
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -31,11 +32,8 @@ const (
 // as large ones.
 func (k kill) fileOf(task int) standin.File {
 	random := rand.New(rand.NewPCG(uint64(task), 16))
-	size := k.least << random.IntN(32)
-	for size > k.most || size <= 0 {
-		size = k.least << random.IntN(32)
-	}
-	return standin.File{Number: task, Size: min(k.most, size+random.Int64N(size)), Picture: task%3 == 0}
+	size := float64(k.least) * math.Pow(float64(k.most)/float64(k.least), random.Float64())
+	return standin.File{Number: task, Size: int64(size), Picture: task%3 == 0}
 }
 
 func (k kill) measure(ctx context.Context, b *bench.Bench, s *figures.Series) error {
@@ -75,10 +73,10 @@ func (k kill) measure(ctx context.Context, b *bench.Bench, s *figures.Series) er
 		s.Add("kill_doubled", "  doubled", "", float64(v.doubled), figures.AtMost(0))
 		s.Add("kill_wrong", "  with another sha256", "", float64(v.wrong), figures.AtMost(0))
 		s.Add("kill_left", "  left in the spool after it is cleaned", "", float64(v.left), figures.AtMost(0))
-		s.Add("kill_interrupted", "  jobs that were under way at a kill, all kills", "", float64(interrupted), nil)
+		s.Add("kill_interrupted", "  jobs that ran or waited for their turn at a kill, all kills", "", float64(interrupted), nil)
 		s.Add("kill_resets", "  requests that the host reset", "", float64(counts.Resets), nil)
 		s.Add("kill_requests", "  requests", "", float64(counts.Requests), nil)
-		s.Add("kill_unclaimed", "  keys that were claimed and are of no row", "", float64(v.unclaimed), nil)
+		s.Add("kill_unclaimed", "  keys that are still claimed in the end", "", float64(v.unclaimed), nil)
 		s.Add("kill_spooled", "  spool files that kills left", "", float64(v.spooled), nil)
 		s.Add("kill_seconds", "  from the first end to the last file", "s", took.Seconds(), nil)
 		for _, fault := range v.faults[:min(len(v.faults), 5)] {

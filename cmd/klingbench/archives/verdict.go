@@ -16,7 +16,7 @@ import (
 type verdict struct {
 	stored, lost, doubled, wrong int
 	spooled, left                int   // spool files before and after it is cleaned
-	unclaimed                    int64 // keys of which no row tells
+	unclaimed                    int64 // keys that are claimed and of no row
 	faults                       []string
 }
 

@@ -5,5 +5,5 @@
 // service with the same client.
 //
 //	services: klingwatch's worker    worker and API    naive River
-//	clients:  polls with klingapi    webhooks with package webhook
+//	clients:  polls with klingapi    webhooks with package webhook    files with io.Copy
 package contender

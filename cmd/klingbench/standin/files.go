@@ -17,7 +17,6 @@ type FilePlan struct {
 type FileCounts struct {
 	Requests int64
 	Resets   int64 // requests that were reset
-	Open     int64 // that are being answered
 	Peak     int64 // most that were open at once
 	Bytes    int64 // of files that were sent
 }

@@ -49,7 +49,7 @@ func (s *filesServer) Open(plan FilePlan, urls *[]string) error {
 
 // Counts returns what was seen so far.
 func (s *filesServer) Counts(_ process.None, counts *FileCounts) error {
-	*counts = FileCounts{Requests: s.requests.Load(), Resets: s.resets.Load(), Open: s.open.Load(), Peak: s.peak.Load(), Bytes: s.bytes.Load()}
+	*counts = FileCounts{Requests: s.requests.Load(), Resets: s.resets.Load(), Peak: s.peak.Load(), Bytes: s.bytes.Load()}
 	return nil
 }
 
