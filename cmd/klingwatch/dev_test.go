@@ -30,7 +30,7 @@ func TestSampleTasksCannotSteerTheTerminal(t *testing.T) {
 
 func TestAComparisonIsGoodOnlyIfEverythingIs(t *testing.T) {
 	t.Parallel()
-	right := demo.Row{Sample: demo.Sample{Path: "videos/text2video", TaskID: "ok-1"}, Status: db.Succeeded, Polls: 2, Webhooks: 3}
+	right := demo.Row{Sample: demo.Sample{Path: "videos/text2video", TaskID: "ok-1"}, Status: db.Succeeded, Polls: 2, Webhooks: 3, Files: 1}
 	wrong := right
 	wrong.Wrong = "expected failed"
 	for _, test := range []struct {
@@ -39,7 +39,7 @@ func TestAComparisonIsGoodOnlyIfEverythingIs(t *testing.T) {
 		good    bool
 		part    string
 	}{
-		{[]demo.Row{right, right}, 0, true, "videos/text2video  ok-1  succeeded  2      3         ok\n"},
+		{[]demo.Row{right, right}, 0, true, "videos/text2video  ok-1  succeeded  2      3         1      ok\n"},
 		{[]demo.Row{right, wrong}, 0, false, "wrong  expected failed\n"},
 		{[]demo.Row{right}, 1, false, "1 webhooks had a wrong signature\n"},
 	} {
