@@ -34,6 +34,8 @@ type ArchiveTarget struct {
 	EndedAgo  float64  // seconds since the task ended
 	Relay     string
 	CreatedAt time.Time // of the task
+	Key       *string   // of a file that is stored
+	Measured  bool      // it has a thumbnail
 }
 
 // GetArchiveTarget returns a file by the number that its job has, or ErrNotFound.
@@ -51,7 +53,9 @@ func GetArchiveTarget(ctx context.Context, q Querier, id int64) (ArchiveTarget, 
 		       extract(epoch from o.expires_at - now())::float8 as expires_in,
 		       coalesce(extract(epoch from now() - t.finished_at)::float8, 0) as ended_ago,
 		       t.relay,
-		       t.created_at
+		       t.created_at,
+		       o.archive_key as key,
+		       o.thumbnail_key is not null as measured
 		from klingwatch.outputs o
 		join klingwatch.tasks t on t.id = o.task
 		where o.archive_id = @id`,
@@ -108,6 +112,19 @@ func RecordStored(ctx context.Context, q Querier, f StoredFile) error {
 			"id": f.ID, "key": f.Key, "bytes": f.Bytes, "sha256": f.SHA256, "content_type": f.ContentType,
 			"width": f.Width, "height": f.Height, "duration": f.Duration, "thumbnail_key": f.ThumbnailKey,
 		}))
+}
+
+// RecordMeasured notes what was found out about a stored file. It returns ErrNotFound where
+// the row does not tell of the file any more.
+func RecordMeasured(ctx context.Context, q Querier, f StoredFile) error {
+	return existing(q.Exec(ctx, `
+		update klingwatch.outputs
+		set width = @width,
+		    height = @height,
+		    duration_seconds = coalesce(duration_seconds, round(@duration::numeric, 3)),
+		    thumbnail_key = @thumbnail_key
+		where archive_id = @id and archive_state = 'stored' and archive_key = @key`,
+		pgx.StrictNamedArgs{"id": f.ID, "key": f.Key, "width": f.Width, "height": f.Height, "duration": f.Duration, "thumbnail_key": f.ThumbnailKey}))
 }
 
 // RecordArchiveTrouble notes why a file was not stored: it stays ArchivePending, or is

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"path"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,6 +73,21 @@ var answers = map[string]string{
 	"bare":    `{"code":0,"data":{"task_id":"bare","task_status":"succeed"}}`,
 }
 
+// keepFiles has the file of one task be stored, and that of another be lost.
+func keepFiles(t *testing.T, pool *pgxpool.Pool, stored, lost int64) {
+	t.Helper()
+	if _, err := pool.Exec(t.Context(), `update klingwatch.outputs set archive_id = task, archive_state = 'pending' where task in ($1, $2)`, stored, lost); err != nil {
+		t.Fatal(err)
+	}
+	file := db.StoredFile{ID: stored, Key: "default/1.mp4", Bytes: 7, SHA256: strings.Repeat("a", 64), ContentType: "video/mp4", Width: new(640), Height: new(360), ThumbnailKey: new("default/1.thumb.jpg")}
+	if err := ledger.RecordStored(t.Context(), pool, stored, file, "https://kw.example"); err != nil {
+		t.Fatal(err)
+	}
+	if err := ledger.GiveFileUp(t.Context(), pool, lost, lost, db.ArchiveLost, "the host does not answer", ""); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Every event that a receiver can get, from tasks and endpoints that went all ways.
 func TestEveryEventFitsTheSchema(t *testing.T) {
 	t.Parallel()
@@ -105,6 +121,7 @@ func TestEveryEventFitsTheSchema(t *testing.T) {
 	await(t, "all but one end", func() bool {
 		return number(t, pool, `select count(*) from klingwatch.tasks where finished_at is null`) == 1
 	})
+	keepFiles(t, pool, ours["video"], ours["inline"])
 
 	events := checkEvents(t, pool)
 	if diff := cmp.Diff(slices.Sorted(slices.Values(webhook.Types)), slices.Sorted(maps.Keys(events))); diff != "" {

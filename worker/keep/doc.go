@@ -7,6 +7,8 @@
 //	   ├────── trouble: again later, the sooner the less time is left <───────────────┘
 //	   └────── still no file when the provider has deleted it ──> lost
 //
+// Videos are looked into with ffmpeg, for their size and a thumbnail, once they are stored.
+//
 // Nothing is lost and nothing is there twice wherever a process is killed. A file goes to
 // the local spool first, where nobody sees it; its key in the store has the first digits of
 // its SHA-256, so that a second try ends at the same place. Before a file is stored its key

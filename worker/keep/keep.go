@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/klingwatch/klingwatch/archive"
 	"github.com/klingwatch/klingwatch/db"
@@ -23,6 +25,8 @@ const (
 	// Downloads at once, in all and from one host.
 	inAll   = 8
 	perHost = 4
+	// maxUnmeasured bounds the spool files that wait for ffmpeg, in bytes.
+	maxUnmeasured = 4 << 30
 	// unused is how long a file that no row tells of stays in the store: longer than any
 	// attempt takes from its claim to its row.
 	unused = 24 * time.Hour
@@ -55,7 +59,8 @@ type Config struct {
 // Keeper keeps files. It is safe for concurrent use.
 type Keeper struct {
 	Config
-	turns *fetch.Turns
+	turns      *fetch.Turns
+	unmeasured *semaphore.Weighted // bytes in the spool of files that are stored, and wait to be measured
 }
 
 // New returns a Keeper.
@@ -63,7 +68,7 @@ func New(cfg Config) *Keeper {
 	if cfg.Counted == nil {
 		cfg.Counted = func(string, int64, time.Duration) {}
 	}
-	return &Keeper{Config: cfg, turns: fetch.NewTurns(inAll, perHost)}
+	return &Keeper{Config: cfg, turns: fetch.NewTurns(inAll, perHost), unmeasured: semaphore.NewWeighted(maxUnmeasured)}
 }
 
 // Keep tries to have a file kept. It returns whether, and after which wait, to try again;
@@ -75,6 +80,8 @@ func (k *Keeper) Keep(ctx context.Context, relay Relay, id int64) (wait time.Dur
 		return 0, false, nil
 	case err != nil:
 		return 0, false, fmt.Errorf("reading the file %d: %w", id, err)
+	case t.State == db.ArchiveStored && !t.Measured:
+		return 0, false, k.measureStored(ctx, t)
 	case t.State != db.ArchivePending:
 		return 0, false, nil
 	}
@@ -84,71 +91,75 @@ func (k *Keeper) Keep(ctx context.Context, relay Relay, id int64) (wait time.Dur
 		return 0, false, err
 	}
 	defer done()
-	stored, err := k.store(ctx, relay, t)
-	if err == nil {
-		return 0, false, k.recordStored(ctx, t, stored)
+	p := parcel{target: t}
+	defer p.discard()
+	if err := k.store(ctx, relay, &p); err != nil {
+		if ctx.Err() != nil {
+			return 0, false, ctx.Err()
+		}
+		return k.failed(ctx, relay, t, err)
 	}
-	if ctx.Err() != nil {
-		return 0, false, ctx.Err()
+	if err := k.recordStored(ctx, p); err != nil || p.measured {
+		return 0, false, err
 	}
-	return k.failed(ctx, relay, t, err)
+	// It is safe; that others become safe is more urgent than its picture.
+	if k.unmeasured.TryAcquire(p.stored.Bytes) {
+		defer k.unmeasured.Release(p.stored.Bytes)
+		done()
+	}
+	return 0, false, k.measureLate(ctx, &p)
 }
 
-// store fetches a file and stores it with its thumbnail.
-func (k *Keeper) store(ctx context.Context, relay Relay, t db.ArchiveTarget) (f db.StoredFile, err error) {
-	local, err := k.spool()
-	if err != nil {
-		return f, err
-	}
-	defer discard(local)
-	source := fetch.Source{URL: t.URL, Kind: t.Kind}
-	if t.NeedsKey {
-		source.Header = relay.KeyFor(t.Relay, t.URL)
-	}
-	fetched, err := k.Client.Fetch(ctx, source, local, nil)
-	if err != nil {
-		return f, err
-	}
-	small, err := k.spool()
-	if err != nil {
-		return f, err
-	}
-	defer discard(small)
-	measured, thumbnail, err := k.Tools.Measure(ctx, fetched, local, small)
-	if err != nil {
-		if ctx.Err() != nil {
-			return f, ctx.Err()
+// parcel is a file on its way.
+type parcel struct {
+	target   db.ArchiveTarget
+	local    *os.File // in the spool
+	small    *os.File // its thumbnail, in the spool
+	fetched  fetch.File
+	stored   db.StoredFile
+	measured bool // stored has all that can be known
+}
+
+// discard ends the spool files.
+func (p *parcel) discard() {
+	for _, f := range []*os.File{p.local, p.small} {
+		if f != nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name())
 		}
-		k.Log.Debug("a file is kept without all that could be known of it", "task", t.Task, "kind", t.Kind, "position", t.Position, "reason", outbound.LogLine(err.Error()))
 	}
-	f = fileOf(t, measured)
-	if err := db.ClaimFile(ctx, k.Pool, f.Key, unused); err != nil {
-		return f, fmt.Errorf("claiming a key in the store: %w", err)
+}
+
+// store fetches a file and stores it; a picture is measured on the way, which is quick.
+func (k *Keeper) store(ctx context.Context, relay Relay, p *parcel) (err error) {
+	if p.local, err = k.spool(); err != nil {
+		return err
 	}
-	if err := k.Store.Put(ctx, f.Key, local, archive.Info{Size: f.Bytes, SHA256: f.SHA256, ContentType: f.ContentType}); err != nil {
-		return f, err
+	source := fetch.Source{URL: p.target.URL, Kind: p.target.Kind}
+	if p.target.NeedsKey {
+		source.Header = relay.KeyFor(p.target.Relay, p.target.URL)
 	}
-	if thumbnail.Bytes > 0 {
-		key := ThumbnailKey(f.Key)
-		err := k.Store.Put(ctx, key, small, archive.Info{Size: thumbnail.Bytes, SHA256: thumbnail.SHA256, ContentType: thumbnail.ContentType})
-		if err != nil && !errors.Is(err, archive.ErrTaken) { // another version of ffmpeg may have made the one that is there
-			return f, err
-		}
-		f.ThumbnailKey = &key
+	if p.fetched, err = k.Client.Fetch(ctx, source, p.local, nil); err != nil {
+		return err
 	}
-	return f, nil
+	p.stored = storedFile(p.target, p.fetched)
+	if err := db.ClaimFile(ctx, k.Pool, p.stored.Key, unused); err != nil {
+		return fmt.Errorf("claiming a key in the store: %w", err)
+	}
+	if err := k.Store.Put(ctx, p.stored.Key, p.local, archive.Info{Size: p.stored.Bytes, SHA256: p.stored.SHA256, ContentType: p.stored.ContentType}); err != nil {
+		return err
+	}
+	if !strings.HasPrefix(p.fetched.ContentType, "image/") && k.Tools.Installed() {
+		return nil
+	}
+	return k.measure(ctx, p)
 }
 
 func (k *Keeper) spool() (*os.File, error) { return os.CreateTemp(k.Store.Spool(), "file-*") }
 
-// discard ends a spool file.
-func discard(f *os.File) {
-	_ = f.Close()
-	_ = os.Remove(f.Name())
-}
-
 // recordStored writes down that a file is in the store. A stop does not cut that off.
-func (k *Keeper) recordStored(ctx context.Context, t db.ArchiveTarget, f db.StoredFile) error {
+func (k *Keeper) recordStored(ctx context.Context, p parcel) error {
+	t, f := p.target, p.stored
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
 	err := ledger.RecordStored(ledger.WithOrderWait(ctx, k.OrderWait), k.Pool, t.Task, f, k.PublicURL)

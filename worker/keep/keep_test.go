@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +28,7 @@ import (
 	"github.com/klingwatch/klingwatch/archive"
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/db/dbtest"
+	"github.com/klingwatch/klingwatch/klingapi/klingsim"
 	"github.com/klingwatch/klingwatch/ledger"
 	"github.com/klingwatch/klingwatch/worker/fetch"
 	"github.com/klingwatch/klingwatch/worker/keep"
@@ -458,6 +460,43 @@ func TestFilesGoWithTheirTask(t *testing.T) {
 	}
 	if removed, err := keep.RemoveUnused(t.Context(), h.pool, h.store); err != nil || removed != 0 {
 		t.Errorf("a second time %d were removed, %v", removed, err)
+	}
+}
+
+// ffmpeg takes longer than all else: a video is safe, and told of, before it is looked into.
+// Where the process dies in between, the next one does that.
+func TestAVideoIsSafeBeforeItsPictureIsMade(t *testing.T) {
+	t.Parallel()
+	if !fetch.FindTools(t.Context()).Installed() {
+		if os.Getenv("CI") != "" {
+			t.Fatal("ffmpeg is not installed")
+		}
+		t.Skip("SKIPPED: ffmpeg is not installed")
+	}
+	h := newHouse(t)
+	relay := httptest.NewServer(klingsim.New(klingsim.Config{Seed: 1}))
+	t.Cleanup(relay.Close)
+	task := h.ended("t", nil, relay.URL+"/files/t-videos-0.mp4")
+	h.run(`update klingwatch.outputs set kind = 'video' where task = $1`, task)
+	h.keep(task)
+	measured := func() {
+		t.Helper()
+		o := h.outputs(task)[0]
+		if *o.ArchiveState != db.ArchiveStored || o.ThumbnailKey == nil || *o.Width != 320 || *o.Height != 180 || o.DurationSeconds == nil || o.ArchiveAttempts != 1 {
+			t.Errorf("the file is %+v, %v s", o.KeptFile, o.DurationSeconds)
+		} else if _, err := h.store.Stat(t.Context(), *o.ThumbnailKey); err != nil {
+			t.Error(err)
+		}
+	}
+	measured()
+	if early := h.count(`select count(*) from klingwatch.events where type = 'task.archived' and payload::text like '%"thumbnail_url": null%'`); early != 1 {
+		t.Errorf("the event did not come before the picture")
+	}
+	h.run(`update klingwatch.outputs set thumbnail_key = null, width = null, height = null where task = $1`, task)
+	h.keep(task)
+	measured()
+	if got := h.events(task); got != "succeeded archived" {
+		t.Errorf("the events are %s", got)
 	}
 }
 

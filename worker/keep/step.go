@@ -78,16 +78,19 @@ func expiryOf(t db.ArchiveTarget, now time.Time) time.Time {
 	return now.Add(time.Duration(*t.ExpiresIn * float64(time.Second)))
 }
 
-// fileOf is what is written down of a file that was fetched.
-func fileOf(t db.ArchiveTarget, f fetch.File) db.StoredFile {
-	stored := db.StoredFile{ID: t.ID, Key: keyOf(t, f), Bytes: f.Bytes, SHA256: f.SHA256, ContentType: f.ContentType}
+// storedFile is what is written down of a file that was fetched.
+func storedFile(t db.ArchiveTarget, f fetch.File) db.StoredFile {
+	return db.StoredFile{ID: t.ID, Key: keyOf(t, f), Bytes: f.Bytes, SHA256: f.SHA256, ContentType: f.ContentType}
+}
+
+// addMeasures adds what was found out by looking into a file.
+func addMeasures(stored *db.StoredFile, f fetch.File) {
 	if f.Width > 0 && f.Height > 0 {
 		stored.Width, stored.Height = &f.Width, &f.Height
 	}
 	if f.Duration > 0 {
 		stored.Duration = new(f.Duration.Seconds())
 	}
-	return stored
 }
 
 // keyOf names a file in the store, for people who look there: by relay, day and task.
