@@ -24,14 +24,11 @@ type Querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// LimitLockWait returns the options of a transaction that writes much, and whose statements
-// wait at most so long for a row that another transaction has locked. Where one would wait
-// longer, RowLocked holds for its error.
-//
-// Plans are kept in it, other than in the session: else Postgres plans the check of each
-// foreign key of each row anew, which takes longer than the rest of the row.
+// LimitLockWait returns the options of a transaction whose statements wait at most so
+// long for a row that another transaction has locked. Where one would wait longer,
+// RowLocked holds for its error.
 func LimitLockWait(limit time.Duration) pgx.TxOptions {
-	return pgx.TxOptions{BeginQuery: fmt.Sprintf("begin; set local lock_timeout = '%dms'; set local plan_cache_mode = auto", limit.Milliseconds())}
+	return pgx.TxOptions{BeginQuery: fmt.Sprintf("begin; set local lock_timeout = '%dms'", limit.Milliseconds())}
 }
 
 // Beginner is a pool or a connection.
