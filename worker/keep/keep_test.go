@@ -11,11 +11,14 @@ import (
 	"image/color"
 	"image/png"
 	"io"
+	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,6 +43,7 @@ func TestMain(m *testing.M) { dbtest.Main(m) }
 type house struct {
 	*testing.T
 	pool   *pgxpool.Pool
+	dir    string // of the store
 	store  archive.Store
 	keeper *keep.Keeper
 	asked  atomic.Int32                // how often the relay was asked for new URLs
@@ -50,7 +54,8 @@ func newHouse(t *testing.T) *house {
 	t.Helper()
 	h := &house{T: t, pool: dbtest.New(t)}
 	var err error
-	if h.store, err = archive.Open("file:"+t.TempDir(), ""); err != nil {
+	h.dir = t.TempDir()
+	if h.store, err = archive.Open("file:"+h.dir, ""); err != nil {
 		t.Fatal(err)
 	}
 	h.keeper = keep.New(keep.Config{
@@ -497,6 +502,122 @@ func TestAVideoIsSafeBeforeItsPictureIsMade(t *testing.T) {
 	measured()
 	if got := h.events(task); got != "succeeded archived" {
 		t.Errorf("the events are %s", got)
+	}
+}
+
+func TestFilesAreKeptForAWhileWhereTheOperatorSaysSo(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	url := h.host(serves(picture(t, 8)))
+	old, young := h.ended("old", nil, url), h.ended("young", nil, url)
+	h.keep(old)
+	h.keep(young)
+	h.run(`update klingwatch.outputs set archived_at = now() - interval '31 d' where task = $1`, old)
+	key := *h.outputs(old)[0].ArchiveKey
+	if n, err := db.ReleaseFiles(t.Context(), h.pool, 30*24*time.Hour, 100); err != nil || n != 1 {
+		t.Fatalf("%d are released, %v", n, err)
+	}
+	if n, err := keep.RemoveUnused(t.Context(), h.pool, h.store); err != nil || n != 1 {
+		t.Fatalf("%d are removed, %v", n, err)
+	}
+	if o := h.outputs(old)[0]; o.ArchiveState != nil || o.ArchiveKey != nil || !strings.Contains(*o.ArchiveError, "KLINGWATCH_ARCHIVE_RETENTION") {
+		t.Errorf("the old file is %+v", o.KeptFile)
+	}
+	if _, err := h.store.Stat(t.Context(), key); !errors.Is(err, archive.ErrNotFound) {
+		t.Errorf("the old file is there: %v", err)
+	}
+	if o := h.outputs(young)[0]; *o.ArchiveState != db.ArchiveStored {
+		t.Errorf("the young file is %+v", o.KeptFile)
+	}
+	if n, err := db.ReleaseFiles(t.Context(), h.pool, 30*24*time.Hour, 100); err != nil || n != 0 {
+		t.Errorf("then %d are released, %v", n, err)
+	}
+}
+
+// stored lists the files in the store.
+func (h *house) stored() []string {
+	h.Helper()
+	var keys []string
+	err := fs.WalkDir(os.DirFS(h.dir), ".", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			keys = append(keys, path)
+		}
+		return err
+	})
+	if err != nil {
+		h.Fatal(err)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// Whatever hosts do, each file ends stored, or lost or skipped with a reason, and the store
+// holds what the rows say and nothing else.
+func TestWhateverHostsDoTheStoreHoldsWhatTheRowsSay(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	content := picture(t, 9)
+	deeds := []http.HandlerFunc{
+		serves(content),
+		func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "busy", http.StatusServiceUnavailable) },
+		func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "gone", http.StatusNotFound) },
+		func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<!doctype html><p>sorry") },
+		func(http.ResponseWriter, *http.Request) {},
+		func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+			_, _ = w.Write(content[:len(content)/2]) // and no more
+		},
+		func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write(append(slices.Clip(content), make([]byte, 2<<20)...))
+		},
+		func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://169.254.169.254/", http.StatusFound)
+		},
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("drawn with the seed %d", seed)
+	draw := rand.New(rand.NewPCG(seed, 1))
+	var tasks []int64
+	for i := range 12 {
+		var urls []string
+		for range 1 + draw.IntN(3) {
+			script := []int{draw.IntN(len(deeds)), draw.IntN(len(deeds)), draw.IntN(len(deeds))}
+			var asked atomic.Int32
+			urls = append(urls, h.host(func(w http.ResponseWriter, r *http.Request) { deeds[script[int(asked.Add(1)-1)%len(script)]](w, r) }))
+		}
+		tasks = append(tasks, h.ended("t-"+strconv.Itoa(i), nil, urls...))
+	}
+	for range 3 {
+		for _, task := range tasks {
+			h.keep(task)
+		}
+	}
+	h.run(`update klingwatch.outputs set expires_at = now() - interval '1 s' where archive_state = 'pending'`)
+	var want []string
+	for _, task := range tasks {
+		h.keep(task)
+		missing := false
+		for _, o := range h.outputs(task) {
+			switch *o.ArchiveState {
+			case db.ArchiveStored:
+				h.holds(*o.ArchiveKey, content)
+				want = append(want, *o.ArchiveKey, *o.ThumbnailKey)
+			case db.ArchiveLost, db.ArchiveSkipped:
+				missing = true
+				if o.ArchiveError == nil || *o.ArchiveError == "" {
+					t.Errorf("a file is %s without a reason", *o.ArchiveState)
+				}
+			default:
+				t.Errorf("a file is %+v", o.KeptFile)
+			}
+		}
+		if got := h.events(task); got != map[bool]string{false: "succeeded archived", true: "succeeded archive_failed"}[missing] {
+			t.Errorf("files are missing: %v, and the events are %s", missing, got)
+		}
+	}
+	slices.Sort(want)
+	if got := h.stored(); !slices.Equal(got, want) {
+		t.Errorf("the store holds %q, the rows tell of %q", got, want)
 	}
 }
 
