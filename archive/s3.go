@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -144,6 +145,9 @@ func (s *s3) Check(ctx context.Context) (Health, error) {
 	return Health{Free: -1, ClockAway: s.clock.ahead()}, nil
 }
 
+// ours are the keys of kept files, below the prefix: others may use the bucket, too.
+var ours = regexp.MustCompile(`^[a-z0-9._-]+/[0-9]{4}/[0-9]{2}/[0-9]{2}/[0-9]+/[a-z]+-[0-9]+-[0-9a-f]{8}\.`)
+
 // CleanSpool aborts old unfinished uploads as well: their parts cost as much as files.
 func (s *s3) CleanSpool(ctx context.Context, olderThan time.Duration) (int, error) {
 	removed, err := s.clean(ctx, olderThan)
@@ -156,7 +160,7 @@ func (s *s3) CleanSpool(ctx context.Context, olderThan time.Duration) (int, erro
 		case err != nil:
 		case upload.Err != nil:
 			err = upload.Err
-		case time.Since(upload.Initiated) >= olderThan:
+		case ours.MatchString(strings.TrimPrefix(upload.Key, s.prefix)) && time.Since(upload.Initiated) >= olderThan:
 			if err = s.client.AbortMultipartUpload(ctx, s.bucket, upload.Key, upload.UploadID); err == nil {
 				removed++
 			}

@@ -69,7 +69,7 @@ func ClaimFile(ctx context.Context, q Querier, key string, unused time.Duration)
 	_, err := q.Exec(ctx, `
 		insert into klingwatch.archive_removals (key, not_before)
 		values (@key, now() + @unused::interval)
-		on conflict (key) do update set not_before = excluded.not_before`,
+		on conflict (key) do update set not_before = greatest(archive_removals.not_before, excluded.not_before)`,
 		pgx.StrictNamedArgs{"key": key, "unused": unused})
 	return err
 }
@@ -88,11 +88,12 @@ type StoredFile struct {
 }
 
 // RecordStored notes that a file is in the store, and releases the claim on its key. It
-// returns ErrNotFound where nobody waits for the file any more.
+// returns ErrNotFound where nobody waits for the file any more, or the claim is gone: the
+// file may be removed already.
 func RecordStored(ctx context.Context, q Querier, f StoredFile) error {
 	return existing(q.Exec(ctx, `
 		with unclaimed as (
-			delete from klingwatch.archive_removals where key = @key
+			delete from klingwatch.archive_removals where key = @key returning key
 		)
 		update klingwatch.outputs
 		set archive_state = 'stored',
@@ -107,7 +108,7 @@ func RecordStored(ctx context.Context, q Querier, f StoredFile) error {
 		    archived_at = now(),
 		    archive_attempts = archive_attempts + 1,
 		    archive_error = null
-		where archive_id = @id and archive_state = 'pending'`,
+		where archive_id = @id and archive_state = 'pending' and exists (select from unclaimed)`,
 		pgx.StrictNamedArgs{
 			"id": f.ID, "key": f.Key, "bytes": f.Bytes, "sha256": f.SHA256, "content_type": f.ContentType,
 			"width": f.Width, "height": f.Height, "duration": f.Duration, "thumbnail_key": f.ThumbnailKey,
@@ -189,7 +190,7 @@ func AskForFiles(ctx context.Context, q Querier, tasks []int64) (asked []int64, 
 type ArchiveProgress struct {
 	Pending int
 	Stored  int
-	Missing int // lost or skipped
+	Missing int // lost, skipped, not asked for, or not kept any more
 }
 
 // LockTask locks a task until the end of the transaction: of those who store its last two
@@ -203,7 +204,7 @@ func GetArchiveProgress(ctx context.Context, q Querier, tasks ...int64) (Archive
 	return one[ArchiveProgress](ctx, q, `
 		select count(*) filter (where archive_state = 'pending') as pending,
 		       count(*) filter (where archive_state = 'stored') as stored,
-		       count(*) filter (where archive_state in ('lost', 'skipped')) as missing
+		       count(*) filter (where coalesce(archive_state, '') not in ('pending', 'stored')) as missing
 		from klingwatch.outputs
 		where task = any (@tasks)`,
 		pgx.StrictNamedArgs{"tasks": tasks})
@@ -235,6 +236,12 @@ func ForgetRemovals(ctx context.Context, q Querier) error {
 		delete from klingwatch.archive_removals r
 		where not_before <= now()
 		  and exists (select from klingwatch.outputs o where o.archive_key = r.key)`)
+	return err
+}
+
+// PostponeRemoval notes that a file could not be removed, and when to try again.
+func PostponeRemoval(ctx context.Context, q Querier, key string, wait time.Duration) error {
+	_, err := q.Exec(ctx, `update klingwatch.archive_removals set not_before = now() + @wait::interval where key = @key`, pgx.StrictNamedArgs{"key": key, "wait": wait})
 	return err
 }
 

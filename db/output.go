@@ -62,9 +62,10 @@ const outputColumns = `
 		       o.archive_attempts,
 		       o.archive_error`
 
-// RemoveOutputs deletes the outputs that earlier verdicts gave to tasks.
+// RemoveOutputs deletes the outputs that earlier verdicts gave to tasks, but for those whose
+// files are stored: what was paid for stays, whatever the task is said to be now.
 func RemoveOutputs(ctx context.Context, q Querier, tasks []int64) error {
-	_, err := q.Exec(ctx, `delete from klingwatch.outputs where task = any (@tasks)`, pgx.StrictNamedArgs{"tasks": tasks})
+	_, err := q.Exec(ctx, `delete from klingwatch.outputs where task = any (@tasks) and archive_state is distinct from 'stored'`, pgx.StrictNamedArgs{"tasks": tasks})
 	return err
 }
 
@@ -88,7 +89,12 @@ func AddOutputs(ctx context.Context, q Querier, outputs []Output, archive bool) 
 		     watermark_url text, expires_at timestamptz, needs_key boolean)
 		left join klingwatch.tasks t on t.id = o.task
 		left join klingwatch.relays r on r.name = t.relay
-		cross join lateral (select @archive and coalesce(t.archive, r.archive, true)) as a(wanted)`,
+		cross join lateral (select @archive and coalesce(t.archive, r.archive, true)) as a(wanted)
+		on conflict (task, kind, position) do update -- its file is stored, see RemoveOutputs
+		set url = excluded.url,
+		    watermark_url = excluded.watermark_url,
+		    expires_at = excluded.expires_at,
+		    needs_key = excluded.needs_key`,
 		pgx.StrictNamedArgs{"outputs": input, "archive": archive})
 	return err
 }

@@ -28,8 +28,10 @@ func TestOutputsAreKeptInOrderAndReplaced(t *testing.T) {
 	if got := must(db.OutputsOfTask(t.Context(), pool, ids[0]))(t); !reflect.DeepEqual(got, []db.Output{images[0], images[1], video}) {
 		t.Errorf("outputs %+v", got)
 	}
-	if err := db.AddOutputs(t.Context(), pool, []db.Output{other}, false); !db.RefusedValue(err) {
-		t.Errorf("an output a second time: %v", err)
+	other.URL = "https://a.example/3.mp3"
+	check(t, db.AddOutputs(t.Context(), pool, []db.Output{other}, false))
+	if got := must(db.OutputsOfTask(t.Context(), pool, ids[1]))(t); len(got) != 1 || got[0].URL != other.URL {
+		t.Errorf("an output a second time: %+v", got)
 	}
 	other.DurationSeconds = new(json.Number("long"))
 	if err := db.AddOutputs(t.Context(), pool, []db.Output{other}, false); err == nil {

@@ -48,7 +48,7 @@ func recordFile(ctx context.Context, pool *pgxpool.Pool, task int64, publicURL s
 // addArchiveEvent writes the event that tells what became of the files of a task.
 func addArchiveEvent(ctx context.Context, tx pgx.Tx, task int64, eventType, publicURL string) error {
 	basis, err := db.BasisOf(ctx, tx, task, eventType)
-	if err != nil {
+	if err != nil || basis.Status != db.Succeeded { // it is asked again: its end will tell of new files
 		return err
 	}
 	outputs, err := db.OutputsOfTask(ctx, tx, task)

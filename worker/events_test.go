@@ -80,6 +80,9 @@ func keepFiles(t *testing.T, pool *pgxpool.Pool, stored, lost int64) {
 		t.Fatal(err)
 	}
 	file := db.StoredFile{ID: stored, Key: "default/1.mp4", Bytes: 7, SHA256: strings.Repeat("a", 64), ContentType: "video/mp4", Width: new(640), Height: new(360), ThumbnailKey: new("default/1.thumb.jpg")}
+	if err := db.ClaimFile(t.Context(), pool, file.Key, time.Hour); err != nil {
+		t.Fatal(err)
+	}
 	if err := ledger.RecordStored(t.Context(), pool, stored, file, "https://kw.example"); err != nil {
 		t.Fatal(err)
 	}

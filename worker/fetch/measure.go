@@ -13,8 +13,9 @@ import (
 	stdimage "image"
 )
 
-// turn is of who measures: one at a time in a process, whatever the memory it takes.
-var turn = make(chan struct{}, 1)
+// pictures and films are measured one at a time in a process, for the memory that it takes;
+// a picture does not wait for ffmpeg.
+var pictures, films = make(chan struct{}, 1), make(chan struct{}, 1)
 
 // Measure returns the file with its width, height and duration as far as they can be
 // known, and writes a thumbnail into another local file: a JPEG, 480 pixels wide at
@@ -23,6 +24,11 @@ var turn = make(chan struct{}, 1)
 // found under its name. Measure waits while another file is measured: a large picture
 // takes up to 320 MB.
 func (t *Tools) Measure(ctx context.Context, f File, local, thumbnail *os.File) (measured, thumb File, err error) {
+	kind, _, _ := strings.Cut(f.ContentType, "/")
+	turn := films
+	if kind == image {
+		turn = pictures
+	}
 	select {
 	case turn <- struct{}{}:
 		defer func() { <-turn }()
@@ -30,7 +36,7 @@ func (t *Tools) Measure(ctx context.Context, f File, local, thumbnail *os.File) 
 		return f, File{}, context.Cause(ctx)
 	}
 	var small []byte
-	if kind, _, _ := strings.Cut(f.ContentType, "/"); kind == image {
+	if kind == image {
 		small, err = measurePicture(&f, local)
 	} else {
 		small, err = t.measureFilm(ctx, &f, local)

@@ -74,12 +74,10 @@ func New(cfg Config) *Keeper {
 // Keep tries to have a file kept. It returns whether, and after which wait, to try again;
 // an error is one of the database, or ctx's.
 func (k *Keeper) Keep(ctx context.Context, relay Relay, id int64) (wait time.Duration, again bool, err error) {
-	t, err := db.GetArchiveTarget(ctx, k.Pool, id)
+	t, err := k.target(ctx, id)
 	switch {
-	case errors.Is(err, db.ErrNotFound):
-		return 0, false, nil
 	case err != nil:
-		return 0, false, fmt.Errorf("reading the file %d: %w", id, err)
+		return 0, false, err
 	case t.State == db.ArchiveStored && !t.Measured:
 		return 0, false, k.measureStored(ctx, t)
 	case t.State != db.ArchivePending:
@@ -91,6 +89,9 @@ func (k *Keeper) Keep(ctx context.Context, relay Relay, id int64) (wait time.Dur
 		return 0, false, err
 	}
 	defer done()
+	if t, err = k.target(ctx, id); err != nil || t.State != db.ArchivePending { // it may have a new URL, or be gone
+		return 0, false, err
+	}
 	p := parcel{target: t}
 	defer p.discard()
 	if err := k.store(ctx, relay, &p); err != nil {
@@ -108,6 +109,18 @@ func (k *Keeper) Keep(ctx context.Context, relay Relay, id int64) (wait time.Dur
 		done()
 	}
 	return 0, false, k.measureLate(ctx, &p)
+}
+
+// target reads a file; the zero target is one that is gone.
+func (k *Keeper) target(ctx context.Context, id int64) (db.ArchiveTarget, error) {
+	t, err := db.GetArchiveTarget(ctx, k.Pool, id)
+	if errors.Is(err, db.ErrNotFound) {
+		return db.ArchiveTarget{}, nil
+	}
+	if err != nil {
+		return t, fmt.Errorf("reading the file %d: %w", id, err)
+	}
+	return t, nil
 }
 
 // parcel is a file on its way.

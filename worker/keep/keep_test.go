@@ -355,7 +355,7 @@ func TestAFileIsLostOnlyWhenTheProviderHasDeletedIt(t *testing.T) {
 
 	use(broken)
 	lost := h.ended("lost", nil, url, url)
-	h.run(`update klingwatch.outputs set expires_at = now() - interval '1 min' where task = $1 and position = 0`, lost)
+	h.run(`update klingwatch.outputs set expires_at = now() - interval '25 h' where task = $1 and position = 0`, lost)
 	h.keep(lost)
 	if got := h.events(lost); got != "succeeded" {
 		t.Errorf("one file is lost, one is waited for: %s", got)
@@ -363,7 +363,7 @@ func TestAFileIsLostOnlyWhenTheProviderHasDeletedIt(t *testing.T) {
 	use(serves(picture(t, 2)))
 	h.keep(lost)
 	list := h.outputs(lost)
-	if *list[0].ArchiveState != db.ArchiveLost || !strings.Contains(*list[0].ArchiveError, "given up 1m") || !strings.Contains(*list[0].ArchiveError, "HTTP 502") || *list[1].ArchiveState != db.ArchiveStored {
+	if *list[0].ArchiveState != db.ArchiveLost || !strings.Contains(*list[0].ArchiveError, "given up 25h") || !strings.Contains(*list[0].ArchiveError, "HTTP 502") || *list[1].ArchiveState != db.ArchiveStored {
 		t.Errorf("they are %+v and %+v", list[0].KeptFile, list[1].KeptFile)
 	}
 	if got := h.events(lost); got != "succeeded archive_failed" {
@@ -427,6 +427,40 @@ func TestTwoWhoKeepTheSameAtOnce(t *testing.T) {
 	}
 }
 
+// A task that is asked again may end otherwise, or with a URL that does not work any more: a
+// file that is stored stays.
+func TestAStoredFileStaysWhateverItsTaskBecomes(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	content := picture(t, 11)
+	url := h.host(serves(content))
+	dead := h.host(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "gone", http.StatusNotFound) })
+	for name, end := range map[string]func(int64){
+		"it succeeds with another URL": func(task int64) { h.end(task, time.Hour, dead) },
+		"it is canceled": func(task int64) {
+			if err := ledger.Cancel(t.Context(), h.pool, task, time.Hour); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		task := h.ended(strings.ReplaceAll(name, " ", "-"), nil, url)
+		h.keep(task)
+		key := *h.outputs(task)[0].ArchiveKey
+		if err := ledger.Reopen(t.Context(), h.pool, task, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		end(task)
+		h.keep(task)
+		if n, err := keep.RemoveUnused(t.Context(), h.pool, h.store); err != nil || n != 0 {
+			t.Errorf("%s: %d files are removed, %v", name, n, err)
+		}
+		if list := h.outputs(task); len(list) != 1 || *list[0].ArchiveState != db.ArchiveStored || *list[0].ArchiveKey != key {
+			t.Errorf("%s: the files are %+v", name, list)
+		}
+		h.holds(key, content)
+	}
+}
+
 // The files of a task that is gone are removed, but not those that it made anew.
 func TestFilesGoWithTheirTask(t *testing.T) {
 	t.Parallel()
@@ -460,7 +494,7 @@ func TestFilesGoWithTheirTask(t *testing.T) {
 	}
 	h.holds(keys[again], content)
 	h.holds(keys[kept], content)
-	if got := h.events(again); got != "succeeded archived succeeded archived" {
+	if got := h.events(again); got != "succeeded archived succeeded" { // it was safe all the time
 		t.Errorf("the events are %s", got)
 	}
 	if removed, err := keep.RemoveUnused(t.Context(), h.pool, h.store); err != nil || removed != 0 {
@@ -592,7 +626,7 @@ func TestWhateverHostsDoTheStoreHoldsWhatTheRowsSay(t *testing.T) {
 			h.keep(task)
 		}
 	}
-	h.run(`update klingwatch.outputs set expires_at = now() - interval '1 s' where archive_state = 'pending'`)
+	h.run(`update klingwatch.outputs set expires_at = now() - interval '25 h' where archive_state = 'pending'`)
 	var want []string
 	for _, task := range tasks {
 		h.keep(task)

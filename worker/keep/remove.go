@@ -13,23 +13,29 @@ import (
 	"github.com/klingwatch/klingwatch/db"
 )
 
-// spoolAge is from when a spool file, or an upload, is one that a killed process left: no
-// download goes on for so long without a byte.
-const spoolAge = time.Hour
+const (
+	// spoolAge is from when a spool file, or an upload, is one that a killed process left.
+	spoolAge = 24 * time.Hour
+	// postponed is when a file is tried again that could not be removed.
+	postponed = 10 * time.Minute
+)
 
 // RemoveUnused removes the files that no row tells of any more from the store, until none
 // is left. Each is removed while its note is locked, so that nobody stores it anew
 // meanwhile, and what broke off is done again.
 func RemoveUnused(ctx context.Context, pool *pgxpool.Pool, store archive.Store) (removed int, err error) {
-	for ; ctx.Err() == nil; removed++ {
+	var trouble error
+	for ctx.Err() == nil {
 		err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 			file, err := db.LockRemovable(ctx, tx)
 			if err != nil {
 				return err
 			}
 			if err := errors.Join(store.Remove(ctx, file.Key), store.Remove(ctx, ThumbnailKey(file.Key))); err != nil {
-				return err
+				trouble = err
+				return db.PostponeRemoval(ctx, tx, file.Key, postponed)
 			}
+			removed++
 			return db.Removed(ctx, tx, file.Key)
 		})
 		if errors.Is(err, db.ErrNotFound) {
@@ -39,10 +45,13 @@ func RemoveUnused(ctx context.Context, pool *pgxpool.Pool, store archive.Store) 
 			return removed, fmt.Errorf("removing files that are not used any more: %w", err)
 		}
 	}
-	if err := db.ForgetRemovals(ctx, pool); err != nil {
-		return removed, fmt.Errorf("forgetting files that are used: %w", err)
+	if trouble != nil {
+		trouble = fmt.Errorf("removing files that are not used any more, again in %s: %w", postponed, trouble)
 	}
-	return removed, ctx.Err()
+	if err := db.ForgetRemovals(ctx, pool); err != nil {
+		return removed, errors.Join(trouble, fmt.Errorf("forgetting files that are used: %w", err))
+	}
+	return removed, errors.Join(trouble, ctx.Err())
 }
 
 // CleanUp removes what killed processes left of files on their way.

@@ -26,20 +26,25 @@ type step struct {
 	why   string        // what stands before the reason of one that is given up
 }
 
-// after decides what comes after a failure. A file is given up when the provider has
-// deleted it, or when it is too large; whatever else is wrong may be mended in time: the
-// host, the store, our settings.
+// grace is how long it is tried beyond the time at which the provider was to delete a file:
+// that is an estimate, and the trouble may be ours.
+const grace = 24 * time.Hour
+
+// after decides what comes after a failure. A file is given up when it is too large, or when
+// the provider was to delete it, and refuses it under a new URL as well, or a day has passed
+// since. Whatever else is wrong may be mended in time: the host, the store, our settings.
 func after(t db.ArchiveTarget, failure error) step {
 	var refused *fetch.Error
 	if errors.As(failure, &refused) && refused.Reason == fetch.TooLarge {
 		return step{state: db.ArchiveSkipped}
 	}
-	next := step{state: db.ArchivePending, wait: jittered(waitAfter(t))}
-	if refused != nil {
-		next.renew = refused.Reason == fetch.Gone && !t.Refreshed
-		next.wait = max(next.wait, refused.RetryAfter)
+	next, left := step{state: db.ArchivePending, wait: jittered(waitAfter(t))}, leftOf(t)
+	gone := refused != nil && refused.Reason == fetch.Gone
+	next.renew = gone && !t.Refreshed
+	if refused != nil && refused.RetryAfter > next.wait {
+		next.wait = min(refused.RetryAfter, max(next.wait, left/4)) // not beyond the file's end
 	}
-	if left := leftOf(t); left <= 0 {
+	if left <= 0 && gone && t.Refreshed || left <= -grace {
 		next.state, next.why = db.ArchiveLost, fmt.Sprintf("given up %s after the provider was to delete it: ", -left.Round(time.Second))
 	}
 	return next
@@ -62,7 +67,10 @@ func waitAfter(t db.ArchiveTarget) time.Duration {
 	if t.Attempts < 10 {
 		wait = min(wait, firstWait<<t.Attempts)
 	}
-	return max(firstWait, min(wait, leftOf(t)/4))
+	if left := leftOf(t); left > 0 {
+		wait = max(firstWait, min(wait, left/4))
+	}
+	return wait
 }
 
 // jittered spreads waits over a fifth of their length.
