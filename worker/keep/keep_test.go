@@ -117,12 +117,12 @@ func (h *house) ended(taskID string, change func(*db.NewTask), urls ...string) i
 	if err != nil {
 		h.Fatal(err)
 	}
-	h.end(tracked[0].ID, time.Hour, urls...)
+	h.end(tracked[0].ID, urls...)
 	return tracked[0].ID
 }
 
-// end has a task succeed with pictures that the provider deletes after a while.
-func (h *house) end(id int64, lifetime time.Duration, urls ...string) {
+// end has a task succeed with pictures that the provider deletes after an hour.
+func (h *house) end(id int64, urls ...string) {
 	h.Helper()
 	task, err := db.GetPollTarget(h.Context(), h.pool, id, time.Hour)
 	if err != nil {
@@ -132,7 +132,7 @@ func (h *house) end(id int64, lifetime time.Duration, urls ...string) {
 		Task: id, Created: task.CreatedAt, Version: task.Version, From: task.Status, Status: db.Succeeded, EndedBy: new(db.ByProvider), Polled: true,
 	}}
 	for i, url := range urls {
-		c.Outputs = append(c.Outputs, db.Output{Task: id, Kind: "image", Position: i, URL: url, ExpiresAt: new(time.Now().Add(lifetime))})
+		c.Outputs = append(c.Outputs, db.Output{Task: id, Kind: "image", Position: i, URL: url, ExpiresAt: new(time.Now().Add(time.Hour))})
 	}
 	if applied, err := ledger.Apply(h.Context(), h.pool, []ledger.Change{c}, nil); err != nil || !applied[id] {
 		h.Fatalf("the task did not end: %v", err)
@@ -299,7 +299,7 @@ func TestNotAllFilesAreKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.run(`update klingwatch.tasks set archive = $2 where id = $1`, tracked[0].ID, c.archive)
-		h.end(tracked[0].ID, time.Hour, "https://files.example/1.png")
+		h.end(tracked[0].ID, "https://files.example/1.png")
 		jobs := h.count(`select count(*) from klingwatch.live_jobs where kind = 'archive' and key in (select klingwatch.job_key('archive', archive_id) from klingwatch.outputs where task = $1)`, tracked[0].ID)
 		if got := h.outputs(tracked[0].ID)[0].ArchiveState != nil; got != c.kept || jobs == 1 != c.kept {
 			t.Errorf("%s: it is to be kept: %v, with %d jobs", name, got, jobs)
@@ -436,7 +436,7 @@ func TestAStoredFileStaysWhateverItsTaskBecomes(t *testing.T) {
 	url := h.host(serves(content))
 	dead := h.host(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "gone", http.StatusNotFound) })
 	for name, end := range map[string]func(int64){
-		"it succeeds with another URL": func(task int64) { h.end(task, time.Hour, dead) },
+		"it succeeds with another URL": func(task int64) { h.end(task, dead) },
 		"it is canceled": func(task int64) {
 			if err := ledger.Cancel(t.Context(), h.pool, task, time.Hour); err != nil {
 				t.Fatal(err)
@@ -480,7 +480,7 @@ func TestFilesGoWithTheirTask(t *testing.T) {
 	if err := ledger.Reopen(t.Context(), h.pool, again, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	h.end(again, time.Hour, url)
+	h.end(again, url)
 	h.keep(again)
 
 	removed, err := keep.RemoveUnused(t.Context(), h.pool, h.store)
