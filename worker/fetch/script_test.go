@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,14 +27,15 @@ type mischief func(s *scripted, w io.Writer, r *http.Request, place float64)
 type scripted struct {
 	mu       sync.Mutex
 	versions [][]byte
-	version  int
+	version  atomic.Int64 // a connection may still be served when the next one asks
 	plan     []mischief
 	places   []float64
 	own      string // its address
 }
 
 func (s *scripted) content() (content []byte, tag string) {
-	return s.versions[s.version], fmt.Sprintf("ETag: \"%d\"\r\n", s.version)
+	version := s.version.Load()
+	return s.versions[version], fmt.Sprintf("ETag: \"%d\"\r\n", version)
 }
 
 // part is what a good host sends: the rest, if it is asked for and of this version.
@@ -46,6 +48,13 @@ func (s *scripted) part(r *http.Request) (head string, body []byte) {
 	}
 	head = fmt.Sprintf("HTTP/1.1 206 Partial Content\r\n%sContent-Range: bytes %d-%d/%d\r\nContent-Length: %d\r\n\r\n", tag, from, len(content)-1, len(content), len(content)-from)
 	return head, content[from:]
+}
+
+// renew goes on to the next version, if there is one.
+func (s *scripted) renew() {
+	if version := s.version.Load(); version < int64(len(s.versions)-1) {
+		s.version.CompareAndSwap(version, version+1)
+	}
 }
 
 func cutAt(body []byte, place float64) []byte { return body[:int(place*float64(len(body)))] }
@@ -129,12 +138,12 @@ var mischiefs = map[string]mischief{
 		_, _ = w.Write(append([]byte(head), body...))
 	},
 	"a new version": func(s *scripted, w io.Writer, r *http.Request, _ float64) {
-		s.version = min(s.version+1, len(s.versions)-1)
+		s.renew()
 		head, body := s.part(r)
 		_, _ = w.Write(append([]byte(head), body...))
 	},
 	"a new version and cut": func(s *scripted, w io.Writer, r *http.Request, place float64) {
-		s.version = min(s.version+1, len(s.versions)-1)
+		s.renew()
 		head, body := s.part(r)
 		_, _ = w.Write(append([]byte(head), cutAt(body, place)...))
 	},
@@ -184,7 +193,7 @@ func (s *scripted) answer(conn net.Conn, r *http.Request) {
 		s.plan, s.places = s.plan[1:], s.places[1:]
 	}
 	s.mu.Unlock()
-	act(s, conn, r, place) // one at a time: the client waits for each answer
+	act(s, conn, r, place)
 }
 
 // Whatever a host does, a fetch ends soon, with the true content of one version and
