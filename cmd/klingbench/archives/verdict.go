@@ -26,7 +26,7 @@ func (v *verdict) fault(count *int, format string, args ...any) {
 }
 
 // spoolAge is more than what files of the spool must have to be cleaned away.
-const spoolAge = 2 * time.Hour
+const spoolAge = 25 * time.Hour
 
 // judge compares the rows and the store with the files that were to be kept, once what is
 // due a day later has been removed. Nothing works on them any more.
