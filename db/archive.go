@@ -26,8 +26,8 @@ type ArchiveTarget struct {
 	Kind      string
 	Position  int
 	URL       string
-	NeedsKey  bool // it answers only with the relay's key
-	State     string
+	NeedsKey  bool   // it answers only with the relay's key
+	State     string // "": it is not to be kept any more
 	Attempts  int
 	Refreshed bool     // a new URL was asked for
 	ExpiresIn *float64 // seconds until the provider deletes it, or has; nil: unknown
@@ -47,7 +47,7 @@ func GetArchiveTarget(ctx context.Context, q Querier, id int64) (ArchiveTarget, 
 		       o.position,
 		       o.url,
 		       o.needs_key,
-		       o.archive_state as state,
+		       coalesce(o.archive_state, '') as state,
 		       o.archive_attempts as attempts,
 		       o.refreshed_at is not null as refreshed,
 		       extract(epoch from o.expires_at - now())::float8 as expires_in,
@@ -210,16 +210,11 @@ func GetArchiveProgress(ctx context.Context, q Querier, tasks ...int64) (Archive
 		pgx.StrictNamedArgs{"tasks": tasks})
 }
 
-// RemovableFile is a key in the store that no output uses.
-type RemovableFile struct {
-	Key string
-}
-
 // LockRemovable returns a key whose file no output uses and that may be removed, or
 // ErrNotFound. It is locked until the end of the transaction, so that nobody stores a file
 // under it meanwhile.
-func LockRemovable(ctx context.Context, q Querier) (RemovableFile, error) {
-	return one[RemovableFile](ctx, q, `
+func LockRemovable(ctx context.Context, q Querier) (key string, err error) {
+	file, err := one[struct{ Key string }](ctx, q, `
 		select key
 		from klingwatch.archive_removals r
 		where not_before <= now()
@@ -227,6 +222,7 @@ func LockRemovable(ctx context.Context, q Querier) (RemovableFile, error) {
 		order by not_before
 		limit 1
 		for update skip locked`)
+	return file.Key, err
 }
 
 // ForgetRemovals deletes the notes about files that are used: somebody has written their
@@ -293,18 +289,7 @@ type EventBasis struct {
 // BasisOf returns what the next event of a type tells of a task, or ErrNotFound.
 func BasisOf(ctx context.Context, q Querier, task int64, eventType string) (EventBasis, error) {
 	return one[EventBasis](ctx, q, `
-		select t.id as task,
-		       t.relay,
-		       t.task_id,
-		       t.action,
-		       t.action2,
-		       t.external_id,
-		       t.metadata,
-		       t.callback_url,
-		       t.created_at,
-		       now() as changed_at,
-		       t.finished_at,
-		       @type::text as event_type,`+eventNumbers("@type::text")+`,
+		select`+changedColumns("@type::text")+`,
 		       t.status,
 		       t.status_message,
 		       t.ended_by

@@ -236,26 +236,27 @@ func ApplyChanges(ctx context.Context, q Querier, changes []Change) ([]Changed, 
 		     request_id text, result jsonb, unit_deduction numeric, polls int, upstream_created_at timestamptz,
 		     upstream_updated_at timestamptz, last_error text, polled bool, deadline float8, ended_by text, late float8)
 		where t.id = c.task and t.created_at = c.created and t.version = c.version
-		returning t.id as task,
-		          t.relay,
-		          t.task_id,
-		          t.action,
-		          t.action2,
-		          t.external_id,
-		          t.metadata,
-		          t.callback_url,
-		          t.created_at,
-		          now() as changed_at,
-		          t.finished_at,
-		          'task.' || t.status as event_type,`+eventNumbers("'task.' || t.status"),
+		returning`+changedColumns("'task.' || t.status"),
 		pgx.StrictNamedArgs{"changes": input})
 }
 
-// eventNumbers are the columns Sequence and Number of the next event of the task t, of a type.
-func eventNumbers(eventType string) string {
+// changedColumns are the columns of Changed, of the task t and its next event, of a type.
+func changedColumns(eventType string) string {
 	return `
-		          1 + coalesce((select max(e.sequence) from klingwatch.events e where e.task = t.id), 0) as sequence,
-		          1 + (select count(*) from klingwatch.events e where e.task = t.id and e.type = ` + eventType + `) as number`
+		       t.id as task,
+		       t.relay,
+		       t.task_id,
+		       t.action,
+		       t.action2,
+		       t.external_id,
+		       t.metadata,
+		       t.callback_url,
+		       t.created_at,
+		       now() as changed_at,
+		       t.finished_at,
+		       ` + eventType + ` as event_type,
+		       1 + coalesce((select max(e.sequence) from klingwatch.events e where e.task = t.id), 0) as sequence,
+		       1 + (select count(*) from klingwatch.events e where e.task = t.id and e.type = ` + eventType + `) as number`
 }
 
 // VersionsOf returns the versions of tasks by their ids. Ids that do not exist are left

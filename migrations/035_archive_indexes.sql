@@ -3,7 +3,7 @@
 
 create unique index concurrently if not exists outputs_archive_id on klingwatch.outputs (archive_id) where archive_id is not null;
 
--- What waits to be fetched is little, and first is what expires first.
+-- What waits to be fetched is little, and is looked for all the time.
 create index concurrently if not exists outputs_to_archive on klingwatch.outputs (expires_at, archive_id) where archive_state = 'pending';
 
 -- Before a file is removed it is asked whether a row uses it.

@@ -13,8 +13,8 @@ import (
 )
 
 // deliverQueue holds the jobs of deliveries, bulkQueue those of bulk actions, redeliverQueue
-// those of bulk redeliveries that the version before began, and cancelQueue those of
-// cancellations; queues.go has those of tasks.
+// those of bulk redeliveries that the version before began, cancelQueue those of
+// cancellations, archiveQueue those of files that are to be kept; queues.go has those of tasks.
 const (
 	deliverQueue   = "deliver"
 	bulkQueue      = "bulk"

@@ -5,7 +5,7 @@
 //	   │  └─── larger than what is kept ─────────────────────> skipped
 //	   ├────── URL refused (403, 404, 410) ── the relay is asked once for a new one ──┐
 //	   ├────── trouble: again later, the sooner the less time is left <───────────────┘
-//	   └────── still no file when the provider has deleted it ──> lost
+//	   └────── the new URL refused as well after the expiry, or no file a day after it ──> lost
 //
 // Videos are looked into with ffmpeg, for their size and a thumbnail, once they are stored.
 //

@@ -100,7 +100,7 @@ func (k *Keeper) Keep(ctx context.Context, relay Relay, id int64) (wait time.Dur
 		}
 		return k.failed(ctx, relay, t, err)
 	}
-	if err := k.recordStored(ctx, p); err != nil || p.measured {
+	if kept, err := k.recordStored(ctx, p); err != nil || !kept || p.measured {
 		return 0, false, err
 	}
 	// It is safe; that others become safe is more urgent than its picture.
@@ -170,20 +170,21 @@ func (k *Keeper) store(ctx context.Context, relay Relay, p *parcel) (err error) 
 
 func (k *Keeper) spool() (*os.File, error) { return os.CreateTemp(k.Store.Spool(), "file-*") }
 
-// recordStored writes down that a file is in the store. A stop does not cut that off.
-func (k *Keeper) recordStored(ctx context.Context, p parcel) error {
+// recordStored writes down that a file is in the store, unless nobody waits for it any more.
+// A stop does not cut that off.
+func (k *Keeper) recordStored(ctx context.Context, p parcel) (kept bool, err error) {
 	t, f := p.target, p.stored
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
-	err := ledger.RecordStored(ledger.WithOrderWait(ctx, k.OrderWait), k.Pool, t.Task, f, k.PublicURL)
+	err = ledger.RecordStored(ledger.WithOrderWait(ctx, k.OrderWait), k.Pool, t.Task, f, k.PublicURL)
 	if errors.Is(err, db.ErrNotFound) {
-		return nil // the task is gone, or was asked again; the claim has the file removed
+		return false, nil // the task is gone, or was asked again; the claim has the file removed
 	}
 	if err != nil {
-		return fmt.Errorf("recording the file %d: %w", t.ID, err)
+		return false, fmt.Errorf("recording the file %d: %w", t.ID, err)
 	}
 	k.Counted(db.ArchiveStored, f.Bytes, time.Duration(t.EndedAgo*float64(time.Second)))
-	return nil
+	return true, nil
 }
 
 // failed decides what comes after a failure, and writes it down.
@@ -222,17 +223,17 @@ const maxReason = 500
 // tell counts and logs a failure.
 func (k *Keeper) tell(t db.ArchiveTarget, next step, reason string) {
 	about := []any{"task", t.Task, "kind", t.Kind, "position", t.Position, "attempts", t.Attempts + 1, "reason", reason}
+	outcome := next.state
 	switch next.state {
 	case db.ArchivePending:
-		k.Counted("failed", 0, 0)
+		outcome = "failed"
 		k.Log.Info("a file could not be kept, trying again", append(about, "in", next.wait.Round(time.Second).String())...)
 	case db.ArchiveLost:
-		k.Counted(next.state, 0, 0)
 		k.Log.Error("a file is lost: it could not be had before the provider deleted it", about...)
 	default:
-		k.Counted(next.state, 0, 0)
 		k.Log.Warn("a file is not kept", about...)
 	}
+	k.Counted(outcome, 0, 0)
 }
 
 // renew asks the relay where the files of a task are now.

@@ -554,6 +554,7 @@ func TestFilesAreKeptForAWhileWhereTheOperatorSaysSo(t *testing.T) {
 	if n, err := keep.RemoveUnused(t.Context(), h.pool, h.store); err != nil || n != 1 {
 		t.Fatalf("%d are removed, %v", n, err)
 	}
+	h.keep(old) // by a job that was left: there is nothing to do
 	if o := h.outputs(old)[0]; o.ArchiveState != nil || o.ArchiveKey != nil || !strings.Contains(*o.ArchiveError, "KLINGWATCH_ARCHIVE_RETENTION") {
 		t.Errorf("the old file is %+v", o.KeptFile)
 	}
@@ -700,8 +701,8 @@ func TestNobodyStoresAFileWhileItIsRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = tx.Rollback(context.Background()) }()
-	if file, err := db.LockRemovable(t.Context(), tx); err != nil || file.Key != "default/a.png" {
-		t.Fatal(file, err)
+	if key, err := db.LockRemovable(t.Context(), tx); err != nil || key != "default/a.png" {
+		t.Fatal(key, err)
 	}
 	wait := dbtest.Blocked(t, h.pool, func() error { return db.ClaimFile(t.Context(), h.pool, "default/a.png", time.Hour) })
 	if err := db.Removed(t.Context(), tx, "default/a.png"); err != nil {

@@ -27,16 +27,16 @@ func RemoveUnused(ctx context.Context, pool *pgxpool.Pool, store archive.Store) 
 	var trouble error
 	for ctx.Err() == nil {
 		err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-			file, err := db.LockRemovable(ctx, tx)
+			key, err := db.LockRemovable(ctx, tx)
 			if err != nil {
 				return err
 			}
-			if err := errors.Join(store.Remove(ctx, file.Key), store.Remove(ctx, ThumbnailKey(file.Key))); err != nil {
+			if err := errors.Join(store.Remove(ctx, key), store.Remove(ctx, ThumbnailKey(key))); err != nil {
 				trouble = err
-				return db.PostponeRemoval(ctx, tx, file.Key, postponed)
+				return db.PostponeRemoval(ctx, tx, key, postponed)
 			}
 			removed++
-			return db.Removed(ctx, tx, file.Key)
+			return db.Removed(ctx, tx, key)
 		})
 		if errors.Is(err, db.ErrNotFound) {
 			break

@@ -306,15 +306,20 @@ func (r *Relays) Look(tasks []int64) (found []db.LivePoll) {
 	return found
 }
 
+// named is a relay as it is now; nil: there is none of that name.
+func (r *Relays) named(name string) *relay {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.byName[name]
+}
+
 // errNoFile says that a relay was asked about a task and named no file.
 var errNoFile = errors.New("the relay names no file of the task any more")
 
 // Renew asks a relay where the files of a task that succeeded are now, within the rate of
 // the relay. Its errors are the relay's, or ctx's.
 func (r *Relays) Renew(ctx context.Context, task db.PollTarget) ([]db.Output, error) {
-	r.mu.RLock()
-	at := r.byName[task.Relay]
-	r.mu.RUnlock()
+	at := r.named(task.Relay)
 	if at == nil || at.poller == nil {
 		return nil, fmt.Errorf("this process cannot ask the relay %s", task.Relay)
 	}
@@ -335,9 +340,7 @@ func (r *Relays) Renew(ctx context.Context, task db.PollTarget) ([]db.Output, er
 // KeyFor is the header that a relay wants with a link of its own; nil where the link leads
 // elsewhere, or the relay cannot be asked here.
 func (r *Relays) KeyFor(relay, url string) http.Header {
-	r.mu.RLock()
-	at := r.byName[relay]
-	r.mu.RUnlock()
+	at := r.named(relay)
 	if at == nil || at.Client == nil {
 		return nil
 	}
