@@ -320,24 +320,7 @@ func TestLargeFilesAreNotReplacedEither(t *testing.T) {
 		pass.ServeHTTP(w, r)
 	})))
 	archive.SetParts(store, 1<<10, 5<<20)
-	contents := [][]byte{random(30_000), random(20_000)}
-	errs := make([]error, 2)
-	var all sync.WaitGroup
-	for i, content := range contents {
-		local, info := file(t, store, content)
-		all.Go(func() { errs[i] = store.Put(t.Context(), key, local, info) })
-	}
-	all.Wait()
-	winner := 0
-	if errs[0] != nil {
-		winner = 1
-	}
-	if errs[winner] != nil || !errors.Is(errs[1-winner], archive.ErrTaken) {
-		t.Fatalf("errors: %v; want one ErrTaken", errs)
-	}
-	if !bytes.Equal(read(t, store, key), contents[winner]) {
-		t.Error("the file is not the one whose Put went well")
-	}
+	oneWins(t, store, random(30_000), random(20_000))
 }
 
 // What a killed process leaves at the server costs money until it is aborted.

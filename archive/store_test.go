@@ -165,27 +165,32 @@ func TestOfManyPutsAtOnceOneWins(t *testing.T) {
 }
 
 // Of two files with one key, which should not be, one is kept whole.
+// oneWins puts two files of different sizes under one key at once.
+func oneWins(t *testing.T, store archive.Store, contents ...[]byte) {
+	t.Helper()
+	errs := make([]error, len(contents))
+	var all sync.WaitGroup
+	for i, content := range contents {
+		local, info := file(t, store, content)
+		all.Go(func() { errs[i] = store.Put(t.Context(), key, local, info) })
+	}
+	all.Wait()
+	winner := 0
+	if errs[0] != nil {
+		winner = 1
+	}
+	if errs[winner] != nil || !errors.Is(errs[1-winner], archive.ErrTaken) {
+		t.Fatalf("errors: %v; want one ErrTaken", errs)
+	}
+	if !bytes.Equal(read(t, store, key), contents[winner]) {
+		t.Error("the file is not the one whose Put went well")
+	}
+}
+
 func TestOfTwoDifferentFilesAtOnceOneIsRefused(t *testing.T) {
 	t.Parallel()
 	stores(t, func(t *testing.T, store archive.Store) {
-		contents := [][]byte{random(300_000), random(200_000)}
-		errs := make([]error, len(contents))
-		var all sync.WaitGroup
-		for i, content := range contents {
-			local, info := file(t, store, content)
-			all.Go(func() { errs[i] = store.Put(t.Context(), key, local, info) })
-		}
-		all.Wait()
-		winner := 0
-		if errs[0] != nil {
-			winner = 1
-		}
-		if errs[winner] != nil || !errors.Is(errs[1-winner], archive.ErrTaken) {
-			t.Fatalf("errors: %v; want one ErrTaken", errs)
-		}
-		if !bytes.Equal(read(t, store, key), contents[winner]) {
-			t.Error("the file is not the one whose Put went well")
-		}
+		oneWins(t, store, random(300_000), random(200_000))
 	})
 }
 

@@ -2,9 +2,6 @@ package apis
 
 import (
 	"context"
-	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/klingwatch/klingwatch/cmd/klingbench/bench"
@@ -24,23 +21,7 @@ type Command struct {
 
 // Run measures.
 func (cmd Command) Run(ctx context.Context, c *figures.Console) error {
-	p := cmd.plan()
-	parts, err := p.parts(cmd.Only)
-	if err != nil {
-		return err
-	}
-	return cmd.Measure(ctx, c, "api", func(ctx context.Context, b *bench.Bench) ([]figures.Figure, error) {
-		s := figures.NewSeries(figures.Median)
-		for _, part := range parts {
-			for run := range part.runs {
-				b.Progress.Sayf("%s, run %d of %d", part.name, run+1, part.runs)
-				if err := part.measure(ctx, b, s); err != nil {
-					return nil, fmt.Errorf("measuring %s: %w", part.name, err)
-				}
-			}
-		}
-		return s.Result(), nil
-	})
+	return cmd.MeasureParts(ctx, c, "api", cmd.plan().parts(), cmd.Only)
 }
 
 // plan is the size of everything that api does.
@@ -83,36 +64,16 @@ func (cmd Command) plan() plan {
 	return p
 }
 
-// part is what can be measured alone.
-type part struct {
-	name    string
-	runs    int
-	measure func(context.Context, *bench.Bench, *figures.Series) error
-}
-
-// parts returns those that are wanted.
-func (p plan) parts(only []string) ([]part, error) {
-	all := []part{
-		{"stream", p.runs, p.stream.measure},
-		{"wait", p.runs, p.wait.measure},
-		{"list", 1, p.list.measure},
-		{"post", 1, p.post.measure},
-		{"cancel", 1, func(ctx context.Context, b *bench.Bench, s *figures.Series) error {
+// parts are all that can be measured alone.
+func (p plan) parts() []bench.Part {
+	return []bench.Part{
+		{Name: "stream", Runs: p.runs, Measure: p.stream.measure},
+		{Name: "wait", Runs: p.runs, Measure: p.wait.measure},
+		{Name: "list", Runs: 1, Measure: p.list.measure},
+		{Name: "post", Runs: 1, Measure: p.post.measure},
+		{Name: "cancel", Runs: 1, Measure: func(ctx context.Context, b *bench.Bench, s *figures.Series) error {
 			return polls.MeasureCancel(ctx, b, p.quick, cancelAll, s)
 		}},
-		{"callback", p.runs, p.callback.measure},
+		{Name: "callback", Runs: p.runs, Measure: p.callback.measure},
 	}
-	if len(only) == 0 {
-		return all, nil
-	}
-	var names []string
-	for _, part := range all {
-		names = append(names, part.name)
-	}
-	for _, name := range only {
-		if !slices.Contains(names, name) {
-			return nil, fmt.Errorf("there is no part %q: try %s", name, strings.Join(names, ", "))
-		}
-	}
-	return slices.DeleteFunc(all, func(part part) bool { return !slices.Contains(only, part.name) }), nil
 }

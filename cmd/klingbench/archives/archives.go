@@ -2,9 +2,6 @@ package archives
 
 import (
 	"context"
-	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/klingwatch/klingwatch/cmd/klingbench/bench"
@@ -21,22 +18,7 @@ type Command struct {
 
 // Run measures.
 func (cmd Command) Run(ctx context.Context, c *figures.Console) error {
-	parts, err := cmd.plan().parts(cmd.Only)
-	if err != nil {
-		return err
-	}
-	return cmd.Measure(ctx, c, "archive", func(ctx context.Context, b *bench.Bench) ([]figures.Figure, error) {
-		s := figures.NewSeries(figures.Median)
-		for _, part := range parts {
-			for run := range part.runs {
-				b.Progress.Sayf("%s, run %d of %d", part.name, run+1, part.runs)
-				if err := part.measure(ctx, b, s); err != nil {
-					return nil, fmt.Errorf("measuring %s: %w", part.name, err)
-				}
-			}
-		}
-		return s.Result(), nil
-	})
+	return cmd.MeasureParts(ctx, c, "archive", cmd.plan().parts(), cmd.Only)
 }
 
 // plan is the size of everything that archive does.
@@ -73,33 +55,13 @@ func (cmd Command) plan() plan {
 	return p
 }
 
-// part is what can be measured alone.
-type part struct {
-	name    string
-	runs    int
-	measure func(context.Context, *bench.Bench, *figures.Series) error
-}
-
-// parts returns those that are wanted.
-func (p plan) parts(only []string) ([]part, error) {
-	all := []part{
-		{"kill", 1, p.kill.measure},
-		{"throughput", p.runs, p.throughput.measure},
-		{"memory", 1, p.memory.measure},
-		{"stored", 1, p.stored.measure},
-		{"beside", p.runs, p.beside.measure},
+// parts are all that can be measured alone.
+func (p plan) parts() []bench.Part {
+	return []bench.Part{
+		{Name: "kill", Runs: 1, Measure: p.kill.measure},
+		{Name: "throughput", Runs: p.runs, Measure: p.throughput.measure},
+		{Name: "memory", Runs: 1, Measure: p.memory.measure},
+		{Name: "stored", Runs: 1, Measure: p.stored.measure},
+		{Name: "beside", Runs: p.runs, Measure: p.beside.measure},
 	}
-	if len(only) == 0 {
-		return all, nil
-	}
-	var names []string
-	for _, part := range all {
-		names = append(names, part.name)
-	}
-	for _, name := range only {
-		if !slices.Contains(names, name) {
-			return nil, fmt.Errorf("there is no part %q: try %s", name, strings.Join(names, ", "))
-		}
-	}
-	return slices.DeleteFunc(all, func(part part) bool { return !slices.Contains(only, part.name) }), nil
 }
