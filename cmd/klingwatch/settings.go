@@ -30,7 +30,7 @@ const minRetention = 7 * 24 * time.Hour
 // docs/settings.md is made of them.
 type settings struct {
 	DatabaseURL       string        `envconfig:"DATABASE_URL" desc:"Postgres to use; empty = the embedded one, which serve starts"`
-	DataDir           string        `envconfig:"KLINGWATCH_DATA_DIR" desc:"where the embedded Postgres keeps its data; empty = the user's data directory"`
+	DataDir           string        `envconfig:"KLINGWATCH_DATA_DIR" desc:"where the embedded Postgres keeps its data, and KLINGWATCH_ARCHIVE=file: its files; empty = the user's data directory"`
 	PostgresBinDir    string        `envconfig:"KLINGWATCH_POSTGRES_BIN_DIR" desc:"directory with initdb and postgres for the embedded one; empty = search for installed ones, else download them once"`
 	BaseURL           string        `envconfig:"KLING_BASE_URL" desc:"scheme and host of the relay; required by serve"`
 	PathPrefix        string        `envconfig:"KLING_PATH_PREFIX" default:"/kling/v1" desc:"path in front of /{action}/{action2}/{task_id}; /v1 for Kling itself"`
