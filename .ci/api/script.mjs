@@ -1,5 +1,5 @@
 // Services without a library: nothing but fetch. Tracks tasks at HOST, waits for each to
-// end, and prints the ids of all events after AFTER.
+// end, and prints all events after AFTER up to the last one of these tasks.
 const { HOST, KEY, AFTER, TASKS } = process.env;
 const headers = { Authorization: `Bearer ${KEY}`, "Content-Type": "application/json" };
 
@@ -21,12 +21,17 @@ for (let n = 0; n < Number(TASKS); n++) {
   ends.push(trackAndWait(n));
   await new Promise((next) => setTimeout(next, 150));
 }
-for (const task of await Promise.all(ends)) {
+const tasks = await Promise.all(ends);
+for (const task of tasks) {
   if (task.status !== "succeeded" || task.outputs.length !== 1) throw new Error(JSON.stringify(task));
 }
-for (let after = AFTER; ; ) {
+const unkept = new Set(tasks.map((task) => task.id)); // their files are kept a moment after they end
+for (let after = AFTER; unkept.size > 0; ) {
   const page = await ask(`/v1/events?after=${after}&limit=1000`);
-  for (const event of page.data) console.log(event.id, event.type);
-  if (!page.next) break;
-  after = page.next;
+  for (const event of page.data) {
+    console.log(event.id, event.type);
+    if (event.type === "task.archived") unkept.delete(event.data.id);
+  }
+  if (page.data.length === 0) await new Promise((again) => setTimeout(again, 100));
+  after = page.cursor;
 }
