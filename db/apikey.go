@@ -57,8 +57,15 @@ func AddAPIKey(ctx context.Context, q Querier, key APIKey, hash []byte, life tim
 		pgx.StrictNamedArgs{"id": key.ID, "name": key.Name, "scope": key.Scope, "app": key.App, "hash": hash, "life": expires})
 }
 
+// LockAPIKeys lets nobody else add a key until the end of the transaction.
+func LockAPIKeys(ctx context.Context, q Querier) error {
+	_, err := q.Exec(ctx, `lock table klingwatch.api_keys in share row exclusive mode`)
+	return err
+}
+
 // UseAPIKey returns the key with an id and a hash that is neither revoked nor expired, and
-// notes once a minute that it is used. It returns ErrNotFound where there is none.
+// notes once a minute that it is used. Without a hash the caller has proved otherwise that
+// it is the key's. It returns ErrNotFound where there is none.
 func UseAPIKey(ctx context.Context, q Querier, id string, hash []byte) (APIKey, error) {
 	type found struct {
 		APIKey
@@ -68,7 +75,7 @@ func UseAPIKey(ctx context.Context, q Querier, id string, hash []byte) (APIKey, 
 		select`+apiKeyColumns+`,
 		       coalesce(last_used_at < now() - interval '1 min', true) as stale
 		from klingwatch.api_keys
-		where id = @id and hash = @hash and `+validAPIKey,
+		where id = @id and (@hash::bytea is null or hash = @hash) and `+validAPIKey,
 		pgx.StrictNamedArgs{"id": id, "hash": hash})
 	if err != nil || !key.Stale {
 		return key.APIKey, err

@@ -11,6 +11,7 @@ import (
 // Frame is an event as it is sent. It is shared: nobody changes it.
 type Frame struct {
 	ID   int64
+	Task int64  // 0: it is about an endpoint
 	SSE  []byte // a whole message of a stream of server-sent events
 	JSON []byte // the body of the webhook, with id and event_id (the webhook-id); a part of SSE
 }
@@ -32,7 +33,7 @@ func encode(e db.FeedEvent) *Frame {
 	b = append(b, body(e)...)
 	end := len(b)
 	b = append(b, endOfSSE...)
-	return &Frame{ID: e.ID, SSE: b, JSON: b[begin:end:end]}
+	return &Frame{ID: e.ID, Task: e.Task, SSE: b, JSON: b[begin:end:end]}
 }
 
 // body is the payload after its first brace, with a comma before what it holds. One that

@@ -70,7 +70,7 @@ type NewAPIKey struct {
 }
 
 // AddAPIKey makes a key. Its text is nowhere else.
-func AddAPIKey(ctx context.Context, pool *pgxpool.Pool, n NewAPIKey) (key db.APIKey, text string, err error) {
+func AddAPIKey(ctx context.Context, q db.Querier, n NewAPIKey) (key db.APIKey, text string, err error) {
 	switch {
 	case strings.TrimSpace(n.Name) == "" || len(n.Name) > 100:
 		return key, "", invalid("name", "must have 1 to 100 characters")
@@ -88,7 +88,7 @@ func AddAPIKey(ctx context.Context, pool *pgxpool.Pool, n NewAPIKey) (key db.API
 	body := apiKeyPrefix + key.ID + randomDigits(apiKeySecret)
 	text = body + checksumOf(body)
 	hash := sha256.Sum256([]byte(text))
-	if key, err = db.AddAPIKey(ctx, pool, key, hash[:], n.Life); err != nil {
+	if key, err = db.AddAPIKey(ctx, q, key, hash[:], n.Life); err != nil {
 		return key, "", fmt.Errorf("adding an API key: %w", err)
 	}
 	return key, text, nil

@@ -19,6 +19,7 @@ import (
 	"github.com/klingwatch/klingwatch/keyring"
 	"github.com/klingwatch/klingwatch/metrics"
 	"github.com/klingwatch/klingwatch/operate"
+	"github.com/klingwatch/klingwatch/web/callers"
 	"github.com/klingwatch/klingwatch/webhook"
 )
 
@@ -52,12 +53,12 @@ type API struct {
 	mux     *http.ServeMux
 	huma    huma.API
 	spec    []byte
-	callers *callers
+	callers *callers.Callers
 }
 
 // New returns the API.
 func New(cfg Config) (*API, error) {
-	a := &API{Config: cfg, mux: http.NewServeMux(), callers: newCallers(cfg.RequestRate)}
+	a := &API{Config: cfg, mux: http.NewServeMux(), callers: callers.New(cfg.RequestRate)}
 	a.huma = humago.New(a.mux, huma.Config{
 		OpenAPI: document(),
 		// no page from another host, no address of a schema in every answer

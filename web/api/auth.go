@@ -5,25 +5,13 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
-	"golang.org/x/time/rate"
-
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/operate"
-)
-
-const (
-	// maxStreams and so on bound what one key keeps open at this process, and maxFiles
-	// also what one signed link does.
-	maxStreams = 100
-	maxWaiting = 1000
-	maxFiles   = 200
-	// callerIdle is when a key that is not used any more is forgotten.
-	callerIdle = 10 * time.Minute
+	"github.com/klingwatch/klingwatch/web/callers"
 )
 
 type contextKey int
@@ -101,7 +89,7 @@ func (a *API) admit(r *http.Request, o operation) (db.APIKey, *Problem) {
 		return key, refused
 	}
 	visitOf(r.Context()).APIKey = key.ID
-	switch wait := a.callers.take(key.ID); {
+	switch wait := a.callers.Take(key.ID); {
 	case wait > 0:
 		return key, problem(tooManyRequests, "").retryAfter(wait)
 	case !operate.Includes(key.Scope, o.scope):
@@ -158,146 +146,17 @@ func (a *API) unauthorized(r *http.Request) *Problem {
 	return problem(unauthorized, detail).with("WWW-Authenticate", challenge)
 }
 
-// callers are the keys that were used lately, with their limits.
-type callers struct {
-	rate  rate.Limit // 0: none
-	mu    sync.Mutex
-	known map[string]*caller
-	swept time.Time
-}
+// Run ends what keys keep open that are revoked or expire, until ctx ends.
+func (a *API) Run(ctx context.Context) { a.callers.Run(ctx, a.Pool) }
 
-// What a caller keeps open.
-type holding int
+// Callers are those who use the API, with what they keep open.
+func (a *API) Callers() *callers.Callers { return a.callers }
 
-const (
-	aStream holding = iota
-	aWait
-	aFile
-)
-
-// mostHeld bounds what one caller keeps open.
-var mostHeld = [...]int{aStream: maxStreams, aWait: maxWaiting, aFile: maxFiles}
-
-// caller is a key that was used lately, or a file to which a signed link leads.
-type caller struct {
-	limit *rate.Limiter
-	used  time.Time
-	held  [len(mostHeld)]int
-	open  map[*int]context.CancelCauseFunc // of streams and waits
-}
-
-func newCallers(perSecond float64) *callers {
-	return &callers{rate: rate.Limit(perSecond), known: map[string]*caller{}}
-}
-
-// take counts a request, and returns 0, or how long to wait before the next.
-func (c *callers) take(id string) time.Duration {
-	if c.rate == 0 {
-		return 0
+// hold counts what a caller keeps open. It returns a problem where there are too many.
+func (a *API) hold(ctx context.Context, id string, what callers.Holding) (held context.Context, done func(), err error) {
+	held, done, err = a.callers.Hold(ctx, id, what)
+	if errors.Is(err, callers.ErrTooMany) {
+		err = problem(tooManyConnections, "").retryAfter(time.Second)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	reservation := c.of(id).limit.Reserve()
-	wait := reservation.Delay()
-	if wait > 0 {
-		reservation.Cancel()
-	}
-	return wait
-}
-
-// of returns a caller. The mutex is held.
-func (c *callers) of(id string) *caller {
-	now := time.Now()
-	if now.Sub(c.swept) > callerIdle {
-		c.swept = now
-		for other, known := range c.known {
-			if now.Sub(known.used) > callerIdle && known.held == [len(mostHeld)]int{} {
-				delete(c.known, other)
-			}
-		}
-	}
-	known := c.known[id]
-	if known == nil {
-		known = &caller{limit: rate.NewLimiter(c.rate, max(1, int(2*c.rate))), open: map[*int]context.CancelCauseFunc{}}
-		c.known[id] = known
-	}
-	known.used = now
-	return known
-}
-
-// errKeyRefused ends what a key keeps open when it is revoked or expires.
-var errKeyRefused = errors.New("the API key is refused from now on")
-
-// hold counts what a key keeps open, until done is called. Its context ends when the key
-// is refused. It returns a problem where there are too many.
-func (c *callers) hold(ctx context.Context, id string, what holding) (held context.Context, done func(), err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	known := c.of(id)
-	if known.held[what] >= mostHeld[what] {
-		return nil, nil, problem(tooManyConnections, "").retryAfter(time.Second)
-	}
-	known.held[what]++
-	held, cancel := context.WithCancelCause(ctx)
-	place := new(int)
-	known.open[place] = cancel
-	return held, func() {
-		cancel(nil)
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		known.held[what]--
-		delete(known.open, place)
-	}, nil
-}
-
-// refuseEvery is how soon a key that is refused loses what it keeps open.
-const refuseEvery = time.Second
-
-// Run ends what keys keep open that are revoked or expire, until ctx ends. It asks the
-// database once a second, only while something is open.
-func (a *API) Run(ctx context.Context) {
-	ticker := time.NewTicker(refuseEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		ids := a.callers.holding()
-		if len(ids) == 0 {
-			continue
-		}
-		refused, err := db.RefusedAPIKeys(ctx, a.Pool, ids)
-		if err != nil {
-			continue // an outage ends no stream; it is asked again in a moment
-		}
-		a.callers.release(refused)
-	}
-}
-
-// holding returns the keys that keep something open.
-func (c *callers) holding() (ids []string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for id, known := range c.known {
-		if len(known.open) > 0 && !isLink(id) {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
-
-// isLink tells a caller by signed links, who is known by the path, from a key.
-func isLink(caller string) bool { return strings.HasPrefix(caller, "/") }
-
-// release ends what keys keep open.
-func (c *callers) release(ids []string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, id := range ids {
-		for _, cancel := range c.known[id].open {
-			cancel(errKeyRefused)
-		}
-	}
+	return held, done, err
 }

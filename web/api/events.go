@@ -16,6 +16,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/feed"
+	"github.com/klingwatch/klingwatch/web/callers"
 )
 
 const (
@@ -155,7 +156,7 @@ func cursorProblem(err error) error {
 
 // stream follows the feed until the client leaves, its key is refused, or this process stops.
 func (a *API) stream(ctx context.Context, after int64, filter db.FeedFilter) (*huma.StreamResponse, error) {
-	ctx, done, err := a.callers.hold(ctx, callerOf(ctx).ID, aStream)
+	ctx, done, err := a.hold(ctx, callerOf(ctx).ID, callers.Stream)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/archive"
 	"github.com/klingwatch/klingwatch/operate"
+	"github.com/klingwatch/klingwatch/web/callers"
 )
 
 // clip is what the kept file holds.
@@ -182,8 +183,8 @@ func TestAFileIsOpenForSoManyAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	request := "GET " + link
-	for range maxFiles {
-		_, done, err := s.api.callers.hold(t.Context(), path, aFile)
+	for range callers.MaxFiles {
+		_, done, err := s.api.callers.Hold(t.Context(), path, callers.File)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +192,7 @@ func TestAFileIsOpenForSoManyAtOnce(t *testing.T) {
 	}
 	s.try(scenario{name: "one more by the link", request: request, status: http.StatusTooManyRequests, has: []string{"too-many-connections", "Retry-After: 1"}})
 	s.try(scenario{name: "with a key", request: "GET " + path, key: "read", status: http.StatusOK})
-	if ids := s.api.callers.holding(); len(ids) != 0 { // no key is asked about that there is not
+	if ids := s.api.callers.Holding(); len(ids) != 0 { // no key is asked about that there is not
 		t.Errorf("links are taken for keys: %q", ids)
 	}
 }

@@ -251,7 +251,7 @@ func TestAWaitEndsWithTheTask(t *testing.T) {
 	go func() {
 		answered <- s.send(scenario{request: "GET /v1/tasks/by-task-id/t-1", key: "read", headers: map[string]string{"Prefer": "respond-async, wait=60"}})
 	}()
-	await(t, "it waits", func() bool { return len(s.api.callers.holding()) == 1 })
+	await(t, "it waits", func() bool { return len(s.api.callers.Holding()) == 1 })
 	if err := operate.Cancel(t.Context(), s.pool, db.Task{ID: 1}, time.Hour); err != nil {
 		t.Fatal(err)
 	}

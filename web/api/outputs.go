@@ -13,6 +13,7 @@ import (
 	"github.com/klingwatch/klingwatch/archive"
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/operate"
+	"github.com/klingwatch/klingwatch/web/callers"
 	"github.com/klingwatch/klingwatch/web/content"
 	"github.com/klingwatch/klingwatch/webhook"
 )
@@ -126,7 +127,7 @@ func (a *API) serveFile(ctx context.Context, in *fileInput, o db.ListedOutput, f
 	if until, ok := linkOf(ctx); ok {
 		caller, f.Fresh = webhook.ContentPath(o.Task, o.Kind, o.Position), min(freshFile, time.Until(until))
 	}
-	ctx, done, err := a.callers.hold(ctx, caller, aFile)
+	ctx, done, err := a.hold(ctx, caller, callers.File)
 	if err != nil {
 		return nil, err
 	}

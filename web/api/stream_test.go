@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/web/callers"
 )
 
 // follow begins a stream at an address; the body is the caller's to close.
@@ -37,17 +38,17 @@ func TestAKeyHoldsSoManyStreamsAndWaits(t *testing.T) {
 	s.exec(`insert into klingwatch.tasks (task_id, action, action2) values ('t-1', 'videos', 'text2video')`)
 	id := s.keys["read"][3:11]
 	var ends []func()
-	hold := func(n int, what holding) {
+	hold := func(n int, what callers.Holding) {
 		for range n {
-			_, done, err := s.api.callers.hold(t.Context(), id, what)
+			_, done, err := s.api.callers.Hold(t.Context(), id, what)
 			if err != nil {
 				t.Fatal(err)
 			}
 			ends = append(ends, done)
 		}
 	}
-	hold(maxStreams-1, aStream)
-	hold(maxWaiting, aWait)
+	hold(callers.MaxStreams-1, callers.Stream)
+	hold(callers.MaxWaiting, callers.Wait)
 	last := s.follow(s.url, "0")
 	if last.StatusCode != http.StatusOK {
 		t.Errorf("the last stream that may be: HTTP %d", last.StatusCode)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/feed"
+	"github.com/klingwatch/klingwatch/web/callers"
 )
 
 // maxWait is the longest wait for a task.
@@ -34,7 +35,7 @@ func (w WaitInput) limit() (limit time.Duration, preferred bool) {
 // awaitEnd returns when a task has ended or is gone, the time has passed, or this process
 // stops: the caller then gets the state reached. Meanwhile it holds no connection.
 func (a *API) awaitEnd(ctx context.Context, id int64, limit time.Duration) error {
-	ctx, done, err := a.callers.hold(ctx, callerOf(ctx).ID, aWait)
+	ctx, done, err := a.hold(ctx, callerOf(ctx).ID, callers.Wait)
 	if err != nil {
 		return err
 	}
@@ -48,7 +49,7 @@ func (a *API) awaitEnd(ctx context.Context, id int64, limit time.Duration) error
 	switch {
 	case errors.Is(err, feed.ErrClosing), limited.Err() != nil && context.Cause(ctx) == nil:
 		return nil
-	case errors.Is(context.Cause(ctx), errKeyRefused):
+	case errors.Is(context.Cause(ctx), callers.ErrRefused):
 		return problem(unauthorized, "")
 	case err != nil:
 		return fmt.Errorf("waiting for a task: %w", err)
