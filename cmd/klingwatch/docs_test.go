@@ -34,7 +34,7 @@ func TestEveryDocumentedCommandIsUnderstood(t *testing.T) {
 		t.Fatal(err)
 	}
 	found := 0
-	for _, page := range append(pages, "../../README.md", "../../CHANGELOG.md") {
+	for _, page := range append(pages, "../../README.md", "../../README.zh.md", "../../CHANGELOG.md") {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
@@ -65,7 +65,7 @@ func TestEveryLinkOfTheDocumentsLeadsSomewhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	found := 0
-	for _, page := range append(pages, "../../README.md") {
+	for _, page := range append(pages, "../../README.md", "../../README.zh.md") {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
