@@ -192,6 +192,11 @@ func CountTasksUpTo(ctx context.Context, b Beginner, c TaskChoice, most int) (Co
 	return countUpTo(ctx, b, most, `select 1 from klingwatch.tasks t where`+chosenTasks+` limit @most`, c.with(pgx.StrictNamedArgs{"most": most + 1}))
 }
 
+// CountTasksAbove is CountTasksUpTo for those tasks of a choice that came after an id.
+func CountTasksAbove(ctx context.Context, b Beginner, c TaskChoice, id int64, most int) (Count, error) {
+	return countUpTo(ctx, b, most, `select 1 from klingwatch.tasks t where t.id > @above and`+chosenTasks+` limit @most`, c.with(pgx.StrictNamedArgs{"most": most + 1, "above": id}))
+}
+
 // CountDeliveriesUpTo is CountTasksUpTo for deliveries.
 func CountDeliveriesUpTo(ctx context.Context, b Beginner, c DeliveryChoice, most int) (Count, error) {
 	return countUpTo(ctx, b, most, `select 1 from klingwatch.deliveries d where`+chosenDeliveries+` limit @most`, c.with(pgx.StrictNamedArgs{"most": most + 1}))

@@ -100,6 +100,22 @@ func ViewTasks(ctx context.Context, pool *pgxpool.Pool, id string, schedules Sch
 	return views, err
 }
 
+// ViewTaskNow is ViewTasks for the one task with our id. It returns db.ErrNotFound.
+func ViewTaskNow(ctx context.Context, pool *pgxpool.Pool, id int64, schedules Schedules) (view TaskView, err error) {
+	tasks, err := db.TasksOf(ctx, pool, []int64{id})
+	if err != nil {
+		return view, fmt.Errorf("reading task %d: %w", id, err)
+	}
+	if len(tasks) == 0 {
+		return view, db.ErrNotFound
+	}
+	live := askLive(ctx, pool, tasks)
+	if view, err = ViewTask(ctx, pool, tasks[0], schedules); err == nil {
+		view.Now = bring(&view.Task, live[id])
+	}
+	return view, err
+}
+
 // askLive asks the processes about tasks that they poll. What cannot be asked is not
 // known; that hides nothing else of the tasks.
 func askLive(ctx context.Context, pool *pgxpool.Pool, tasks []db.Task) map[int64]db.LivePoll {

@@ -1,17 +1,17 @@
-// Package web serves what machines and operators ask a process over HTTP: health,
-// metrics and public keys.
+// Package web serves what machines and people ask a process over HTTP: health, metrics,
+// public keys, the API and the pages.
 //
-//	GET /                       what there is, as text; so does every unknown path, with 404
 //	GET /livez                  200 while the process serves
 //	GET /readyz                 200 while it can do its work, else 503; Readiness as JSON
 //	GET /metrics                Prometheus
 //	GET /.well-known/jwks.json  the public keys of webhook signatures
 //	/v1/...                     the API, see web/api; GET /docs describes it
+//	/                           the pages, see web/pages
 //
 // A Front stands before them.
 //
 //	checks := []web.Check{{Name: "database", Ask: func(ctx context.Context) error { return pool.Ping(ctx) }}}
-//	server := &http.Server{Handler: front.Wrap(web.Handler(checks, metrics.Handler(), keys, api))}
+//	server := &http.Server{Handler: front.Wrap(web.Handler(checks, metrics.Handler(), keys, api, pages))}
 package web
 
 import (
@@ -56,9 +56,9 @@ func (a advisory) Unwrap() error { return a.error }
 
 // Handler serves the paths of the package comment. /readyz makes all checks at the
 // same time, each within 3 s.
-func Handler(checks []Check, metrics http.Handler, keys Keys, api http.Handler) http.Handler {
+func Handler(checks []Check, metrics http.Handler, keys Keys, api, pages http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/", index)
+	mux.Handle("/", pages)
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = w.Write([]byte("ok\n"))
@@ -70,25 +70,6 @@ func Handler(checks []Check, metrics http.Handler, keys Keys, api http.Handler) 
 		mux.Handle(place, api)
 	}
 	return mux
-}
-
-// index tells people what there is.
-func index(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if r.URL.Path != "/" {
-		w.WriteHeader(http.StatusNotFound)
-	}
-	_, _ = w.Write([]byte(`This is klingwatch, which follows generation tasks at Kling relays.
-
-GET /readyz                 whether it can do its work, and if not, why
-GET /livez                  whether it runs
-GET /metrics                metrics for Prometheus
-GET /.well-known/jwks.json  the public keys of webhook signatures
-GET /docs                   the HTTP API under /v1, described
-GET /v1/openapi.json        the same for programs
-
-Tasks are in Postgres: select * from klingwatch.tasks; or klingwatch list, klingwatch show ID.
-`))
 }
 
 // Readiness is the body of /readyz.

@@ -25,7 +25,7 @@ func get(t *testing.T, checks []web.Check, path string) *httptest.ResponseRecord
 	m := metrics.New()
 	m.Build.WithLabelValues("v1").Set(1)
 	recorder := httptest.NewRecorder()
-	web.Handler(checks, m.Handler(), func(context.Context) ([]string, error) { return []string{publicKey}, nil }, http.NotFoundHandler()).ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
+	web.Handler(checks, m.Handler(), func(context.Context) ([]string, error) { return []string{publicKey}, nil }, http.NotFoundHandler(), http.NotFoundHandler()).ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
 	return recorder
 }
 

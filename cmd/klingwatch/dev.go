@@ -21,6 +21,7 @@ import (
 	"github.com/klingwatch/klingwatch/klingapi/klingsim"
 	"github.com/klingwatch/klingwatch/metrics"
 	"github.com/klingwatch/klingwatch/tracing"
+	"github.com/klingwatch/klingwatch/web/pages"
 	"github.com/klingwatch/klingwatch/webhook"
 	"github.com/klingwatch/klingwatch/worker"
 )
@@ -53,6 +54,7 @@ type devStack struct {
 	database *database
 	log      *slog.Logger
 	logPath  string
+	entry    pages.Entry // opens the pages logged in
 	closers  []func() error
 }
 
@@ -170,6 +172,7 @@ func (cmd devCommand) bringUp(ctx context.Context, c *console, s settings, d *de
 	if d.place.APIKey, err = demo.APIKey(ctx, d.database.Pool, d.place.APIKey); err != nil {
 		return err
 	}
+	d.entry = pages.NewEntry(d.place.APIKey)
 	return d.place.Save()
 }
 
@@ -200,6 +203,7 @@ func (d *devStack) serve(ctx context.Context) error {
 	}
 	defer relay.Close()
 	own := settings{
+		BaseURL: d.RelayURL, APIKey: devKey, PollRate: devPollRate, PollTimeout: klingapi.DefaultTimeout,
 		TaskDeadline: devDeadline, PollInterval: devPollInterval, WebhookTimeout: webhook.DefaultTimeout, AllowNetworks: devNetworks,
 		Archive: "file:", DataDir: d.place.Dir, ArchiveNetworks: devNetworks, ArchiveMaxSize: devMaxFile, PublicURL: d.serviceURL(),
 	}
@@ -217,7 +221,7 @@ func (d *devStack) serve(ctx context.Context) error {
 	m := metrics.New()
 	s := service{
 		settings: own, store: store, listener: d.Service, database: d.database, metrics: m, log: d.log,
-		webhooks: webhooks, tracer: tracer,
+		webhooks: webhooks, tracer: tracer, entry: d.entry,
 	}
 	return serve(ctx, s, worker.New(worker.Config{
 		Pool: d.database.Pool, Relay: relay, Webhooks: webhooks, Metrics: m, Log: d.log,
@@ -288,6 +292,7 @@ func (c *console) printComparison(rows []demo.Row, refused int) (good bool) {
 
 func (c *console) printStack(d *devStack) {
 	for _, line := range [][2]string{
+		{"pages", d.serviceURL() + d.entry.Path()},
 		{"service", d.serviceURL()},
 		{"relay", fmt.Sprintf("%s  (simulated, seed %d)", d.RelayURL, d.Relay.Seed())},
 		{"receiver", d.ReceiverURL},
@@ -312,7 +317,9 @@ func self() string {
 // printInvitation prints what makes the other commands talk to this one, and some to try.
 func (c *console) printInvitation(d *devStack) {
 	fmt.Fprintln(c.out, strings.Join([]string{
-		"", "Everything keeps running. In another terminal:", "",
+		"", "Everything keeps running. Look at it, logged in:", "",
+		"  " + d.serviceURL() + d.entry.Path(), "",
+		"In another terminal:", "",
 		"  export DATABASE_URL='" + d.database.url + "'",
 		"  export KLING_BASE_URL=" + d.RelayURL + " KLING_API_KEY=" + devKey,
 		"  export KLINGWATCH_LISTEN_ADDR=" + d.Service.Addr().String() + " KLINGWATCH_WEBHOOK_ALLOW_NETWORKS=127.0.0.0/8", "",

@@ -17,6 +17,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/archive"
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/doctor"
 	"github.com/klingwatch/klingwatch/feed"
 	"github.com/klingwatch/klingwatch/metrics"
 	"github.com/klingwatch/klingwatch/migrations"
@@ -24,6 +25,7 @@ import (
 	"github.com/klingwatch/klingwatch/tracing"
 	"github.com/klingwatch/klingwatch/web"
 	"github.com/klingwatch/klingwatch/web/api"
+	"github.com/klingwatch/klingwatch/web/pages"
 	"github.com/klingwatch/klingwatch/webhook"
 	"github.com/klingwatch/klingwatch/worker"
 )
@@ -83,7 +85,11 @@ func (cmd serveCommand) Run(ctx context.Context, c *console) (err error) {
 	m.Build.WithLabelValues(version()).Set(1)
 	webhooks := s.webhooks()
 	defer webhooks.Close()
-	return serve(ctx, service{settings: s, listener: listener, database: d, metrics: m, log: log, webhooks: webhooks, tracer: tracer, store: store}, worker.New(worker.Config{
+	own := service{settings: s, listener: listener, database: d, metrics: m, log: log, webhooks: webhooks, tracer: tracer, store: store}
+	if own.entry, err = own.invite(ctx); err != nil {
+		return err
+	}
+	return serve(ctx, own, worker.New(worker.Config{
 		Pool: d.Pool, Relay: relay, Webhooks: webhooks, Metrics: m, Log: log,
 		PollInterval: s.PollInterval, PollRate: s.PollRate, PollTimeout: s.PollTimeout,
 		TaskDeadline: s.TaskDeadline, WebhookTimeout: s.WebhookTimeout, Keyring: s.keyring(), Tracer: tracer, UserAgent: userAgent(), DeliveryRetention: s.DeliveryRetention, Retention: s.Retention,
@@ -114,17 +120,28 @@ type service struct {
 	webhooks *webhook.Client
 	tracer   trace.Tracer
 	store    archive.Store // of kept files; nil: there is none
+	entry    pages.Entry   // lets a person in who has no key
 }
 
 // handler is all that is served over HTTP; run works in the background until ctx ends.
 func (s service) handler(w *worker.Worker, draining *atomic.Bool) (h http.Handler, events *feed.Feed, run func(context.Context), err error) {
 	events = feed.New(s.database.Pool, &s.metrics.Feed, s.log)
+	var shown *pages.Pages
 	served, err := api.New(api.Config{
 		Pool: s.database.Pool, Feed: events, Keyring: s.keyring(), Webhooks: s.webhooks, Log: s.log, TaskDeadline: s.TaskDeadline, RequestRate: s.APIRate,
 		Metrics: &s.metrics.Callbacks, PollInterval: s.PollInterval, Archive: s.store, PublicURL: s.publicURL(),
+		Session: func(r *http.Request) (db.APIKey, error) { return shown.SessionOf(r) },
 	})
 	if err != nil {
 		return nil, nil, nil, err
+	}
+	shown = pages.New(pages.Config{
+		Pool: s.database.Pool, Feed: events, Log: s.log, Keyring: s.keyring(), Webhooks: s.webhooks, Archive: s.store, TaskDeadline: s.TaskDeadline,
+		PollInterval: s.PollInterval, PollRate: s.PollRate, UserAgent: userAgent(), Entry: s.entry, Callers: served.Callers(), SeeVisit: api.NoteAPIKey,
+		Doctor: s.examine,
+	})
+	for _, route := range shown.Routes() {
+		s.metrics.HTTP.Serve(route.Pattern)
 	}
 	for _, route := range served.Routes() {
 		s.metrics.HTTP.Serve(route.Method + " " + route.Path)
@@ -133,12 +150,35 @@ func (s service) handler(w *worker.Worker, draining *atomic.Bool) (h http.Handle
 		return operate.PublicKeys(ctx, s.database.Pool, s.keyring())
 	}
 	front := web.Front{Log: s.log, Metrics: &s.metrics.HTTP, Tracer: s.tracer, Hosts: listed(s.Hosts), Origins: listed(s.CORSOrigins)}
-	return front.Wrap(web.Handler(readiness(s.database, w, draining), s.metrics.Handler(), keys, served)), events, func(ctx context.Context) {
+	return front.Wrap(web.Handler(readiness(s.database, w, draining), s.metrics.Handler(), keys, served, shown)), events, func(ctx context.Context) {
 		var running sync.WaitGroup
 		running.Go(func() { events.Run(ctx) })
 		running.Go(func() { served.Run(ctx) })
 		running.Wait()
 	}, nil
+}
+
+// examine is what klingwatch doctor finds, as seen from here.
+func (s service) examine(ctx context.Context) (findings []doctor.Finding) {
+	cfg, done := s.examination(ctx)
+	defer done()
+	cfg.Database = func(context.Context) (string, error) { return s.database.url, nil }
+	_ = doctor.Examine(ctx, cfg, func(f doctor.Finding) { findings = append(findings, f) }) // it ends early only with ctx
+	return findings
+}
+
+// invite makes an entry for the first person, where there is no API key yet, and tells it.
+func (s service) invite(ctx context.Context) (pages.Entry, error) {
+	if found, err := db.AnyAPIKey(ctx, s.database.Pool); err != nil || found {
+		return pages.Entry{}, err
+	}
+	base := s.publicURL()
+	if base == "" {
+		base, _ = localURL(s.listener.Addr().String()) // it is where we listen
+	}
+	entry := pages.NewEntry("")
+	s.log.Info("there is no API key yet: open this link, once, to make the first and to log in", "link", base+entry.Path())
+	return entry, nil
 }
 
 // serve runs the worker and the HTTP side until ctx ends. While it drains,

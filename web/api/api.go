@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/klingwatch/klingwatch/archive"
+	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/feed"
 	"github.com/klingwatch/klingwatch/keyring"
 	"github.com/klingwatch/klingwatch/metrics"
@@ -44,7 +45,10 @@ type Config struct {
 	PollInterval time.Duration // KLINGWATCH_POLL_INTERVAL
 	RequestRate  float64       // requests per second of one key to this process; 0: no limit
 	Archive      archive.Store // where files are kept; nil: nowhere
-	PublicURL    string        // KLINGWATCH_PUBLIC_URL, without a slash at its end; "": addresses of files are paths
+	// Session is the key of a person who is logged in to the pages, which show files;
+	// operate.ErrNoAPIKey: nobody is. nil: there are no pages.
+	Session   func(*http.Request) (db.APIKey, error)
+	PublicURL string // KLINGWATCH_PUBLIC_URL, without a slash at its end; "": addresses of files are paths
 }
 
 // API serves /v1.

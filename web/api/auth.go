@@ -28,6 +28,9 @@ type Visit struct {
 	APIKey    string // its id; "": none, or an invalid one
 }
 
+// NoteAPIKey notes with which key a request came, for the access log.
+func NoteAPIKey(ctx context.Context, id string) { visitOf(ctx).APIKey = id }
+
 // WithVisit has the API note about a request what the access log wants to know.
 func WithVisit(ctx context.Context, v *Visit) context.Context {
 	return context.WithValue(ctx, keyOfVisit, v)
@@ -81,6 +84,9 @@ func (a *API) authorize(o operation) func(huma.Context, func(huma.Context)) {
 // admit returns the key of a request, or why it does not pass.
 func (a *API) admit(r *http.Request, o operation) (db.APIKey, *Problem) {
 	key, err := a.keyOf(r)
+	if errors.Is(err, operate.ErrNoAPIKey) && o.byLink && a.Session != nil && r.Header.Get("Authorization") == "" {
+		key, err = a.Session(r) // a page shows the file
+	}
 	if errors.Is(err, operate.ErrNoAPIKey) {
 		return key, a.unauthorized(r)
 	}

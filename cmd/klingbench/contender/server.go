@@ -46,7 +46,7 @@ func (s *serverService) Serve(address string, at *string) error {
 	noKeys := func(context.Context) ([]string, error) { return nil, nil }
 	front := web.Front{Log: s.config.Log, Metrics: &s.config.Metrics.HTTP}
 	server := &http.Server{
-		Handler:           front.Wrap(web.Handler(nil, s.config.Metrics.Handler(), noKeys, served)),
+		Handler:           front.Wrap(web.Handler(nil, s.config.Metrics.Handler(), noKeys, served, http.NotFoundHandler())),
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          slog.NewLogLogger(s.config.Log.Handler(), slog.LevelWarn),
 	}

@@ -1,0 +1,195 @@
+package pages
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/feed"
+	"github.com/klingwatch/klingwatch/web/callers"
+)
+
+const (
+	// pause is the least time between two messages of a stream: what comes meanwhile is
+	// told at once, since a message tells states and not events.
+	pause = 250 * time.Millisecond
+	// heartbeat shows that a stream is alive where nothing changes.
+	heartbeat = 15 * time.Second
+	// liveWrite is how long a browser may take for a message.
+	liveWrite = 20 * time.Second
+	// maxShown bounds how many rows a stream tells about.
+	maxShown = 200
+)
+
+// liveView renders the parts of a page that are live, by the id of the element that
+// holds them. changed are the tasks that something has happened to; nil: anything may
+// have. again is when to look again although nothing is told: 0: never.
+type liveView func(ctx context.Context, v *visit, changed []int64) (parts map[string]string, again time.Duration, err error)
+
+// live tells a tab what has changed, as server-sent events: each a JSON object of HTML by
+// the id of the element that it is the content of. Of the feed only what happens to the
+// tasks in tasks is looked at, where there are any and not all is asked for.
+func (p *Pages) live(v *visit) error {
+	view, known := p.views[v.r.FormValue("view")]
+	if !known {
+		return &refusal{http.StatusNotFound, "error.not_found"}
+	}
+	after, resumed := feed.Latest, false
+	if id, err := strconv.ParseInt(cmp.Or(v.r.Header.Get("Last-Event-ID"), v.r.FormValue("after")), 10, 64); err == nil && id >= 0 {
+		after, resumed = id, true
+	}
+	ctx, done, err := p.Callers.Hold(v.r.Context(), v.key.ID, callers.Stream)
+	if errors.Is(err, callers.ErrTooMany) {
+		return &refusal{http.StatusTooManyRequests, "error.too_many"}
+	}
+	if err != nil {
+		return err
+	}
+	defer done()
+	stream, err := p.follow(ctx, after, v.app())
+	if err != nil {
+		return err
+	}
+	defer func() { stream.Close() }()
+	l := &liveStream{visit: v, view: view, out: http.NewResponseController(v.w), told: map[string]string{}}
+	l.begin()
+	if !resumed || after != stream.Cursor() { // the page is as old as its making
+		err = l.tell(ctx, nil, stream.Cursor())
+	}
+	for err == nil {
+		err = l.step(ctx, stream)
+	}
+	return errAnswered // the browser comes back with its cursor
+}
+
+// follow begins at the end where the events after a cursor are gone: all is told anew.
+func (p *Pages) follow(ctx context.Context, after int64, app string) (*feed.Stream, error) {
+	filter := db.FeedFilter{App: app}
+	stream, err := p.Feed.Follow(ctx, after, filter)
+	if _, gone := errors.AsType[*feed.CursorError](err); gone {
+		stream, err = p.Feed.Follow(ctx, feed.Latest, filter)
+	}
+	if errors.Is(err, feed.ErrClosing) {
+		return nil, &refusal{http.StatusServiceUnavailable, "error.unavailable"}
+	}
+	return stream, err
+}
+
+// liveStream is the stream of one tab.
+type liveStream struct {
+	*visit
+	view  liveView
+	out   *http.ResponseController
+	told  map[string]string // the last content of each part
+	again time.Time         // when to look although nothing is told; zero: never
+	last  time.Time         // when the last message was made
+}
+
+func (l *liveStream) begin() {
+	h := l.w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("X-Accel-Buffering", "no") // nginx would keep messages back
+	_ = l.write("retry: 2000\n\n")
+}
+
+// step waits for what happens next, and tells it.
+func (l *liveStream) step(ctx context.Context, stream *feed.Stream) error {
+	patience, look := heartbeat, false
+	if !l.again.IsZero() {
+		patience, look = max(time.Until(l.again), pause), true
+	}
+	frames, err := stream.Next(ctx, patience)
+	if err != nil {
+		return err
+	}
+	if len(frames) == 0 && !look {
+		return l.write(fmt.Sprintf("id: %d\n: alive\n\n", stream.Cursor()))
+	}
+	if wait := pause - time.Since(l.last); wait > 0 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+		more, err := stream.Next(ctx, time.Millisecond)
+		if err != nil {
+			return err
+		}
+		frames = append(frames, more...)
+	}
+	return l.tell(ctx, tasksIn(frames), stream.Cursor())
+}
+
+// tasksIn are the tasks that frames are about, each once; not nil.
+func tasksIn(frames []*feed.Frame) []int64 {
+	tasks := make([]int64, 0, len(frames))
+	for _, f := range frames {
+		tasks = append(tasks, f.Task)
+	}
+	slices.Sort(tasks)
+	return slices.Compact(tasks)
+}
+
+// tell sends those parts of the view that are not as they were told last.
+func (l *liveStream) tell(ctx context.Context, changed []int64, cursor int64) error {
+	l.last = time.Now()
+	looking, cancel := context.WithTimeout(ctx, pageLimit)
+	defer cancel()
+	parts, again, err := l.view(looking, l.visit, changed)
+	if err != nil {
+		l.Log.Warn("a live page could not be brought up to date", "error", err)
+		parts, again = nil, heartbeat // an outage ends no stream
+	}
+	l.again = time.Time{}
+	if again > 0 {
+		l.again = time.Now().Add(again)
+	}
+	for id, content := range parts {
+		if l.told[id] == content {
+			delete(parts, id)
+		}
+		l.told[id] = content
+	}
+	if len(parts) == 0 {
+		return l.write(fmt.Sprintf("id: %d\n: same\n\n", cursor))
+	}
+	text, err := json.Marshal(parts)
+	if err != nil {
+		return err
+	}
+	return l.write(fmt.Sprintf("id: %d\ndata: %s\n\n", cursor, text))
+}
+
+func (l *liveStream) write(text string) error {
+	_ = l.out.SetWriteDeadline(time.Now().Add(liveWrite))
+	if _, err := l.w.Write([]byte(text)); err != nil {
+		return err
+	}
+	return l.out.Flush()
+}
+
+// shownIDs are the ids that a stream is asked about, in a parameter.
+func (v *visit) shownIDs(name string) (ids []int64) {
+	for _, text := range strings.Split(v.r.FormValue(name), ",") {
+		if id, err := strconv.ParseInt(text, 10, 64); err == nil && len(ids) < maxShown {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// among returns those of the shown that have changed; all where anything may have.
+func among(shown, changed []int64) []int64 {
+	if changed == nil {
+		return shown
+	}
+	return slices.DeleteFunc(slices.Clone(shown), func(id int64) bool { return !slices.Contains(changed, id) })
+}

@@ -1,0 +1,103 @@
+// Package pages shows what klingwatch knows to people, as HTML that works without
+// JavaScript and is live with it.
+//
+//	p := pages.New(pages.Config{Pool: pool, Feed: events, ...})
+//	mux.Handle("/", p)
+//
+// A page is a noun: NOUN.go asks for what it shows and does what its forms ask,
+// templates/NOUN.html shows it, and words/NOUN.json says it in each language.
+//
+//	guard.go    who may see and do what
+//	session.go  logging in, with an API key
+//	render.go   templates, and the answer to what went wrong
+//	live.go     one stream per tab, of parts that have changed
+package pages
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/klingwatch/klingwatch/archive"
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/doctor"
+	"github.com/klingwatch/klingwatch/feed"
+	"github.com/klingwatch/klingwatch/keyring"
+	"github.com/klingwatch/klingwatch/web/callers"
+	"github.com/klingwatch/klingwatch/web/pages/assets"
+	"github.com/klingwatch/klingwatch/webhook"
+)
+
+// Config is what the pages stand on.
+type Config struct {
+	Pool         *pgxpool.Pool
+	Feed         *feed.Feed
+	Log          *slog.Logger
+	Keyring      *keyring.Keyring
+	Webhooks     *webhook.Client // sends test webhooks
+	Archive      archive.Store   // where files are kept; nil: nowhere
+	TaskDeadline time.Duration   // KLINGWATCH_TASK_DEADLINE
+	PollInterval time.Duration   // KLINGWATCH_POLL_INTERVAL
+	PollRate     float64         // KLINGWATCH_POLL_RATE, of the relay default
+	UserAgent    string          // of webhooks
+	Jobs         http.Handler    // the page of River's jobs; nil: there is none
+	// Doctor checks everything that klingwatch depends on.
+	Doctor func(context.Context) []doctor.Finding
+	Entry  Entry
+	// Callers count the streams of keys, and end them when a key is refused.
+	Callers *callers.Callers
+	// SeeVisit is told of a request with whose API key it came, for the access log.
+	SeeVisit func(ctx context.Context, apiKey string)
+}
+
+// Pages serves all pages.
+type Pages struct {
+	Config
+	mux    *http.ServeMux
+	routes []Route
+	views  map[string]liveView
+
+	schedules scheduleCache
+}
+
+// Route is a pattern of the mux and who passes it.
+type Route struct {
+	Pattern string
+	Scope   string // that a key needs; "": anybody passes
+	AllApps bool   // refused to a key that is restricted to an app
+}
+
+// New returns the pages.
+func New(cfg Config) *Pages {
+	p := &Pages{Config: cfg, mux: http.NewServeMux(), views: map[string]liveView{}}
+	p.mux.HandleFunc("GET "+assets.Root, assets.Serve)
+
+	p.open("GET /login", p.showLogin)
+	p.open("POST /login", p.logIn)
+	p.open("GET /login/{token}", p.showEntry)
+	p.open("POST /login/{token}", p.enter)
+	p.open("POST /logout", p.logOut)
+	p.open("POST /language", p.chooseLanguage)
+
+	const allApps = true
+	p.route("GET /{$}", db.ScopeRead, allApps, p.showOverview)
+	p.route("GET /tasks", db.ScopeRead, !allApps, p.listTasks)
+	p.route("GET /tasks/{id}", db.ScopeRead, !allApps, p.showTask)
+	p.route("POST /tasks/{id}/cancel", db.ScopeWrite, !allApps, p.cancelTask)
+	p.route("POST /tasks/{id}/retry", db.ScopeWrite, !allApps, p.retryTask)
+	p.route("GET /live", db.ScopeRead, !allApps, p.live)
+
+	p.views["tasks"] = p.liveTasks
+	p.views["task"] = p.liveTask
+	p.open("/", p.missing)
+	return p
+}
+
+// Routes are all routes, for the test that walks them.
+func (p *Pages) Routes() []Route { return p.routes }
+
+// ServeHTTP serves the pages.
+func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.mux.ServeHTTP(w, r) }

@@ -1,0 +1,182 @@
+package pages
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/operate"
+)
+
+// moment is an entry in the timeline of a task.
+type moment struct {
+	ID     string // of its element
+	At     time.Time
+	Kind   string // created, event, polled, trouble, attempt, next, kept, lost, expected, deadline
+	Future bool
+
+	Event    *db.Event             // of an event
+	Delivery *operate.TaskDelivery // of an attempt, and of the next
+	Attempt  *db.Attempt           // of an attempt
+	Output   *db.Output            // of a file
+	Task     *operate.TaskView     // of all others
+	Last     bool                  // the last attempt of a delivery
+}
+
+// Status is the status that an event tells of, or what it tells about files.
+func (m moment) Status() string { return strings.TrimPrefix(m.Event.Type, "task.") }
+
+// Took is how long an attempt took.
+func (m moment) Took() time.Duration { return m.Attempt.FinishedAt.Sub(m.Attempt.StartedAt) }
+
+// timelineOf merges all that has happened to a task, and what is to come, by time.
+// Deliveries are told to whom they concern: not to an app.
+func timelineOf(view operate.TaskView, deliveries bool, now time.Time) []moment {
+	line := []moment{{ID: elementID("created"), At: view.CreatedAt, Kind: "created", Task: &view}}
+	for i, event := range view.Events {
+		line = append(line, moment{ID: elementID("event", event.ID), At: event.CreatedAt, Kind: "event", Event: &view.Events[i], Task: &view})
+	}
+	for i, o := range view.Outputs {
+		if o.ArchivedAt != nil {
+			line = append(line, moment{ID: elementID("kept", o.Kind, o.Position), At: *o.ArchivedAt, Kind: "kept", Output: &view.Outputs[i]})
+		}
+	}
+	line = append(line, polls(&view)...)
+	if deliveries {
+		for i := range view.Deliveries {
+			line = append(line, attempts(&view.Deliveries[i])...)
+		}
+	}
+	slices.SortStableFunc(line, func(a, b moment) int { return a.At.Compare(b.At) })
+	for i := range line {
+		line[i].Future = line[i].At.After(now)
+	}
+	return line
+}
+
+// polls are the questions to the relay: their number, the trouble with the last, and what
+// is expected of those to come.
+func polls(view *operate.TaskView) (line []moment) {
+	if view.LastPolledAt != nil {
+		kind := "polled"
+		if view.LastError != nil {
+			kind = "trouble"
+		}
+		line = append(line, moment{ID: elementID("polled"), At: *view.LastPolledAt, Kind: kind, Task: view})
+	}
+	if view.FinishedAt != nil {
+		return line
+	}
+	if view.Expected != nil {
+		line = append(line, moment{ID: elementID("expected"), At: view.Expected.P50, Kind: "expected", Task: view})
+	}
+	if view.DeadlineAt != nil {
+		line = append(line, moment{ID: elementID("deadline"), At: *view.DeadlineAt, Kind: "deadline", Task: view})
+	}
+	return line
+}
+
+func attempts(d *operate.TaskDelivery) (line []moment) {
+	for i := range d.AttemptLog {
+		a := &d.AttemptLog[i]
+		line = append(line, moment{ID: elementID("attempt", d.ID, a.Attempt), At: a.StartedAt, Kind: "attempt", Delivery: d, Attempt: a, Last: i == len(d.AttemptLog)-1})
+	}
+	if d.NextAttemptAt != nil && d.State == db.DeliveryPending {
+		line = append(line, moment{ID: elementID("next", d.ID), At: *d.NextAttemptAt, Kind: "next", Delivery: d})
+	}
+	return line
+}
+
+// why says in words why a task is as it is: keys of the words of its page.
+type why struct {
+	Key    string // the sentence
+	Hint   string // what to do or to expect; "": nothing
+	Quoted string // the words of the relay or of klingwatch, as they are
+	Code   string // the relay's code; "": none
+}
+
+// explain tells why a task is as it is.
+func explain(view operate.TaskView) why {
+	w := why{Quoted: view.StatusMessage}
+	if view.ErrorCode != nil {
+		w.Code = *view.ErrorCode
+	}
+	by := ""
+	if view.EndedBy != nil {
+		by = "." + *view.EndedBy
+	}
+	switch view.Status {
+	case db.Succeeded:
+		w.Key, w.Hint = "why.succeeded", filesHint(view.Outputs)
+	case db.Failed:
+		w.Key, w.Hint = "why.failed"+by, "hint.failed"
+	case db.Expired:
+		w.Key, w.Hint = "why.expired", "hint.expired"
+	case db.NotFound:
+		w.Key, w.Hint = "why.not_found", "hint.not_found"
+	case db.Canceled:
+		w.Key, w.Hint = "why.canceled"+by, "hint.canceled"
+	default:
+		w.Key, w.Hint = "why."+view.Status, ""
+		w.Quoted = cmp.Or(deref(view.LastError), view.StatusMessage)
+		if view.LastError != nil {
+			w.Key, w.Hint = "why.trouble", "hint.trouble"
+		}
+	}
+	return w
+}
+
+// filesHint tells what is to be known of the files of a task that succeeded.
+func filesHint(outputs []db.Output) string {
+	states := map[string]int{}
+	for _, o := range outputs {
+		states[deref(o.ArchiveState)]++
+	}
+	switch {
+	case len(outputs) == 0:
+		return "hint.no_files"
+	case states[db.ArchiveLost] > 0:
+		return "hint.lost"
+	case states[db.ArchivePending] > 0:
+		return "hint.fetching"
+	case states[db.ArchiveStored] == len(outputs):
+		return "hint.stored"
+	}
+	return "hint.not_kept"
+}
+
+func deref(text *string) string {
+	if text == nil {
+		return ""
+	}
+	return *text
+}
+
+// scheduleCache remembers how long tasks run.
+type scheduleCache struct {
+	mu      sync.Mutex
+	learned operate.Schedules
+	at      time.Time
+}
+
+// relearnAfter is how long that is believed.
+const relearnAfter = 5 * time.Minute
+
+// known returns what is known of how long tasks run; what could not be learned is not
+// known.
+func (c *scheduleCache) known(ctx context.Context, pool *pgxpool.Pool, interval time.Duration) operate.Schedules {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.at) > relearnAfter {
+		if learned, err := operate.LearnSchedules(ctx, pool, interval); err == nil {
+			c.learned, c.at = learned, time.Now()
+		}
+	}
+	return c.learned
+}
