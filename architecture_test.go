@@ -103,6 +103,7 @@ var moreTestArrows = map[string][]string{
 	"migrations": {"db"},
 	"worker":     {"migrations", "tracing"},
 	"web/api":    {"keyring"},
+	"web/pages":  {"metrics"},
 }
 
 // Names that say nothing about what a folder is for, and internal: everything

@@ -13,15 +13,15 @@ import (
 	"github.com/klingwatch/klingwatch/db"
 )
 
+// What one key may keep open at this process; MaxFiles is also for one signed link.
 const (
-	// MaxStreams and so on bound what one key keeps open at this process, and MaxFiles
-	// also what one signed link does.
 	MaxStreams = 100
 	MaxWaiting = 1000
 	MaxFiles   = 200
-	// idle is when a key that is not used any more is forgotten.
-	idle = 10 * time.Minute
 )
+
+// idle is when a key that is not used any more is forgotten.
+const idle = 10 * time.Minute
 
 // ErrTooMany says that a caller keeps open as much as it may.
 var ErrTooMany = errors.New("the caller keeps too many connections open")

@@ -133,7 +133,7 @@ const firstKeyName = "first login"
 // entryPage lets the first person in.
 type entryPage struct {
 	shell
-	Key string // the key that was made, shown once; "": it is about to be made
+	Made string // the key that was made, shown once; "": it is about to be made
 }
 
 func (p *Pages) showEntry(v *visit) error {
@@ -171,5 +171,5 @@ func (p *Pages) enter(v *visit) error {
 		return err
 	}
 	v.key = key
-	return v.render(http.StatusOK, "entry", entryPage{shell: v.shell("login"), Key: text})
+	return v.render(http.StatusOK, "entry", entryPage{shell: v.shell("login"), Made: text})
 }

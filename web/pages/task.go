@@ -2,6 +2,7 @@ package pages
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -86,7 +87,10 @@ func (p *Pages) liveTask(ctx context.Context, v *visit, changed []int64) (map[st
 		return nil, 0, nil
 	}
 	page, err := v.taskPage(ctx, strconv.FormatInt(shown[0], 10), false)
-	if err != nil {
+	switch {
+	case errors.Is(err, db.ErrNotFound): // it was deleted: the page stays as it was
+		return nil, 0, nil
+	case err != nil:
 		return nil, 0, err
 	}
 	parts := map[string]string{}
