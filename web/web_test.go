@@ -112,14 +112,3 @@ func TestTheProcessIsAliveAndMeasured(t *testing.T) {
 		t.Errorf("/metrics: %d %s", r.Code, r.Body)
 	}
 }
-
-// People who look at it in a browser learn where they are.
-func TestTheStartPageSaysWhatThereIs(t *testing.T) {
-	t.Parallel()
-	for path, code := range map[string]int{"/": http.StatusOK, "/nothing": http.StatusNotFound} {
-		page := get(t, nil, path)
-		if page.Code != code || !strings.Contains(page.Body.String(), "GET /readyz") {
-			t.Errorf("%s: HTTP %d %s", path, page.Code, page.Body)
-		}
-	}
-}
