@@ -45,6 +45,7 @@ var arrows = map[string][]string{
 	"web/pages/words":   {},
 	"web/api":           {"web/callers", "web/content", "archive", "feed", "operate", "ledger", "db", "lookback", "keyring", "metrics", "webhook"},
 	"web/content":       {"archive"},
+	"web/jobs":          {},
 	"demo":              {"operate", "db", "webhook", "klingapi/klingsim"},
 	"doctor":            {"archive", "operate", "relays", "db", "migrations", "klingapi", "keyring", "outbound", "readable"},
 	"operate":           {"archive", "outbound", "ledger", "relays", "db", "lookback", "schedule", "klingapi", "klingapi/callback", "webhook", "keyring"},
@@ -113,6 +114,7 @@ var forbiddenNames = []string{"internal", "pkg", "utils", "util", "models", "hel
 // Others' modules that belong to few folders.
 var guardedModules = map[string][]string{
 	"github.com/riverqueue": {"worker", "migrations", "cmd/klingbench/contender"}, // the queue could be replaced there; klingbench measures it bare
+	"riverqueue.com":        {"worker"},                                           // its page about jobs
 	// with what they bring along, they would be most of go.mod
 	"github.com/compose-spec":          {"deploy"},
 	"github.com/prometheus/prometheus": {"deploy"},
@@ -220,6 +222,7 @@ func TestArchitectureRulesBite(t *testing.T) {
 		{"deployment module elsewhere", "metrics/a_test.go", imports("github.com/prometheus/prometheus/promql"), "metrics must not import github.com/prometheus/prometheus/promql"},
 		{"client of Prometheus", "metrics/a.go", imports("github.com/prometheus/client_golang/prometheus"), ""},
 		{"queue elsewhere", "web/a.go", imports("github.com/riverqueue/river/rivertype"), "web must not import github.com/riverqueue/river/rivertype"},
+		{"page of the queue elsewhere", "web/jobs/a.go", imports("riverqueue.com/riverui"), "web/jobs must not import riverqueue.com/riverui"},
 		{"SQL elsewhere", "worker/a.go", lead + "const q = `\n\tselect id\n\tfrom klingwatch.tasks`", "worker/a.go:2: SQL"},
 		{"SQL built elsewhere", "web/a.go", lead + `var q = "update klingwatch.tasks set " + x`, "web/a.go:2: SQL"},
 		{"SQL at home", "db/a.go", lead + "const q = `select id from klingwatch.tasks`", ""},

@@ -28,7 +28,7 @@
 //	relays.go       the relays to ask, as their rows say; the row default as our settings say
 //	instance.go     this process among the others: its lock, its share of the rate
 //	changes.go      tasks that a person changed
-//	river.go        River's settings; riverlog.go its messages, wakeups.go its ear
+//	river.go        River's settings, and its page; riverlog.go its messages, wakeups.go its ear
 //	jobs.go         the shells of the jobs
 //	sweep.go        rows without a job, jobs of instances that are gone, gauges
 //	housekeeping.go reports, and what is old

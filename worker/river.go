@@ -2,12 +2,16 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"riverqueue.com/riverui"
 
 	"github.com/klingwatch/klingwatch/worker/deliver"
 )
@@ -104,4 +108,22 @@ func stop(client *river.Client[pgx.Tx], limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	return client.Stop(ctx)
+}
+
+// JobsPage returns River's own page about jobs and queues, for requests whose path begins with
+// prefix. Whoever reaches it may do all that it offers: put what admits people before it. It has a
+// client of its own, so that it shows jobs whether this worker runs or not.
+func (w *Worker) JobsPage(prefix string) (http.Handler, error) {
+	log := slog.New(w.cfg.log.forRiver())
+	client, err := river.NewClient(riverpgxv5.New(w.cfg.Pool), &river.Config{Schema: schema, Logger: log})
+	if err != nil {
+		return nil, fmt.Errorf("preparing River for its page: %w", err)
+	}
+	// It is not started: that would only have it count all jobs again and again while nobody looks. As it is,
+	// it counts up to 10,000 of each state when asked, and estimates what is more.
+	page, err := riverui.NewHandler(&riverui.HandlerOpts{Endpoints: riverui.NewEndpoints(client, nil), Prefix: prefix, Logger: log})
+	if err != nil {
+		return nil, fmt.Errorf("preparing the page about jobs: %w", err)
+	}
+	return page, nil
 }
