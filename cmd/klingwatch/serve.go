@@ -25,6 +25,7 @@ import (
 	"github.com/klingwatch/klingwatch/tracing"
 	"github.com/klingwatch/klingwatch/web"
 	"github.com/klingwatch/klingwatch/web/api"
+	"github.com/klingwatch/klingwatch/web/jobs"
 	"github.com/klingwatch/klingwatch/web/pages"
 	"github.com/klingwatch/klingwatch/webhook"
 	"github.com/klingwatch/klingwatch/worker"
@@ -135,10 +136,14 @@ func (s service) handler(w *worker.Worker, draining *atomic.Bool) (h http.Handle
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	queue, err := w.JobsPage("/jobs")
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	shown = pages.New(pages.Config{
 		Pool: s.database.Pool, Feed: events, Log: s.log, Keyring: s.keyring(), Webhooks: s.webhooks, Archive: s.store, TaskDeadline: s.TaskDeadline,
 		PollInterval: s.PollInterval, PollRate: s.PollRate, UserAgent: userAgent(), Entry: s.entry, Callers: served.Callers(), SeeVisit: api.NoteAPIKey,
-		Doctor: s.examine,
+		Doctor: s.examine, Jobs: jobs.Handler(queue),
 	})
 	for _, route := range shown.Routes() {
 		s.metrics.HTTP.Serve(route.Pattern)

@@ -63,6 +63,18 @@ func (p *Pages) add(route Route, h handler) {
 	})
 }
 
+// jobs adds River's page, which has its own rules about what it may load and who may send
+// to it.
+func (p *Pages) jobs(pattern, scope string) {
+	p.route(pattern, scope, true, func(v *visit) error {
+		for name := range v.w.Header() {
+			v.w.Header().Del(name)
+		}
+		p.Jobs.ServeHTTP(v.w, v.r)
+		return errAnswered
+	})
+}
+
 // head sets what every answer says.
 func (v *visit) head() {
 	h := v.w.Header()

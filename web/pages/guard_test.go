@@ -181,3 +181,20 @@ func TestPagesSpeakTheLanguageOfTheBrowserOrTheChosenOne(t *testing.T) {
 	p.header.Set("Accept-Language", "en")
 	p.sees("/tasks", http.StatusOK, `<html lang="zh-Hans">`)
 }
+
+func TestThePageOfJobsIsForThoseWhoMeetAllApps(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *pages.Config) {
+		cfg.Jobs = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusTeapot) })
+	})
+	s.as("read").sees("/jobs/", http.StatusTeapot)
+	s.as("read").sees("/jobs/api/jobs", http.StatusTeapot)
+	s.as("app").sees("/jobs/", http.StatusForbidden)
+	if got := s.as("write").post("/jobs/api/jobs/cancel"); got.StatusCode != http.StatusForbidden {
+		t.Errorf("as write: HTTP %d", got.StatusCode)
+	}
+	if got := s.as("admin").post("/jobs/api/jobs/cancel"); got.StatusCode != http.StatusTeapot {
+		t.Errorf("as admin: HTTP %d", got.StatusCode)
+	}
+	s.as("read").sees("/tasks", http.StatusOK, `href="/jobs/"`)
+}

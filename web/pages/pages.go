@@ -92,6 +92,10 @@ func New(cfg Config) *Pages {
 
 	p.views["tasks"] = p.liveTasks
 	p.views["task"] = p.liveTask
+	if p.Jobs != nil {
+		p.jobs("GET /jobs/", db.ScopeRead)
+		p.jobs("/jobs/", db.ScopeAdmin)
+	}
 	p.open("/", p.missing)
 	return p
 }
