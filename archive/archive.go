@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"github.com/klingwatch/klingwatch/outbound"
 )
 
 // Store keeps files by their keys. A file is there whole or not at all, and never
@@ -68,6 +70,16 @@ type Content struct {
 type Health struct {
 	Free      int64         // bytes; -1 where the store does not tell
 	ClockAway time.Duration // how far the store's clock is ahead of ours; 0 within what it can tell
+}
+
+// Origin returns where browsers are sent for files, like https://s3.example.com; "" where the
+// store has no addresses of its own.
+func Origin(ctx context.Context, store Store) (string, error) {
+	address, err := store.Link(ctx, "origin", time.Minute, "", "")
+	if err != nil || address == "" {
+		return "", err
+	}
+	return outbound.Origin(address)
 }
 
 // Open opens the store of a setting, which must not be empty:

@@ -125,7 +125,7 @@ type service struct {
 }
 
 // handler is all that is served over HTTP; run works in the background until ctx ends.
-func (s service) handler(w *worker.Worker, draining *atomic.Bool) (h http.Handler, events *feed.Feed, run func(context.Context), err error) {
+func (s service) handler(ctx context.Context, w *worker.Worker, draining *atomic.Bool) (h http.Handler, events *feed.Feed, run func(context.Context), err error) {
 	events = feed.New(s.database.Pool, &s.metrics.Feed, s.log)
 	var shown *pages.Pages
 	served, err := api.New(api.Config{
@@ -143,7 +143,7 @@ func (s service) handler(w *worker.Worker, draining *atomic.Bool) (h http.Handle
 	shown = pages.New(pages.Config{
 		Pool: s.database.Pool, Feed: events, Log: s.log, Keyring: s.keyring(), Webhooks: s.webhooks, Archive: s.store, TaskDeadline: s.TaskDeadline,
 		PollInterval: s.PollInterval, PollRate: s.PollRate, UserAgent: userAgent(), Entry: s.entry, Callers: served.Callers(), SeeVisit: api.NoteAPIKey,
-		Doctor: s.examine, Jobs: jobs.Handler(queue),
+		Doctor: s.examine, Jobs: jobs.Handler(queue), FilesAt: s.filesAt(ctx),
 	})
 	for _, route := range shown.Routes() {
 		s.metrics.HTTP.Serve(route.Pattern)
@@ -161,6 +161,21 @@ func (s service) handler(w *worker.Worker, draining *atomic.Bool) (h http.Handle
 		running.Go(func() { served.Run(ctx) })
 		running.Wait()
 	}, nil
+}
+
+// filesAt is the origin that browsers are sent to for kept files. Only Amazon is asked for it,
+// and only where no region is set.
+func (s service) filesAt(ctx context.Context) string {
+	if s.store == nil {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	origin, err := archive.Origin(ctx, s.store)
+	if err != nil {
+		s.log.Warn("the pages will not show kept files until klingwatch is started again", "error", err)
+	}
+	return origin
 }
 
 // examine is what klingwatch doctor finds, as seen from here.
@@ -191,7 +206,7 @@ func (s service) invite(ctx context.Context) (pages.Entry, error) {
 // clients go to another process.
 func serve(ctx context.Context, s service, w *worker.Worker) error {
 	var draining atomic.Bool
-	handler, events, run, err := s.handler(w, &draining)
+	handler, events, run, err := s.handler(ctx, w, &draining)
 	if err != nil {
 		return err
 	}

@@ -13,9 +13,13 @@ import (
 	"github.com/klingwatch/klingwatch/web/pages/words"
 )
 
-// policy is what a page may load and where its forms go: nothing but ours.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; connect-src 'self'; " +
-	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+// policyWith is what a page may load and where its forms go: nothing but ours, and kept
+// files from where the store has them.
+func policyWith(filesAt string) string {
+	files := strings.TrimSpace("'self' " + filesAt)
+	return "default-src 'none'; script-src 'self'; style-src 'self'; img-src " + files + " data:; media-src " + files + "; connect-src 'self'; " +
+		"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+}
 
 // maxForm bounds the body of a form, in bytes.
 const maxForm = 64 << 10
@@ -78,7 +82,7 @@ func (p *Pages) jobs(pattern, scope string) {
 // head sets what every answer says.
 func (v *visit) head() {
 	h := v.w.Header()
-	h.Set("Content-Security-Policy", policy)
+	h.Set("Content-Security-Policy", policyWith(v.FilesAt))
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")

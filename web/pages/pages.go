@@ -39,6 +39,7 @@ type Config struct {
 	Keyring      *keyring.Keyring
 	Webhooks     *webhook.Client // sends test webhooks
 	Archive      archive.Store   // where files are kept; nil: nowhere
+	FilesAt      string          // origin that the store sends browsers to for files, see archive.Origin; "": none
 	TaskDeadline time.Duration   // KLINGWATCH_TASK_DEADLINE
 	PollInterval time.Duration   // KLINGWATCH_POLL_INTERVAL
 	PollRate     float64         // KLINGWATCH_POLL_RATE, of the relay default
@@ -88,10 +89,13 @@ func New(cfg Config) *Pages {
 	p.route("GET /tasks/{id}", db.ScopeRead, !allApps, p.showTask)
 	p.route("POST /tasks/{id}/cancel", db.ScopeWrite, !allApps, p.cancelTask)
 	p.route("POST /tasks/{id}/retry", db.ScopeWrite, !allApps, p.retryTask)
+	p.route("GET /gallery", db.ScopeRead, !allApps, p.showGallery)
+	p.route("GET /gallery/{task}/{kind}/{position}", db.ScopeRead, !allApps, p.showFile)
 	p.route("GET /live", db.ScopeRead, !allApps, p.live)
 
 	p.views["tasks"] = p.liveTasks
 	p.views["task"] = p.liveTask
+	p.views["gallery"] = p.liveGallery
 	if p.Jobs != nil {
 		p.jobs("GET /jobs/", db.ScopeRead)
 		p.jobs("/jobs/", db.ScopeAdmin)

@@ -71,11 +71,14 @@ func functions(lang, page string) template.FuncMap {
 		"dict":          show.Dict,
 		"list":          func(items ...any) []any { return items },
 		"has":           func(key string) bool { return words.Has(page, key) },
-		"contentPath":   func(o db.Output) string { return webhook.ContentPath(o.Task, o.Kind, o.Position) },
+		"contentPath":   contentPath,
 		"thumbnailPath": func(o db.Output) string { return webhook.ThumbnailPath(o.Task, o.Kind, o.Position) },
 		"scriptwords":   func() map[string]any { return scriptWords(lang) },
 	}
 }
+
+// contentPath is where the API serves a kept file.
+func contentPath(o db.Output) string { return webhook.ContentPath(o.Task, o.Kind, o.Position) }
 
 // scriptWords are what the script says.
 func scriptWords(lang string) map[string]any {

@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-//go:embed style.css live.js icon.svg
+//go:embed style.css live.js gallery.js icon.svg
 var files embed.FS
 
 // Root is where they are served.

@@ -147,8 +147,12 @@ async function openDialog(address) {
   const found = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
   if (!found) return location.assign(address);
   dialog.querySelector("div").replaceChildren(...found.childNodes);
-  dialog.showModal();
+  dialog.querySelectorAll(".needs-script").forEach((e) => { e.hidden = false; });
+  dialog.dataset.at = new URL(address, location.href).pathname;
+  if (!dialog.open) dialog.showModal();
 }
+
+dialog.addEventListener("close", () => dialog.querySelector("div").replaceChildren()); // what plays there ends
 
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-dialog]");
