@@ -85,7 +85,7 @@ var arrows = map[string][]string{
 	"cmd/klingbench/chaos":         {"cmd/klingbench/chaos/cluster", "cmd/klingbench/bench", "cmd/klingbench/process", "cmd/klingbench/figures", "operate", "db", "klingapi/klingsim", "webhook", "outbound"},
 	"cmd/klingbench/chaos/cluster": {"cmd/klingbench/bench", "cmd/klingbench/process", "embeddedpg"},
 	"cmd/klingbench/bench":         {"cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "db", "embeddedpg", "migrations"},
-	"cmd/klingbench/contender":     {"cmd/klingbench/standin", "cmd/klingbench/process", "worker", "worker/fetch", "archive", "web", "web/api", "feed", "db", "klingapi", "webhook", "metrics", "migrations"},
+	"cmd/klingbench/contender":     {"cmd/klingbench/standin", "cmd/klingbench/process", "worker", "worker/fetch", "archive", "web", "web/api", "web/pages", "feed", "db", "klingapi", "webhook", "metrics", "migrations"},
 	"cmd/klingbench/standin":       {"cmd/klingbench/process", "webhook", "klingapi/klingsim"},
 	"cmd/klingbench/process":       {"outbound"},
 	"cmd/klingbench/figures":       {},

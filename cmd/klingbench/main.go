@@ -10,6 +10,7 @@
 //	go run ./cmd/klingbench order           # what the order of events costs
 //	go run ./cmd/klingbench webhook         # how soon and how many webhooks go out, beside receivers in trouble
 //	go run ./cmd/klingbench api             # the HTTP API: feed, waits, lists, inserts, bulk actions, callbacks
+//	go run ./cmd/klingbench pages           # the pages: how fast, how soon they change, what an idle one asks
 //	go run ./cmd/klingbench archive         # kept files: over kills, throughput, memory, beside polls and webhooks
 //	go run ./cmd/klingbench report          # the report views on a million tasks
 //	go run ./cmd/klingbench soak            # sizes while everything runs at once for minutes
@@ -72,6 +73,7 @@ type commands struct {
 	Order    polls.OrderCommand        `cmd:"" help:"How many tasks end per second with events in the order of their commits, and without."`
 	Webhook  webhooks.WebhookCommand   `cmd:"" help:"From the commit to the receiver, against the webhook client alone, beside receivers in trouble."`
 	API      apis.Command              `cmd:"" name:"api" help:"How soon followers and waiters are told, how fast tasks are listed, tracked and canceled over the HTTP API, from a callback to the webhook."`
+	Pages    apis.PagesCommand         `cmd:"" help:"How fast pages are made of a million tasks, how soon an open one changes, and what an idle one asks the database."`
 	Archive  archives.Command          `cmd:"" help:"Whether files are kept once over kills -9, how fast and how soon, and what that does to memory, polls and webhooks."`
 	Report   reports.ReportCommand     `cmd:"" help:"How fast the report views answer on a million tasks."`
 	Soak     reports.SoakCommand       `cmd:"" help:"Whether the database stays small while tasks come, end, are reported by webhook, read and deleted."`

@@ -153,7 +153,7 @@ func (l *liveStream) tell(ctx context.Context, changed []int64, cursor int64) er
 		l.again = time.Now().Add(again)
 	}
 	for id, content := range parts {
-		if l.told[id] == content {
+		if was, known := l.told[id]; known && was == content {
 			delete(parts, id)
 		}
 		l.told[id] = content

@@ -27,3 +27,9 @@ func makeRare(ctx context.Context, d *bench.Database) error {
 	}
 	return nil
 }
+
+// transactionCount is how many transactions the database has seen.
+func transactionCount(ctx context.Context, d *bench.Database) (n int64, err error) {
+	err = d.Pool.QueryRow(ctx, `select xact_commit + xact_rollback from pg_stat_database where datname = current_database()`).Scan(&n)
+	return n, err
+}

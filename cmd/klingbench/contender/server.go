@@ -13,12 +13,13 @@ import (
 	"github.com/klingwatch/klingwatch/feed"
 	"github.com/klingwatch/klingwatch/web"
 	"github.com/klingwatch/klingwatch/web/api"
+	"github.com/klingwatch/klingwatch/web/pages"
 )
 
 // AnyPort is the address of a server that may choose its port.
 const AnyPort = "127.0.0.1:0"
 
-// ServerRole is the process of klingwatch's worker with the HTTP API beside it, as in
+// ServerRole is the process of klingwatch's worker with the HTTP API and the pages beside it, as in
 // klingwatch serve.
 var ServerRole = process.Role{Name: "server", Service: func(ctx context.Context) any {
 	return &serverService{workerService: workerService{ctx: ctx}}
@@ -43,10 +44,14 @@ func (s *serverService) Serve(address string, at *string) error {
 	if err != nil {
 		return err
 	}
+	shown := pages.New(pages.Config{
+		Pool: s.config.Pool, Feed: events, Webhooks: s.config.Webhooks, Log: s.config.Log, TaskDeadline: s.config.TaskDeadline,
+		PollInterval: s.config.PollInterval, PollRate: s.config.PollRate, Callers: served.Callers(),
+	})
 	noKeys := func(context.Context) ([]string, error) { return nil, nil }
 	front := web.Front{Log: s.config.Log, Metrics: &s.config.Metrics.HTTP}
 	server := &http.Server{
-		Handler:           front.Wrap(web.Handler(nil, s.config.Metrics.Handler(), noKeys, served, http.NotFoundHandler())),
+		Handler:           front.Wrap(web.Handler(nil, s.config.Metrics.Handler(), noKeys, served, shown)),
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          slog.NewLogLogger(s.config.Log.Handler(), slog.LevelWarn),
 	}
