@@ -183,8 +183,8 @@ type Count struct {
 	Exact bool // false: at least N; more were not counted
 }
 
-// countPatience is how long is counted for people.
-const countPatience = 250 * time.Millisecond
+// countPatience is how long is counted for people: a page waits for it.
+const countPatience = 20 * time.Millisecond
 
 // CountTasksUpTo counts the tasks of a choice for people: at most so many, and not for
 // long. N is 0 and not exact where the time was over.

@@ -155,9 +155,11 @@ func (p *Pages) listTasks(v *visit) error {
 	if err != nil {
 		return err
 	}
-	count, err := db.CountTasksUpTo(ctx, p.Pool, choice, countUpTo)
-	if err != nil {
-		return err
+	count := db.Count{N: int64(len(page.Items)), Exact: true}
+	if before != 0 || page.Next != 0 {
+		if count, err = db.CountTasksUpTo(ctx, p.Pool, choice, countUpTo); err != nil {
+			return err
+		}
 	}
 	shown := v.tasksPage(f, page.Items, count)
 	shown.Next, shown.Newest = pagesAround("/tasks", f.Values(), before, page.Next)
