@@ -20,6 +20,26 @@ test("a row turns succeeded by itself; what is focused and checked stays so", as
   assert.ok(await marked(page), "the page was loaded anew");
 });
 
+test("a row changes soon after the task", async (t) => {
+  const tasks = await Promise.all(Array.from({ length: 12 }, () => track("ok")));
+  const page = await open("/tasks");
+  await isLive(page);
+  await page.evaluate((ids) => {
+    window.changed = {};
+    for (const id of ids) {
+      const cell = document.getElementById(`t${id}-status`);
+      new MutationObserver(() => { if (cell.querySelector(".s-succeeded")) window.changed[id] ??= Date.now(); }).observe(cell, { childList: true, subtree: true });
+    }
+  }, tasks.map((task) => task.id));
+  const ends = await Promise.all(tasks.map(ended));
+  await page.locator(`#t${ends.sort((a, b) => a.finished_at < b.finished_at ? 1 : -1)[0].id}-status .s-succeeded`).waitFor();
+  const changed = await page.evaluate(() => window.changed); // without those that had ended before
+  const waits = ends.filter((task) => changed[task.id]).map((task) => changed[task.id] - Date.parse(task.finished_at)).sort((a, b) => a - b);
+  t.diagnostic(`from the end of a task to its row, in ms: ${waits.join(" ")}`);
+  const median = waits[Math.floor(waits.length / 2)];
+  assert.ok(median < 500, `the median is ${median} ms`); // 150 on a quiet machine
+});
+
 test("a task's page tells of its end by itself", async () => {
   const task = await track("ok");
   const page = await open(`/tasks/${task.id}`);
