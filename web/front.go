@@ -111,7 +111,7 @@ func (f Front) knows(r *http.Request) bool {
 func (f Front) note(r *http.Request, visit *api.Visit, seen *seenWriter, took time.Duration) {
 	f.Metrics.Note(r.Pattern, seen.status, took)
 	level := slog.LevelDebug
-	if strings.Contains(r.Pattern, "/v1/") {
+	if strings.Contains(r.Pattern, "/v1/") || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		level = slog.LevelInfo
 	}
 	f.Log.Log(r.Context(), level, "request", "method", r.Method, "route", r.Pattern, "status", seen.status, "bytes", seen.bytes,

@@ -18,7 +18,6 @@ type taskPage struct {
 	operate.TaskView
 	Why      why
 	Timeline []moment
-	Redo     bool // it may be asked about again
 	Open     bool // it has not ended
 }
 
@@ -47,15 +46,10 @@ func (v *visit) taskPage(ctx context.Context, id string, ask bool) (taskPage, er
 	if err != nil {
 		return taskPage{}, err
 	}
-	open := view.FinishedAt == nil
 	return taskPage{
-		shell: v.shell("tasks"), TaskView: view, Why: explain(view), Timeline: timelineOf(view, v.AllAppsMet(), time.Now()),
-		Open: open, Redo: !open,
+		shell: v.shell("tasks"), TaskView: view, Why: explain(view), Timeline: timelineOf(view, v.app() == "", time.Now()), Open: view.FinishedAt == nil,
 	}, nil
 }
-
-// AllAppsMet tells whether the person meets all apps, and so their deliveries.
-func (v *visit) AllAppsMet() bool { return v.key.App == nil }
 
 func (v *visit) viewTask(ctx context.Context, id int64, ask bool) (view operate.TaskView, err error) {
 	schedules := v.schedules.known(ctx, v.Pool, v.PollInterval)
@@ -94,7 +88,7 @@ func (p *Pages) liveTask(ctx context.Context, v *visit, changed []int64) (map[st
 		return nil, 0, err
 	}
 	parts := map[string]string{}
-	for _, name := range []string{"head", "why", "timeline", "outputs", "facts", "acts"} {
+	for _, name := range []string{"head", "why", "timeline", "outputs", "facts", "act-cancel", "act-retry"} {
 		if parts[name], err = part(v.lang, "task", "part-"+name, page); err != nil {
 			return nil, 0, err
 		}

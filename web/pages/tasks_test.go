@@ -62,13 +62,13 @@ func TestTasksAreCanceledAndAskedAboutAgain(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	s.exec(`insert into klingwatch.tasks (task_id, action, action2) values ('one', 'videos', 'text2video')`)
-	s.as("read").sees("/tasks/1", http.StatusOK, "waits for its first answer").mustLack(t, "<button>Cancel")
+	s.as("read").sees("/tasks/1", http.StatusOK, "waits for its first answer").mustLack(t, "Cancel</button>")
 	p := s.as("write")
 	p.sees("/tasks/1", http.StatusOK, "<button>Cancel")
 	if got := p.post("/tasks/1/cancel"); got.Header.Get("Location") != "/tasks/1?done=canceled" {
 		t.Errorf("it goes on at %q", got.Header.Get("Location"))
 	}
-	p.sees("/tasks/1?done=canceled", http.StatusOK, "does not ask about it any more", "A person stopped tracking it", "<button>Ask again")
+	p.sees("/tasks/1?done=canceled", http.StatusOK, "does not ask about it any more", "A person stopped tracking it", "<button>Ask again", "<button disabled>Cancel")
 	p.post("/tasks/1/cancel").mustHave(t, http.StatusConflict, "cannot be done")
 	p.post("/tasks/1/retry")
 	p.sees("/tasks/1", http.StatusOK, "<button>Cancel")

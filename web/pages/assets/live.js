@@ -32,6 +32,11 @@ setInterval(tick, 1000);
 
 // --- live parts
 
+// reveal shows what is of use only with this script.
+function reveal(element) {
+  for (const needy of element.querySelectorAll(".needs-script")) needy.hidden = false;
+}
+
 // A message holds HTML by the id of the element that it is the content of. What a person
 // is in stays as it is until it is left; no control is ever replaced under the mouse.
 const held = new Map();
@@ -51,6 +56,7 @@ function put(id, html) {
   held.delete(id);
   if (element.dataset.list !== undefined) putList(element, html);
   else if (element.innerHTML !== html) element.innerHTML = html;
+  reveal(element);
   page.dispatchEvent(new CustomEvent("live:put", { detail: element }));
 }
 
@@ -229,7 +235,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-document.querySelectorAll(".needs-script").forEach((e) => { e.hidden = false; });
+reveal(document);
 tick();
 count();
 connect();
