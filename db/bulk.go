@@ -113,12 +113,14 @@ func (c TaskChoice) onlySince() bool {
 // DeliveryChoice chooses deliveries. Zero fields choose all.
 type DeliveryChoice struct {
 	States   []string   `json:"-"`
-	Endpoint *int64     `json:"-"`               // nil: all, callbacks included
-	Since    time.Time  `json:"-"`               // created then or later
-	Until    time.Time  `json:"-"`               // created before
-	Error    string     `json:"error,omitempty"` // part of the last error, in capitals or not
-	Task     int64      `json:"task,omitempty"`  // of this task; 0: of all
-	Tasks    TaskChoice `json:"tasks,omitzero"`  // of these tasks; its times are not used
+	Endpoint *int64     `json:"-"`                  // nil: all, callbacks included
+	Since    time.Time  `json:"-"`                  // created then or later
+	Until    time.Time  `json:"-"`                  // created before
+	Error    string     `json:"error,omitempty"`    // part of the last error, in capitals or not
+	Task     int64      `json:"task,omitempty"`     // of this task; 0: of all
+	Type     string     `json:"type,omitempty"`     // of events of this type
+	Callback bool       `json:"callback,omitempty"` // to callbacks of tasks only
+	Tasks    TaskChoice `json:"tasks,omitzero"`     // of these tasks; its times are not used
 }
 
 // chosenDeliveries is the condition of a DeliveryChoice on the deliveries d.
@@ -126,6 +128,8 @@ const chosenDeliveries = `
 		      (cardinality(@states::text[]) = 0 or d.state = any (@states))
 		  and (@endpoint::bigint is null or d.endpoint = @endpoint)
 		  and (@task::bigint = 0 or d.event in (select id from klingwatch.events where task = @task))
+		  and (@type = '' or exists (select from klingwatch.events typed where typed.id = d.event and typed.type = @type))
+		  and (not @callback or d.endpoint is null)
 		  and d.created_at >= @from
 		  and (@before::timestamptz is null or d.created_at < @before)
 		  -- what was delivered has no error
@@ -140,7 +144,7 @@ func (c DeliveryChoice) with(more pgx.StrictNamedArgs) pgx.StrictNamedArgs {
 	c.Tasks.Since, c.Tasks.Until = time.Time{}, time.Time{}
 	args := c.Tasks.with(pgx.StrictNamedArgs{
 		"states": orEmpty(c.States), "endpoint": c.Endpoint, "from": c.Since, "before": optionalTime(c.Until), "last_error": c.Error,
-		"task": c.Task, "by_task": !c.Tasks.ChoosesAll(),
+		"task": c.Task, "type": c.Type, "callback": c.Callback, "by_task": !c.Tasks.ChoosesAll(),
 	})
 	maps.Copy(args, more)
 	return args
@@ -160,7 +164,7 @@ func (c TaskChoice) ChoosesAll() bool {
 
 // ChoosesAll reports whether no field chooses, or only States.
 func (c DeliveryChoice) ChoosesAll() bool {
-	return c.Task == 0 && c.Endpoint == nil && c.Since.IsZero() && c.Until.IsZero() && c.Error == "" && c.Tasks.ChoosesAll()
+	return c.Task == 0 && c.Type == "" && !c.Callback && c.Endpoint == nil && c.Since.IsZero() && c.Until.IsZero() && c.Error == "" && c.Tasks.ChoosesAll()
 }
 
 func orEmpty(list []string) []string {
@@ -200,6 +204,11 @@ func CountTasksAbove(ctx context.Context, b Beginner, c TaskChoice, id int64, mo
 // CountDeliveriesUpTo is CountTasksUpTo for deliveries.
 func CountDeliveriesUpTo(ctx context.Context, b Beginner, c DeliveryChoice, most int) (Count, error) {
 	return countUpTo(ctx, b, most, `select 1 from klingwatch.deliveries d where`+chosenDeliveries+` limit @most`, c.with(pgx.StrictNamedArgs{"most": most + 1}))
+}
+
+// CountDeliveriesAbove is CountTasksAbove for deliveries.
+func CountDeliveriesAbove(ctx context.Context, b Beginner, c DeliveryChoice, id int64, most int) (Count, error) {
+	return countUpTo(ctx, b, most, `select 1 from klingwatch.deliveries d where d.id > @above and`+chosenDeliveries+` limit @most`, c.with(pgx.StrictNamedArgs{"most": most + 1, "above": id}))
 }
 
 func countUpTo(ctx context.Context, b Beginner, most int, sql string, args pgx.StrictNamedArgs) (Count, error) {

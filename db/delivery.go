@@ -94,6 +94,16 @@ func GetDelivery(ctx context.Context, q Querier, id int64) (Delivery, error) {
 		pgx.StrictNamedArgs{"id": id})
 }
 
+// DeliveriesOf returns deliveries by their ids, in their order; those that are not there are
+// left out.
+func DeliveriesOf(ctx context.Context, q Querier, ids []int64) ([]Delivery, error) {
+	return all[Delivery](ctx, q, `
+		select`+deliveryColumns+`
+		where d.id = any (@ids)
+		order by d.id`,
+		pgx.StrictNamedArgs{"ids": ids})
+}
+
 // DeliveriesOfTask returns the deliveries of a task's events in their order.
 func DeliveriesOfTask(ctx context.Context, q Querier, task int64) ([]Delivery, error) {
 	return all[Delivery](ctx, q, `

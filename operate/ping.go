@@ -74,12 +74,19 @@ func pingMessage(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring,
 	if err != nil {
 		return m, fmt.Errorf("reading the signing keys: %w", err)
 	}
-	for _, key := range stored {
+	m.Secrets, err = openKeys(ring, stored)
+	return m, err
+}
+
+// openKeys opens signing keys as they are stored.
+func openKeys(ring *keyring.Keyring, stored []string) ([]string, error) {
+	opened := make([]string, len(stored))
+	for i, key := range stored {
 		secret, err := ring.Open(key)
 		if err != nil {
-			return m, fmt.Errorf("opening a signing key: %w", err)
+			return nil, fmt.Errorf("opening a signing key: %w", err)
 		}
-		m.Secrets = append(m.Secrets, secret)
+		opened[i] = secret
 	}
-	return m, nil
+	return opened, nil
 }

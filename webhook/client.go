@@ -123,7 +123,7 @@ func (c *Client) Send(ctx context.Context, m Message) Result {
 // request makes the signed request, or returns the class of the failure and the
 // reason.
 func (c *Client) request(ctx context.Context, m Message, now time.Time) (req *http.Request, class string, err error) {
-	signature, err := Sign(m.Secrets, m.ID, now, m.Body)
+	header, err := m.Header(c.userAgent, now)
 	if err != nil {
 		return nil, ErrorSigning, err
 	}
@@ -134,15 +134,27 @@ func (c *Client) request(ctx context.Context, m Message, now time.Time) (req *ht
 	if err != nil {
 		return nil, ErrorInvalidURL, errors.New("the URL cannot be used")
 	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("User-Agent", c.userAgent)
-	req.Header.Set("webhook-id", m.ID)
-	req.Header.Set("webhook-timestamp", strconv.FormatInt(now.Unix(), 10))
-	req.Header.Set("webhook-signature", signature)
-	if m.Traceparent != "" {
-		req.Header.Set("traceparent", m.Traceparent)
-	}
+	req.Header = header
 	return req, "", nil
+}
+
+// Header returns what a message is sent with at a time, signed; it fails only for a key
+// that is none.
+func (m Message) Header(userAgent string, at time.Time) (http.Header, error) {
+	signature, err := Sign(m.Secrets, m.ID, at, m.Body)
+	if err != nil {
+		return nil, err
+	}
+	h := http.Header{}
+	h.Set("Content-Type", "application/json")
+	h.Set("User-Agent", userAgent)
+	h.Set("webhook-id", m.ID)
+	h.Set("webhook-timestamp", strconv.FormatInt(at.Unix(), 10))
+	h.Set("webhook-signature", signature)
+	if m.Traceparent != "" {
+		h.Set("traceparent", m.Traceparent)
+	}
+	return h, nil
 }
 
 // exchange sends the request and reads the answer, but only the beginning of its

@@ -91,11 +91,18 @@ func New(cfg Config) *Pages {
 	p.route("POST /tasks/{id}/retry", db.ScopeWrite, !allApps, p.retryTask)
 	p.route("GET /gallery", db.ScopeRead, !allApps, p.showGallery)
 	p.route("GET /gallery/{task}/{kind}/{position}", db.ScopeRead, !allApps, p.showFile)
+	p.route("GET /deliveries", db.ScopeRead, allApps, p.listDeliveries)
+	p.route("GET /deliveries/{id}", db.ScopeRead, allApps, p.showDelivery)
+	p.route("POST /deliveries/{id}/redeliver", db.ScopeWrite, allApps, p.redeliver)
+	p.route("POST /deliveries/{id}/cancel", db.ScopeWrite, allApps, p.cancelDelivery)
+	p.route("POST /deliveries/{id}/curl", db.ScopeWrite, allApps, p.curlDelivery)
 	p.route("GET /live", db.ScopeRead, !allApps, p.live)
 
 	p.views["tasks"] = p.liveTasks
 	p.views["task"] = p.liveTask
 	p.views["gallery"] = p.liveGallery
+	p.views["deliveries"] = p.liveDeliveries
+	p.views["delivery"] = p.liveDelivery
 	if p.Jobs != nil {
 		p.jobs("GET /jobs/", db.ScopeRead)
 		p.jobs("/jobs/", db.ScopeAdmin)

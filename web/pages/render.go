@@ -66,6 +66,7 @@ func functions(lang, page string) template.FuncMap {
 		"bars":          show.Bars,
 		"spark":         show.Spark,
 		"pretty":        show.Pretty,
+		"steps":         func(steps []show.Step) template.HTML { return show.Steps(lang, steps) },
 		"orNone":        show.Or,
 		"deref":         show.Deref,
 		"dict":          show.Dict,

@@ -35,6 +35,11 @@ func (m moment) Status() string { return strings.TrimPrefix(m.Event.Type, "task.
 // Took is how long an attempt took.
 func (m moment) Took() time.Duration { return m.Attempt.FinishedAt.Sub(m.Attempt.StartedAt) }
 
+// Redeliverable tells whether its delivery has ended with it, and may be sent again.
+func (m moment) Redeliverable() bool {
+	return m.Kind == "attempt" && m.Last && (m.Delivery.State == db.DeliveryDelivered || m.Delivery.State == db.DeliveryExhausted)
+}
+
 // timelineOf merges all that has happened to a task, and what is to come, by time.
 // Deliveries are told to whom they concern: not to an app.
 func timelineOf(view operate.TaskView, deliveries bool, now time.Time) []moment {

@@ -74,7 +74,7 @@ function putList(list, html) {
     }
     if (old === place) place = place.nextElementSibling;
     else list.insertBefore(old, place);
-    if (old.dataset.html !== fresh.innerHTML && !isBusy(old)) {
+    if ((old.dataset.html ?? old.innerHTML) !== fresh.innerHTML && !isBusy(old)) {
       const open = [...old.querySelectorAll("details")].map((d) => d.open);
       old.className = fresh.className;
       old.dataset.html = fresh.innerHTML;
