@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -51,6 +54,8 @@ func TestAComparisonIsGoodOnlyIfEverythingIs(t *testing.T) {
 	}
 }
 
+var pagesLine = regexp.MustCompile(`(?m)^pages +(http://\S+)$`)
+
 var exported = regexp.MustCompile(`export DATABASE_URL='(.*)'`)
 
 // Whoever works beside it sees what becomes of each task and webhook.
@@ -59,6 +64,16 @@ func TestDevShowsWhatHappens(t *testing.T) {
 	tempDir := dbtest.NewDir(t)
 	p := launch(t, []string{"TMPDIR=" + tempDir, "KLINGWATCH_LISTEN_ADDR=127.0.0.1:0"}, "dev", "--tasks", "1")
 	await(t, "it invites", func() bool { return strings.Contains(p.stdout(), "What happens is shown here") })
+	jar, _ := cookiejar.New(nil) // it cannot fail
+	browser := &http.Client{Jar: jar}
+	res, err := browser.Get(pagesLine.FindStringSubmatch(p.stdout())[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if page, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusOK || !strings.Contains(string(page), "Log out") {
+		t.Errorf("the address that it prints opens no page, logged in: HTTP %d %s", res.StatusCode, page)
+	}
 	url := exported.FindStringSubmatch(p.stdout())[1]
 	said := klingwatch(t, []string{"DATABASE_URL=" + url}, "track", "videos/text2video", "quick-mine")
 	if !strings.Contains(said, "quick-mine") {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -67,6 +68,32 @@ func TestAnOldProcessStaysReadyUntilItIsReplaced(t *testing.T) {
 	}
 	if code, body := readyz(t, base); code != http.StatusServiceUnavailable || body.Ready || !strings.Contains(body.Checks["migrations"], "lacks 1 migrations") {
 		t.Errorf("without the last migration: HTTP %d, %+v", code, body)
+	}
+}
+
+// Without a key nobody can look; the log of serve lets the first person in.
+func TestTheFirstServeInvitesTheFirstPerson(t *testing.T) {
+	t.Parallel()
+	env := serveEnv(dbtest.NewURL(t), simulate(t, klingsim.Config{Seed: 1}))
+	const invites = "there is no API key yet: open this link, once, to make the first and to log in"
+	first := launch(t, env, "serve")
+	base := first.ready(t)
+	link, _ := first.said(invites)["link"].(string)
+	if !strings.HasPrefix(link, base+"/login/") {
+		t.Fatalf("the link is %q", link)
+	}
+	res, err := http.PostForm(link, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if page, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusOK || !strings.Contains(string(page), "kw_") {
+		t.Errorf("HTTP %d %s", res.StatusCode, page)
+	}
+	second := launch(t, env, "serve")
+	second.ready(t)
+	if second.said(invites) != nil {
+		t.Error("it invites although there is a key")
 	}
 }
 
