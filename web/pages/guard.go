@@ -31,6 +31,8 @@ type visit struct {
 	r    *http.Request
 	key  db.APIKey // that the person logged in with; the zero value: nobody has
 	lang string
+	// seen is the last event that the page knows of: its stream goes on after it. 0: unknown.
+	seen int64
 }
 
 // handler answers a visit, or returns what went wrong.
@@ -57,6 +59,9 @@ func (p *Pages) add(route Route, h handler) {
 		}
 		if err == nil {
 			err = v.admit(route)
+		}
+		if err == nil && route.Scope != "" && r.Method == http.MethodGet {
+			v.seen, err = db.FeedEnd(r.Context(), p.Pool) // before the page reads anything else
 		}
 		if err == nil {
 			err = h(v)

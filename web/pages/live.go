@@ -30,8 +30,8 @@ const (
 )
 
 // liveView renders the parts of a page that are live, by the id of the element that
-// holds them. changed are the tasks that something has happened to; nil: anything may
-// have. again is when to look again although nothing is told: 0: never.
+// holds them. changed are the tasks that something has happened to, none where it only is
+// time to look again; nil: anything may have happened. again is when to look again although nothing is told: 0: never.
 type liveView func(ctx context.Context, v *visit, changed []int64) (parts map[string]string, again time.Duration, err error)
 
 // live tells a tab what has changed, as server-sent events: each a JSON object of HTML by
@@ -61,9 +61,11 @@ func (p *Pages) live(v *visit) error {
 	defer func() { stream.Close() }()
 	l := &liveStream{visit: v, view: view, out: http.NewResponseController(v.w), told: map[string]string{}}
 	l.begin()
-	if !resumed || after != stream.Cursor() { // the page is as old as its making
-		err = l.tell(ctx, nil, stream.Cursor())
+	var changed []int64
+	if resumed && after == stream.Cursor() { // what has changed since is to come; what tells no event may have
+		changed = []int64{}
 	}
+	err = l.tell(ctx, changed, stream.Cursor())
 	for err == nil {
 		err = l.step(ctx, stream)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -115,6 +116,20 @@ func TestAnAppIsToldOfItsOwnTasksOnly(t *testing.T) {
 	tab := s.as("app").open("/live?view=tasks&ids=1,2&above=0")
 	if parts := tab.until("t1-status", "pending"); parts["t2-status"] != "" || !strings.Contains(parts["new"], "1 new") {
 		t.Errorf("it is told %v", parts)
+	}
+}
+
+// A page knows what it shows: its stream begins with what has happened since.
+func TestAStreamBeginsWhereItsPageEnds(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.exec(`insert into klingwatch.tasks (task_id, action, action2) values ('one', 'videos', 'text2video'), ('two', 'videos', 'text2video')`)
+	s.cancel(1)
+	p := s.as("read")
+	after := regexp.MustCompile(`data-after="(\d+)"`).FindStringSubmatch(p.sees("/tasks", http.StatusOK).body)[1]
+	s.cancel(2) // between the page and its stream
+	if parts := p.open("/live?view=tasks&ids=1,2&after="+after).until("t2-status", "canceled"); parts["t1-status"] != "" {
+		t.Errorf("what the page shows is told again: %v", parts)
 	}
 }
 

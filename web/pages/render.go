@@ -100,6 +100,7 @@ type shell struct {
 	Language string
 	Done     string // what was just done: a key of the words
 	Live     string // address of the live stream; "": the page is not live
+	Seen     int64  // the event after which the stream begins
 	Reload   int    // seconds after which a browser without JavaScript asks again; 0: never
 	Jobs     bool   // there is a page of River's jobs
 }
@@ -114,7 +115,7 @@ func (s shell) LoggedIn() bool { return s.Key.ID != "" }
 func (s shell) AllApps() bool { return s.Key.App == nil }
 
 func (v *visit) shell(page string) shell {
-	s := shell{Page: page, Path: v.r.URL.RequestURI(), Key: v.key, Language: v.lang, Jobs: v.Jobs != nil}
+	s := shell{Page: page, Path: v.r.URL.RequestURI(), Key: v.key, Language: v.lang, Seen: v.seen, Jobs: v.Jobs != nil}
 	if done := v.r.URL.Query().Get("done"); words.Has(words.Common, "done."+done) {
 		s.Done = "done." + done
 	}
