@@ -39,6 +39,12 @@ var bulkStates = map[string]struct{ possible, usual []string }{
 	db.BulkArchive:   {[]string{db.Succeeded}, []string{db.Succeeded}},
 }
 
+// Possible are the statuses of tasks, or the states of deliveries, that an action can change.
+func Possible(action string) []string { return bulkStates[action].possible }
+
+// Usual are those of Possible that an action changes where nothing is said.
+func Usual(action string) []string { return bulkStates[action].usual }
+
 // Check returns an *Error for a choice that cannot be made, or that chooses everything.
 func (b Bulk) Check() error {
 	all, since, until, field, states := b.Tasks.ChoosesAll(), b.Tasks.Since, b.Tasks.Until, "status", b.Tasks.Statuses

@@ -237,6 +237,15 @@ func Retry(ctx context.Context, pool *pgxpool.Pool, task db.Task, deadline time.
 	return missing(err, "task", task.ID, "retrying", "")
 }
 
+// KeepFiles has the files of tasks kept that were not to be, or were lost, and that the
+// provider still has. It returns the tasks that have such files.
+func KeepFiles(ctx context.Context, pool *pgxpool.Pool, tasks []int64) (asked []int64, err error) {
+	if asked, err = db.AskForFiles(ctx, pool, tasks); err != nil {
+		return nil, fmt.Errorf("asking for the files of tasks: %w", err)
+	}
+	return asked, nil
+}
+
 func stillOpen(task db.Task) error {
 	return refuse(Conflict, "", "task %d is %s and being tracked: there is nothing to retry", task.ID, task.Status)
 }

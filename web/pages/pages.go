@@ -96,10 +96,16 @@ func New(cfg Config) *Pages {
 	p.route("POST /deliveries/{id}/redeliver", db.ScopeWrite, allApps, p.redeliver)
 	p.route("POST /deliveries/{id}/cancel", db.ScopeWrite, allApps, p.cancelDelivery)
 	p.route("POST /deliveries/{id}/curl", db.ScopeWrite, allApps, p.curlDelivery)
+	p.route("GET /actions", db.ScopeRead, allApps, p.listActions)
+	p.route("GET /actions/new", db.ScopeWrite, !allApps, p.confirmAction)
+	p.route("POST /actions", db.ScopeWrite, !allApps, p.beginAction)
+	p.route("GET /actions/{id}", db.ScopeRead, !allApps, p.showAction)
+	p.route("POST /actions/{id}/stop", db.ScopeWrite, !allApps, p.stopAction)
 	p.route("GET /live", db.ScopeRead, !allApps, p.live)
 
 	p.views["tasks"] = p.liveTasks
 	p.views["task"] = p.liveTask
+	p.views["action"] = p.liveAction
 	p.views["gallery"] = p.liveGallery
 	p.views["deliveries"] = p.liveDeliveries
 	p.views["delivery"] = p.liveDelivery

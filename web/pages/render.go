@@ -98,7 +98,7 @@ type shell struct {
 	Path     string // with its query
 	Key      db.APIKey
 	Language string
-	Done     string // what was just done: a key of the words
+	Said     string // what was just done: a key of the words
 	Live     string // address of the live stream; "": the page is not live
 	Seen     int64  // the event after which the stream begins
 	Reload   int    // seconds after which a browser without JavaScript asks again; 0: never
@@ -117,7 +117,7 @@ func (s shell) AllApps() bool { return s.Key.App == nil }
 func (v *visit) shell(page string) shell {
 	s := shell{Page: page, Path: v.r.URL.RequestURI(), Key: v.key, Language: v.lang, Seen: v.seen, Jobs: v.Jobs != nil}
 	if done := v.r.URL.Query().Get("done"); words.Has(words.Common, "done."+done) {
-		s.Done = "done." + done
+		s.Said = "done." + done
 	}
 	return s
 }
