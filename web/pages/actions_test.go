@@ -99,7 +99,7 @@ func TestAWishIsCarriedOnAsItWasMade(t *testing.T) {
 	for _, input := range regexp.MustCompile(`type="hidden" name="([a-z]+)" value="([^"]*)"`).FindAllStringSubmatch(body, -1) {
 		carried = append(carried, input[1]+"="+input[2])
 	}
-	if got, want := strings.Join(carried, " "), "app=studio do=cancel error=&#34;&gt;&lt;script&gt; relay=default since=1d status=pending status=submitted"; got != want {
+	if got, want := strings.Join(carried, " "), "app=studio do=cancel error=&#34;&gt;&lt;script&gt; relay=default since=1d status=pending status=submitted expected=2"; got != want {
 		t.Errorf("it carries %q, want %q", got, want)
 	}
 }
