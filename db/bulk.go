@@ -27,6 +27,10 @@ type TaskChoice struct {
 	Until      time.Time         `json:"-"`                  // created before
 }
 
+// TaskDue is when an open task t should have been asked about or have ended. A poll that
+// changes nothing is not written: only the first one and the last tell that they are late.
+const TaskDue = `case when t.status = 'pending' and t.polls = 0 then t.created_at else t.deadline_at end`
+
 // chosenTasks is the condition of a TaskChoice on the tasks t.
 const chosenTasks = `
 		      (cardinality(@statuses::text[]) = 0 or t.status = any (@statuses))
@@ -41,7 +45,7 @@ const chosenTasks = `
 		  and (@metadata::jsonb = '{}' or not exists (select from jsonb_each_text(@metadata) wanted where t.metadata->>wanted.key is distinct from wanted.value))
 		  and (@error = '' or position(lower(@error) in lower(concat_ws(' ', t.status_message, t.error_code, t.last_error))) > 0)
 		  and (not @overdue or t.finished_at is null
-		                       and case when t.status = 'pending' and t.polls = 0 then t.created_at else t.deadline_at end < now() - interval '1 min')
+		                       and ` + TaskDue + ` < now() - interval '1 min')
 		  and (not @unkept or t.archive is not false and exists (select from klingwatch.outputs o where o.task = t.id and` + unkept + `))
 		  and t.created_at >= @since
 		  and (@until::timestamptz is null or t.created_at < @until)`

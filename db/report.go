@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -139,8 +138,8 @@ func Stats(ctx context.Context, q Querier, limits FigureLimits) (Figures, error)
 			              - extract(epoch from min(due) filter (where due < now() - @overdue::interval))::float8, 0) as overdue_seconds
 			from (
 				select status,
-				       case when status = 'pending' and polls = 0 then created_at else deadline_at end as due
-				from klingwatch.tasks
+				       `+TaskDue+` as due
+				from klingwatch.tasks t
 				where finished_at is null
 			) as open
 		) as tasks, (
@@ -289,52 +288,4 @@ func Happenings(ctx context.Context, q Querier, after time.Time) ([]Happening, e
 		where a.finished_at > @after
 		order by at, key`,
 		pgx.StrictNamedArgs{"after": after})
-}
-
-// reportTimes are the report views, with the column that Since and Until of ReadReport
-// are about; "": there is none.
-var reportTimes = map[string]string{
-	"daily": "day", "failures": "day", "in_flight": "", "outputs": "expires_at", "webhooks": "", "deliveries": "created_at", "throughput": "minute", "relays": "",
-}
-
-// Report is what a report view shows.
-type Report struct {
-	Columns []string
-	Rows    []json.RawMessage // objects
-}
-
-// reportLimit bounds reading a report.
-const reportLimit = 2 * time.Second
-
-// ReadReport reads the view report_<name>, the newest first, at most limit rows; zero times
-// choose all. It returns ErrNotFound for an unknown name.
-func ReadReport(ctx context.Context, b interface {
-	Begin(context.Context) (pgx.Tx, error)
-}, name string, since, until time.Time, limit int) (r Report, err error) {
-	column, known := reportTimes[name]
-	if !known {
-		return r, ErrNotFound
-	}
-	view, chosen, order := "klingwatch.report_"+name, "true", ""
-	if column != "" {
-		chosen = fmt.Sprintf("(@since::timestamptz is null or v.%[1]s >= @since) and (@until::timestamptz is null or v.%[1]s < @until)", column)
-		order = "order by v." + column + " desc"
-	}
-	err = pgx.BeginFunc(ctx, b, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, fmt.Sprintf(`set local statement_timeout = %d`, reportLimit.Milliseconds())); err != nil {
-			return err
-		}
-		if err := tx.QueryRow(ctx, `select array_agg(attname::text order by attnum) from pg_attribute where attrelid = @view::regclass and attnum > 0`,
-			pgx.StrictNamedArgs{"view": view}).Scan(&r.Columns); err != nil {
-			return err
-		}
-		rows, err := tx.Query(ctx, `select row_to_json(v) from `+view+` v where `+chosen+` `+order+` limit @limit`,
-			pgx.NamedArgs{"since": optionalTime(since), "until": optionalTime(until), "limit": limit})
-		if err != nil {
-			return err
-		}
-		r.Rows, err = pgx.CollectRows(rows, pgx.RowTo[json.RawMessage])
-		return err
-	})
-	return r, err
 }

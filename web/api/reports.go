@@ -1,22 +1,17 @@
 package api
 
 import (
-	"bytes"
 	"context"
-	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/db/reports"
 )
-
-// maxReportRows bounds a report.
-const maxReportRows = 10_000
 
 func (a *API) registerReports() {
 	register(a, operation{
@@ -49,13 +44,13 @@ type reportInput struct {
 }
 
 func (a *API) getReport(ctx context.Context, in *reportInput) (*huma.StreamResponse, error) {
-	report, err := db.ReadReport(ctx, a.Pool, in.Name, in.Since, in.Until, maxReportRows)
+	report, err := reports.Read(ctx, a.Pool, in.Name, reports.Choice{Since: in.Since, Until: in.Until, Limit: reports.MostRows})
 	if err != nil {
 		return nil, fmt.Errorf("reading report_%s: %w", in.Name, err)
 	}
 	media, body, err := "application/json", []byte(nil), error(nil)
 	if in.Format == "csv" {
-		media, body = "text/csv; charset=utf-8", asCSV(report)
+		media, body = "text/csv; charset=utf-8", report.CSV()
 	} else {
 		body, err = json.Marshal(Page[json.RawMessage]{Data: orNone(report.Rows)})
 	}
@@ -63,37 +58,4 @@ func (a *API) getReport(ctx context.Context, in *reportInput) (*huma.StreamRespo
 		ctx.SetHeader("Content-Type", media)
 		_, _ = ctx.BodyWriter().Write(body)
 	}}, err
-}
-
-// asCSV writes a report with a line of names; null is empty.
-func asCSV(report db.Report) []byte {
-	var text bytes.Buffer
-	w := csv.NewWriter(&text)
-	_ = w.Write(report.Columns)
-	for _, row := range report.Rows {
-		var values map[string]json.RawMessage
-		_ = json.Unmarshal(row, &values) // made by the database
-		record := make([]string, len(report.Columns))
-		for i, column := range report.Columns {
-			record[i] = cell(values[column])
-		}
-		_ = w.Write(record)
-	}
-	w.Flush()
-	return text.Bytes()
-}
-
-// cell is a value as text. One that a spreadsheet would take for a formula is quoted.
-func cell(value json.RawMessage) string {
-	if bytes.Equal(value, []byte("null")) {
-		return ""
-	}
-	var text string
-	if json.Unmarshal(value, &text) != nil {
-		return string(value)
-	}
-	if strings.HasPrefix(text, "=") || strings.HasPrefix(text, "+") || strings.HasPrefix(text, "-") || strings.HasPrefix(text, "@") {
-		return "'" + text
-	}
-	return text
 }
