@@ -175,3 +175,11 @@ func (x *examination) mayLook(ctx context.Context) bool {
 func milliseconds(d time.Duration) string {
 	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
 }
+
+// Checks are the names of all checks, in the order in which they are reported.
+func Checks() (names []string) {
+	for _, c := range (&examination{}).checks() {
+		names = append(names, c.name)
+	}
+	return names
+}
