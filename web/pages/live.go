@@ -34,13 +34,21 @@ const (
 // time to look again; nil: anything may have happened. again is when to look again although nothing is told: 0: never.
 type liveView func(ctx context.Context, v *visit, changed []int64) (parts map[string]string, again time.Duration, err error)
 
+// viewsOfAnApp are those that a key which is restricted to an app may follow: they show
+// nothing of others.
+var viewsOfAnApp = []string{"tasks", "task", "gallery"}
+
 // live tells a tab what has changed, as server-sent events: each a JSON object of HTML by
 // the id of the element that it is the content of. Of the feed only what happens to the
 // tasks in tasks is looked at, where there are any and not all is asked for.
 func (p *Pages) live(v *visit) error {
-	view, known := p.views[v.r.FormValue("view")]
-	if !known {
+	name := v.r.FormValue("view")
+	view, known := p.views[name]
+	switch {
+	case !known:
 		return &refusal{http.StatusNotFound, "error.not_found"}
+	case v.app() != "" && !slices.Contains(viewsOfAnApp, name):
+		return &refusal{http.StatusForbidden, "error.app"}
 	}
 	after, resumed := feed.Latest, false
 	if id, err := strconv.ParseInt(cmp.Or(v.r.Header.Get("Last-Event-ID"), v.r.FormValue("after")), 10, 64); err == nil && id >= 0 {

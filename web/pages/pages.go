@@ -28,6 +28,7 @@ import (
 	"github.com/klingwatch/klingwatch/keyring"
 	"github.com/klingwatch/klingwatch/web/callers"
 	"github.com/klingwatch/klingwatch/web/pages/assets"
+	"github.com/klingwatch/klingwatch/web/pages/board"
 	"github.com/klingwatch/klingwatch/webhook"
 )
 
@@ -62,6 +63,8 @@ type Pages struct {
 	views  map[string]liveView
 
 	schedules scheduleCache
+	board     *board.Board
+	rendered  renderedBoards
 }
 
 // Route is a pattern of the mux and who passes it.
@@ -73,7 +76,7 @@ type Route struct {
 
 // New returns the pages.
 func New(cfg Config) *Pages {
-	p := &Pages{Config: cfg, mux: http.NewServeMux(), views: map[string]liveView{}}
+	p := &Pages{Config: cfg, mux: http.NewServeMux(), views: map[string]liveView{}, board: board.New(cfg.Pool, cfg.Doctor, cfg.Log)}
 	p.mux.HandleFunc("GET "+assets.Root, assets.Serve)
 
 	p.open("GET /login", p.showLogin)
@@ -103,6 +106,7 @@ func New(cfg Config) *Pages {
 	p.route("POST /actions/{id}/stop", db.ScopeWrite, !allApps, p.stopAction)
 	p.route("GET /live", db.ScopeRead, !allApps, p.live)
 
+	p.views["overview"] = p.liveOverview
 	p.views["tasks"] = p.liveTasks
 	p.views["task"] = p.liveTask
 	p.views["action"] = p.liveAction

@@ -63,6 +63,8 @@ func functions(lang, page string) template.FuncMap {
 		"number":        show.Number,
 		"bytes":         show.Bytes,
 		"percent":       show.Percent,
+		"rate":          show.Rate,
+		"join":          strings.Join,
 		"bars":          show.Bars,
 		"spark":         show.Spark,
 		"pretty":        show.Pretty,

@@ -38,12 +38,16 @@ function reveal(element) {
 }
 
 // A message holds HTML by the id of the element that it is the content of. What a person
-// is in stays as it is until it is left; no control is ever replaced under the mouse.
+// is in stays as it is until it is left; no control is ever replaced under the mouse, and
+// what moves waits until the mouse is elsewhere (data-still).
 const held = new Map();
+
+// bare is HTML without the words of times, which go on by themselves.
+const bare = (html) => html.replace(/(<time [^>]*>)[^<]*/g, "$1");
 
 function isBusy(element) {
   const active = document.activeElement;
-  return element !== active && element.contains(active) || element.querySelector("dialog[open], video:hover") !== null;
+  return element !== active && element.contains(active) || element.querySelector("dialog[open], video:hover") !== null || element.matches("[data-still]:hover");
 }
 
 function put(id, html) {
@@ -55,7 +59,7 @@ function put(id, html) {
   }
   held.delete(id);
   if (element.dataset.list !== undefined) putList(element, html);
-  else if (element.innerHTML !== html) element.innerHTML = html;
+  else if (bare(element.innerHTML) !== bare(html)) element.innerHTML = html;
   reveal(element);
   page.dispatchEvent(new CustomEvent("live:put", { detail: element }));
 }
@@ -74,7 +78,7 @@ function putList(list, html) {
     }
     if (old === place) place = place.nextElementSibling;
     else list.insertBefore(old, place);
-    if ((old.dataset.html ?? old.innerHTML) !== fresh.innerHTML && !isBusy(old)) {
+    if (bare(old.dataset.html ?? old.innerHTML) !== bare(fresh.innerHTML) && !isBusy(old)) {
       const open = [...old.querySelectorAll("details")].map((d) => d.open);
       old.className = fresh.className;
       old.dataset.html = fresh.innerHTML;
@@ -89,7 +93,9 @@ function putList(list, html) {
   }
 }
 
-document.addEventListener("focusout", () => setTimeout(() => { for (const [id, html] of [...held]) put(id, html); }));
+for (const left of ["focusout", "mouseout"]) {
+  document.addEventListener(left, () => setTimeout(() => { for (const [id, html] of [...held]) put(id, html); }));
+}
 
 const live = document.getElementById("live");
 let source = null, last = live?.dataset.after ?? "", wait = 1000, again = 0;

@@ -182,6 +182,14 @@ func Percent(part, whole float64) string {
 	return strconv.FormatFloat(100*part/whole, 'f', 0, 64) + "%"
 }
 
+// Rate is a number per second.
+func Rate(n float64) string {
+	if n > 0 && n < 10 {
+		return strconv.FormatFloat(n, 'f', 1, 64)
+	}
+	return Number(n)
+}
+
 // Pretty indents JSON; what is none stays as it is.
 func Pretty(value any) string {
 	text := fmt.Sprintf("%s", value)
