@@ -12,10 +12,11 @@ const paths = {
 
 before(async () => {
   const [done] = (await api("/v1/tasks?status=succeeded&limit=1")).data, [failed] = (await api("/v1/tasks?status=failed&limit=1")).data;
-  Object.assign(paths, { task: `/tasks/${done.id}`, "task-failed": `/tasks/${failed.id}` });
+  const [film] = (await api("/v1/outputs?kind=video&archive_state=stored&limit=1")).data;
+  Object.assign(paths, { file: `/gallery/${film.task}/video/${film.position}`, task: `/tasks/${done.id}`, "task-failed": `/tasks/${failed.id}` });
 });
 
-for (const name of [...Object.keys(paths), "task", "task-failed"]) {
+for (const name of [...Object.keys(paths), "file", "task", "task-failed"]) {
   for (const language of ["en", "zh"]) test(`${name}, ${language}`, (t) => look(t, name, language));
 }
 

@@ -1,7 +1,7 @@
 // Logging in and out.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { BASE, ENTRY, enter, KEY, klingwatch, open } from "./browser.mjs";
+import { BASE, ENTRY, enter, isLive, KEY, klingwatch, open } from "./browser.mjs";
 
 const path = (page) => new URL(page.url()).pathname;
 
@@ -43,8 +43,9 @@ test("a wrong key is answered with 401, and no other site is gone on to", async 
 test("a key that is revoked lets nobody in from then on", async () => {
   const key = /kw_\w+/.exec(await klingwatch("api-keys", "add", "browser", "--scope", "read"))[0];
   const page = await open("/tasks", { as: key });
-  assert.equal(path(page), "/tasks");
+  await isLive(page);
   await klingwatch("api-keys", "revoke", key.slice(3, 11));
+  await page.waitForFunction(() => document.documentElement.dataset.live === "lost"); // its stream ends
   await page.reload();
   assert.equal(path(page), "/login");
 });
