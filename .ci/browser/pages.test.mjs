@@ -7,16 +7,17 @@ const maxBytes = 60_000, maxRequests = 8;
 const heavy = new Set(["reports"]); // it may be heavier
 
 const paths = {
-  overview: "/", tasks: "/tasks", "tasks-none": "/tasks?external_id=nobody", gallery: "/gallery", login: "/login", missing: "/nowhere",
+  overview: "/", tasks: "/tasks", "tasks-none": "/tasks?external_id=nobody", gallery: "/gallery", deliveries: "/deliveries", login: "/login", missing: "/nowhere",
 };
 
 before(async () => {
   const [done] = (await api("/v1/tasks?status=succeeded&limit=1")).data, [failed] = (await api("/v1/tasks?status=failed&limit=1")).data;
   const [film] = (await api("/v1/outputs?kind=video&archive_state=stored&limit=1")).data;
-  Object.assign(paths, { file: `/gallery/${film.task}/video/${film.position}`, task: `/tasks/${done.id}`, "task-failed": `/tasks/${failed.id}` });
+  const [delivery] = (await api("/v1/deliveries?limit=1")).data;
+  Object.assign(paths, { delivery: `/deliveries/${delivery.id}`, file: `/gallery/${film.task}/video/${film.position}`, task: `/tasks/${done.id}`, "task-failed": `/tasks/${failed.id}` });
 });
 
-for (const name of [...Object.keys(paths), "file", "task", "task-failed"]) {
+for (const name of [...Object.keys(paths), "delivery", "file", "task", "task-failed"]) {
   for (const language of ["en", "zh"]) test(`${name}, ${language}`, (t) => look(t, name, language));
 }
 
