@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { exec } from "node:child_process";
 import { test } from "node:test";
 import { promisify } from "node:util";
-import { api, ended, isLive, open, track } from "./browser.mjs";
+import { api, ended, eventually, isLive, open, track } from "./browser.mjs";
 
 // tabTo goes from control to control until one says what is wanted.
 async function tabTo(page, name) {
@@ -12,6 +12,14 @@ async function tabTo(page, name) {
     if (await page.evaluate(() => document.activeElement.innerText?.trim()) === name) return;
   }
   assert.fail(`${name} cannot be reached by the keyboard`);
+}
+
+// delivered makes a task, and returns the first of its webhooks that has arrived.
+async function delivered() {
+  const task = await ended(await track("quick"));
+  const arrived = async () => (await api(`/v1/deliveries?task=${task.id}&state=delivered`)).data;
+  await eventually("a webhook arrives", true, async () => (await arrived()).length > 0);
+  return (await arrived())[0];
 }
 
 test("by the keyboard alone, from the list to a webhook that is sent again", async () => {
@@ -39,8 +47,7 @@ test("by the keyboard alone, from the list to a webhook that is sent again", asy
 });
 
 test("a webhook that is sent again shows its next attempt by itself", async () => {
-  const task = await ended(await track("quick"));
-  const [delivery] = (await api(`/v1/deliveries?task=${task.id}&state=delivered`)).data;
+  const delivery = await delivered();
   const page = await open(`/deliveries/${delivery.id}`);
   await page.locator("#attempt-1").getByText("HTTP 204").waitFor();
   await page.getByRole("button", { name: "Send again" }).click();
@@ -49,8 +56,7 @@ test("a webhook that is sent again shows its next attempt by itself", async () =
 });
 
 test("the command for curl is taken for genuine by the receiver", async () => {
-  const task = await ended(await track("quick"));
-  const [delivery] = (await api(`/v1/deliveries?task=${task.id}&state=delivered`)).data;
+  const delivery = await delivered();
   const page = await open(`/deliveries/${delivery.id}`);
   await page.getByRole("button", { name: "As curl" }).click();
   const command = await page.locator(".why code").innerText();
