@@ -174,7 +174,7 @@ func deliveriesLive(f deliveryFilter, deliveries []db.Delivery, first bool) url.
 // liveDeliveries renders the cells of the shown rows, and how many are new. While an attempt
 // is due soon it looks again by itself: deliveries tell nobody.
 func (p *Pages) liveDeliveries(ctx context.Context, v *visit, _ []int64) (map[string]string, time.Duration, error) {
-	deliveries, err := db.DeliveriesOf(ctx, p.Pool, v.shownIDs("ids"))
+	deliveries, err := db.DeliveriesOf(ctx, p.Pool, v.shownIDs())
 	if err != nil {
 		return nil, 0, err
 	}

@@ -185,7 +185,7 @@ func tasksOf(outputs []db.ListedOutput) string {
 
 // liveGallery renders what has become of the files of tasks.
 func (p *Pages) liveGallery(ctx context.Context, v *visit, changed []int64) (map[string]string, time.Duration, error) {
-	tasks, err := v.met(ctx, among(v.shownIDs("ids"), changed))
+	tasks, err := v.met(ctx, among(v.shownIDs(), changed))
 	if err != nil || len(tasks) == 0 {
 		return nil, 0, err
 	}

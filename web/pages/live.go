@@ -186,9 +186,9 @@ func (l *liveStream) write(text string) error {
 	return l.out.Flush()
 }
 
-// shownIDs are the ids that a stream is asked about, in a parameter.
-func (v *visit) shownIDs(name string) (ids []int64) {
-	for _, text := range strings.Split(v.r.FormValue(name), ",") {
+// shownIDs are the ids that a stream is asked about.
+func (v *visit) shownIDs() (ids []int64) {
+	for _, text := range strings.Split(v.r.FormValue("ids"), ",") {
 		if id, err := strconv.ParseInt(text, 10, 64); err == nil && len(ids) < maxShown {
 			ids = append(ids, id)
 		}

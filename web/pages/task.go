@@ -73,7 +73,7 @@ func (v *visit) viewTask(ctx context.Context, id int64, ask bool) (view operate.
 // liveTask renders what is live of the page of a task. While a webhook of it is due soon,
 // it looks again by itself: deliveries tell nobody.
 func (p *Pages) liveTask(ctx context.Context, v *visit, changed []int64) (map[string]string, time.Duration, error) {
-	shown := v.shownIDs("ids")
+	shown := v.shownIDs()
 	if len(shown) != 1 {
 		return nil, 0, db.ErrNotFound
 	}

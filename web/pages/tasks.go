@@ -242,7 +242,7 @@ func tasksLive(f taskFilter, tasks []db.Task, first bool) url.Values {
 // liveTasks renders the cells of rows that have changed, and how many tasks are new.
 func (p *Pages) liveTasks(ctx context.Context, v *visit, changed []int64) (map[string]string, time.Duration, error) {
 	parts := map[string]string{}
-	if ids := among(v.shownIDs("ids"), changed); len(ids) > 0 {
+	if ids := among(v.shownIDs(), changed); len(ids) > 0 {
 		tasks, err := db.TasksOf(ctx, p.Pool, ids)
 		if err != nil {
 			return nil, 0, err
