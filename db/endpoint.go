@@ -116,6 +116,23 @@ func ListEndpoints(ctx context.Context, q Querier) ([]Endpoint, error) {
 		order by w.id`)
 }
 
+// Arrival is when a receiver accepted something last.
+type Arrival struct {
+	Endpoint int64
+	At       time.Time
+}
+
+// LastArrivals returns when receivers accepted something last, going by so many of the newest
+// deliveries: a receiver that is in none of them is left out.
+func LastArrivals(ctx context.Context, q Querier, newest int) ([]Arrival, error) {
+	return all[Arrival](ctx, q, `
+		select endpoint, max(delivered_at) as at
+		from (select endpoint, delivered_at from klingwatch.deliveries order by id desc limit @newest) as newest
+		where endpoint is not null and delivered_at is not null
+		group by endpoint`,
+		pgx.StrictNamedArgs{"newest": newest})
+}
+
 // GetEndpoint returns a receiver. It returns ErrNotFound for an unknown id.
 func GetEndpoint(ctx context.Context, q Querier, id int64) (Endpoint, error) {
 	return one[Endpoint](ctx, q, `

@@ -140,9 +140,11 @@ func (p *Pages) listDeliveries(v *visit) error {
 	if err != nil {
 		return err
 	}
-	count, err := db.CountDeliveriesUpTo(ctx, p.Pool, choice, countUpTo)
-	if err != nil {
-		return err
+	count := db.Count{N: int64(len(page.Items)), Exact: true}
+	if before != 0 || page.Next != 0 {
+		if count, err = db.CountDeliveriesUpTo(ctx, p.Pool, choice, countUpTo); err != nil {
+			return err
+		}
 	}
 	shown := deliveriesPage{shell: v.shell("deliveries"), Filter: f, States: db.DeliveryStates, Types: webhook.Types, Deliveries: deliveryRows(page.Items), Count: count}
 	shown.Next, shown.Newest = pagesAround("/deliveries", f.Values(), before, page.Next)

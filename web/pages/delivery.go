@@ -56,31 +56,33 @@ func (v *visit) deliveryPage(ctx context.Context, id string) (deliveryPage, erro
 	}
 	page := deliveryPage{shell: v.shell("deliveries"), deliveryRow: deliveryRow{view.Delivery}, Headers: view.Headers, Body: view.RawBody}
 	for _, a := range view.AttemptLog {
-		page.Log = append(page.Log, attemptRow{a, a.FinishedAt.Sub(a.StartedAt), stepsOf(v.lang, a)})
+		took := a.FinishedAt.Sub(a.StartedAt)
+		page.Log = append(page.Log, attemptRow{a, took, stepsOf(v.lang, took, a.DNSSeconds, a.ConnectSeconds, a.TLSSeconds, a.FirstByteSeconds)})
 	}
 	slices.Reverse(page.Log)
 	return page, nil
 }
 
-// stepsOf is how an attempt spent its time: what it did not take or reach is left out.
-func stepsOf(lang string, a db.Attempt) (steps []show.Step) {
-	rest := a.FinishedAt.Sub(a.StartedAt)
+// stepsOf is how a request spent its time, in seconds; what it did not take or reach is left
+// out.
+func stepsOf(lang string, total time.Duration, dns, connect, tls, firstByte *float64) (steps []show.Step) {
+	add := func(word, class string, took time.Duration) {
+		if took > 0 {
+			steps = append(steps, show.Step{Name: words.Say(lang, words.Common, word).(string), Class: class, Took: took})
+			total -= took
+		}
+	}
 	for _, s := range []struct {
 		word, class string
 		seconds     *float64
 	}{
-		{"step.dns", "c1", a.DNSSeconds}, {"step.connect", "c2", a.ConnectSeconds}, {"step.tls", "c5", a.TLSSeconds}, {"step.first_byte", "c3", a.FirstByteSeconds},
+		{"step.dns", "c1", dns}, {"step.connect", "c2", connect}, {"step.tls", "c5", tls}, {"step.first_byte", "c3", firstByte},
 	} {
-		if s.seconds == nil {
-			continue
+		if s.seconds != nil {
+			add(s.word, s.class, time.Duration(*s.seconds*float64(time.Second)))
 		}
-		took := time.Duration(*s.seconds * float64(time.Second))
-		rest -= took
-		steps = append(steps, show.Step{Name: words.Say(lang, "delivery", s.word).(string), Class: s.class, Took: took})
 	}
-	if rest > 0 {
-		steps = append(steps, show.Step{Name: words.Say(lang, "delivery", "step.rest").(string), Class: "off", Took: rest})
-	}
+	add("step.rest", "off", total)
 	return steps
 }
 

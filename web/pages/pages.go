@@ -104,6 +104,16 @@ func New(cfg Config) *Pages {
 	p.route("POST /actions", db.ScopeWrite, !allApps, p.beginAction)
 	p.route("GET /actions/{id}", db.ScopeRead, !allApps, p.showAction)
 	p.route("POST /actions/{id}/stop", db.ScopeWrite, !allApps, p.stopAction)
+	p.route("GET /endpoints", db.ScopeRead, allApps, p.listEndpoints)
+	p.route("POST /endpoints", db.ScopeAdmin, allApps, p.addEndpoint)
+	p.route("GET /endpoints/{id}", db.ScopeRead, allApps, p.showEndpoint)
+	p.route("POST /endpoints/{id}", db.ScopeAdmin, allApps, p.editEndpoint)
+	p.route("POST /endpoints/{id}/enable", db.ScopeWrite, allApps, p.enableEndpoint)
+	p.route("POST /endpoints/{id}/disable", db.ScopeWrite, allApps, p.disableEndpoint)
+	p.route("POST /endpoints/{id}/ping", db.ScopeWrite, allApps, p.pingEndpoint)
+	p.route("POST /endpoints/{id}/rotate", db.ScopeAdmin, allApps, p.rotateEndpoint)
+	p.route("GET /endpoints/{id}/remove", db.ScopeAdmin, allApps, p.askToRemoveEndpoint)
+	p.route("POST /endpoints/{id}/remove", db.ScopeAdmin, allApps, p.removeEndpoint)
 	p.route("GET /live", db.ScopeRead, !allApps, p.live)
 
 	p.views["overview"] = p.liveOverview
@@ -113,6 +123,7 @@ func New(cfg Config) *Pages {
 	p.views["gallery"] = p.liveGallery
 	p.views["deliveries"] = p.liveDeliveries
 	p.views["delivery"] = p.liveDelivery
+	p.views["endpoints"] = p.liveEndpoints
 	if p.Jobs != nil {
 		p.jobs("GET /jobs/", db.ScopeRead)
 		p.jobs("/jobs/", db.ScopeAdmin)
