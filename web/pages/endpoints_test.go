@@ -25,9 +25,10 @@ func (p *person) addEndpoint(url string, more ...string) answer {
 	return p.post("/endpoints", append([]string{"url", url, "event", "task.succeeded"}, more...)...)
 }
 
-func (s *site) endpoint(id int64) db.Endpoint {
+// endpoint is the first one.
+func (s *site) endpoint() db.Endpoint {
 	s.Helper()
-	e, err := db.GetEndpoint(s.Context(), s.pool, id)
+	e, err := db.GetEndpoint(s.Context(), s.pool, 1)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -48,7 +49,7 @@ func TestTheSecretOfAnEndpointIsShownOnce(t *testing.T) {
 	for _, path := range []string{"/endpoints", "/endpoints/1", "/endpoints/1/remove"} {
 		p.sees(path, http.StatusOK, "https://app.example/hook").mustLack(t, "whsec_")
 	}
-	e := s.endpoint(1)
+	e := s.endpoint()
 	if !e.Thin || strings.Join(e.EventTypes, " ") != "task.succeeded task.failed" || strings.Join(e.Actions, " ") != "videos images/generations" || e.Description != "orders" {
 		t.Errorf("%+v", e)
 	}
@@ -85,12 +86,12 @@ func TestAnEndpointIsChanged(t *testing.T) {
 	if got.Header.Get("Location") != "/endpoints/1?done=endpoint_changed" {
 		t.Errorf("HTTP %d to %q\n%s", got.StatusCode, got.Header.Get("Location"), got.main())
 	}
-	if e := s.endpoint(1); e.Thin || len(e.Actions) > 0 || e.EventTypes[0] != "task.failed" || e.Description != "new" || e.FailingSince == nil {
+	if e := s.endpoint(); e.Thin || len(e.Actions) > 0 || e.EventTypes[0] != "task.failed" || e.Description != "new" || e.FailingSince == nil {
 		t.Errorf("%+v", e)
 	}
 	p.sees("/endpoints", http.StatusOK, "failing", "HTTP 500")
 	p.post("/endpoints/1", "url", "https://app.example/other", "event", "task.failed")
-	if e := s.endpoint(1); e.URL != "https://app.example/other" || e.FailingSince != nil {
+	if e := s.endpoint(); e.URL != "https://app.example/other" || e.FailingSince != nil {
 		t.Errorf("%+v", e)
 	}
 	p.post("/endpoints/1", "url", "nowhere", "event", "task.failed").mustHave(t, http.StatusUnprocessableEntity, `value="nowhere"`)
@@ -125,7 +126,7 @@ func TestAnEndpointWithWebhooksThatWaitIsRemovedOnlyKnowingly(t *testing.T) {
 	p.sees("/endpoints", http.StatusOK, "Waiting")
 	p.sees("/endpoints/1/remove", http.StatusOK, "2 webhooks that have not arrived", `name="discard"`)
 	p.post("/endpoints/1/remove").mustHave(t, http.StatusConflict, "Nothing was removed")
-	s.endpoint(1)
+	s.endpoint()
 	if got := p.post("/endpoints/1/remove", "discard", "1"); got.Header.Get("Location") != "/endpoints?done=endpoint_removed" {
 		t.Errorf("it goes on at %q", got.Header.Get("Location"))
 	}
