@@ -75,11 +75,18 @@ func sightPaths() []string {
 func (p sight) time(ctx context.Context, b *bench.Bench, s *figures.Series) error {
 	return b.WithDatabase(ctx, func(d *bench.Database) error {
 		b.Progress.Sayf("time: writing %d tasks", p.tasks)
-		if err := reports.InsertTasks(ctx, d, p.tasks, listDays); err != nil {
+		if err := reports.InsertHistory(ctx, d, p.tasks, listDays); err != nil {
 			return err
 		}
 		if err := makeRare(ctx, d); err != nil {
 			return err
+		}
+		b.Progress.Sayf("time: summarizing them")
+		for days := 1; days > 0; {
+			var err error
+			if days, err = db.RefreshReports(ctx, d.Pool); err != nil {
+				return err
+			}
 		}
 		if err := b.Relay.Plan(ctx, standin.RelayPlan{}); err != nil {
 			return err

@@ -10,11 +10,11 @@ import (
 	"github.com/klingwatch/klingwatch/cmd/klingbench/standin"
 )
 
-// insertHistory writes n tasks as a service leaves them after days of work: of
+// InsertHistory writes n tasks as a service leaves them after days of work: of
 // three kinds, a twentieth failed for a few reasons, the last thousandth in
 // flight; with events, outputs and deliveries, without jobs. A higher number is a
 // younger task; the newest are of now.
-func insertHistory(ctx context.Context, d *bench.Database, n, days int) error {
+func InsertHistory(ctx context.Context, d *bench.Database, n, days int) error {
 	if err := InsertTasks(ctx, d, n, days); err != nil {
 		return err
 	}
@@ -25,7 +25,7 @@ func insertHistory(ctx context.Context, d *bench.Database, n, days int) error {
 	return err
 }
 
-// InsertTasks writes only the tasks of insertHistory.
+// InsertTasks writes only the tasks of InsertHistory.
 func InsertTasks(ctx context.Context, d *bench.Database, n, days int) error {
 	return writeHistory(ctx, d, n, days, tasksSQL, "tasks")
 }

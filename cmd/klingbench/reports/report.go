@@ -36,7 +36,7 @@ func (cmd ReportCommand) measure(ctx context.Context, b *bench.Bench) ([]figures
 	s := figures.NewSeries(figures.Median)
 	err := b.WithDatabase(ctx, func(d *bench.Database) error {
 		b.Progress.Sayf("writing %d tasks over %d days", cmd.Tasks, cmd.Days)
-		if err := insertHistory(ctx, d, cmd.Tasks, cmd.Days); err != nil {
+		if err := InsertHistory(ctx, d, cmd.Tasks, cmd.Days); err != nil {
 			return err
 		}
 		b.Progress.Say("summarizing the past days")
