@@ -39,7 +39,7 @@ func TestALongListGoesOnByItsLastTask(t *testing.T) {
 	s := start(t)
 	s.exec(`insert into klingwatch.tasks (task_id, action, action2) select 't-' || i, 'videos', 'text2video' from generate_series(1, 120) i`)
 	p := s.as("read")
-	p.sees("/tasks?relay=default", http.StatusOK, "120 tasks", "/tasks?before=71&amp;relay=default").mustLack(t, "Newest")
+	p.sees("/tasks?relay=default", http.StatusOK, "/tasks?before=71&amp;relay=default").mustLack(t, "Newest")
 	p.sees("/tasks?before=71&relay=default", http.StatusOK, `href="/tasks/70"`, "/tasks?before=21&amp;relay=default", `href="/tasks?relay=default"`)
 	p.sees("/tasks?before=21", http.StatusOK, `href="/tasks/1"`).mustLack(t, `rel="next"`)
 }
