@@ -151,7 +151,7 @@ func (p *Pages) listTasks(v *visit) error {
 		return err
 	}
 	before, _ := strconv.ParseInt(v.r.FormValue("before"), 10, 64)
-	page, err := operate.ListTasks(ctx, p.Pool, choice, lookback.Search{Before: before, Limit: pageSize, Within: lookBack})
+	page, err := db.ListTasks(ctx, p.Pool, choice, lookback.Search{Before: before, Limit: pageSize, Within: lookBack})
 	if err != nil {
 		return err
 	}
