@@ -7,7 +7,8 @@ const maxBytes = 60_000, maxRequests = 8;
 const heavy = new Set(["reports"]); // it may be heavier
 
 const paths = {
-  overview: "/", tasks: "/tasks", "tasks-none": "/tasks?external_id=nobody", gallery: "/gallery", deliveries: "/deliveries", login: "/login", missing: "/nowhere",
+  overview: "/", tasks: "/tasks", "tasks-none": "/tasks?external_id=nobody", gallery: "/gallery", deliveries: "/deliveries", endpoints: "/endpoints", actions: "/actions",
+  confirm: "/actions/new?do=cancel&since=1h", login: "/login", missing: "/nowhere",
 };
 
 before(async () => {
