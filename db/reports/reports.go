@@ -12,6 +12,7 @@ package reports
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -97,8 +98,17 @@ func Read(ctx context.Context, b db.Beginner, name string, c Choice) (r Report, 
 		}
 		return err
 	})
+	if db.Code(err) == queryCanceled && ctx.Err() == nil {
+		err = fmt.Errorf("%w: %w", ErrTooLong, err)
+	}
 	return r, err
 }
+
+// ErrTooLong says that a report could not be read in time.
+var ErrTooLong = errors.New("the report takes the database longer than 2 s")
+
+// queryCanceled is Postgres' code for a statement that took too long.
+const queryCanceled = "57014"
 
 // query is the query of a choice, with its parameters.
 func (v View) query(c Choice) string {

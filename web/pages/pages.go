@@ -114,6 +114,9 @@ func New(cfg Config) *Pages {
 	p.route("POST /endpoints/{id}/rotate", db.ScopeAdmin, allApps, p.rotateEndpoint)
 	p.route("GET /endpoints/{id}/remove", db.ScopeAdmin, allApps, p.askToRemoveEndpoint)
 	p.route("POST /endpoints/{id}/remove", db.ScopeAdmin, allApps, p.removeEndpoint)
+	p.route("GET /reports", db.ScopeRead, allApps, p.listReports)
+	p.route("GET /reports/{name}", db.ScopeRead, allApps, p.showReport)
+	p.route("GET /reports/{name}/csv", db.ScopeRead, allApps, p.downloadReport)
 	p.route("GET /live", db.ScopeRead, !allApps, p.live)
 
 	p.views["overview"] = p.liveOverview
