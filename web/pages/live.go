@@ -36,7 +36,7 @@ type liveView func(ctx context.Context, v *visit, changed []int64) (parts map[st
 
 // viewsOfAnApp are those that a key which is restricted to an app may follow: they show
 // nothing of others.
-var viewsOfAnApp = []string{"tasks", "task", "gallery"}
+var viewsOfAnApp = []string{"tasks", "task", "gallery", "action"}
 
 // live tells a tab what has changed, as server-sent events: each a JSON object of HTML by
 // the id of the element that it is the content of. Of the feed only what happens to the
