@@ -225,6 +225,8 @@ func cellOf(column reportColumn, row reportRow) reportCell {
 			cell.Link = page + cell.Text
 		} else if value == float64(int64(value)) {
 			cell.Text = show.Number(int64(value))
+		} else {
+			cell.Text = strconv.FormatFloat(value, 'f', 3, 64) // what is more is in the CSV
 		}
 	case string:
 		cell.Text = value

@@ -27,6 +27,7 @@ const (
 	chartWidth, chartHeight = 640.0, 160.0
 	chartLeft, chartBottom  = 44.0, 18.0
 	barGap                  = 0.22 // of the width that a bar has
+	widestBar               = 48.0
 )
 
 // Max is the height of the highest bar.
@@ -60,7 +61,7 @@ func Bars(c Chart) template.HTML {
 			chartLeft, chartWidth, y, y, chartLeft-6, y+4, short(top*part))
 	}
 	room := (chartWidth - chartLeft) / float64(max(1, len(c.Labels)))
-	every := max(1, (len(c.Labels)+7)/8)
+	width, every := min(room*(1-barGap), widestBar), max(1, (len(c.Labels)+7)/8)
 	for i, label := range c.Labels {
 		x, y := chartLeft+room*float64(i), 8+plot
 		title := label
@@ -68,13 +69,13 @@ func Bars(c Chart) template.HTML {
 			if v := s.at(i); v > 0 {
 				h := plot * v / top
 				y -= h
-				fmt.Fprintf(&b, `<rect class="s-%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f"/>`, template.HTMLEscapeString(s.Class), x+room*barGap/2, y, room*(1-barGap), h)
+				fmt.Fprintf(&b, `<rect class="s-%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f"/>`, template.HTMLEscapeString(s.Class), x+(room-width)/2, y, width, h)
 				title += "\n" + s.Name + " " + short(v) + c.Unit
 			}
 		}
 		fmt.Fprintf(&b, `<rect class="hit" x="%.1f" y="8" width="%.1f" height="%.1f"><title>%s</title></rect>`, x, room, plot, template.HTMLEscapeString(title))
 		if i%every == 0 {
-			fmt.Fprintf(&b, `<text class="axis" x="%.1f" y="%g">%s</text>`, x+room*barGap/2, chartHeight-4, template.HTMLEscapeString(label))
+			fmt.Fprintf(&b, `<text class="axis" x="%.1f" y="%g">%s</text>`, x+(room-width)/2, chartHeight-4, template.HTMLEscapeString(label))
 		}
 	}
 	b.WriteString(`</svg>`)
