@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -28,7 +29,7 @@ type wish struct {
 	Deliveries deliveryFilter // of deliveries, to send again
 }
 
-func readWish(form url.Values) (w wish, err error) {
+func (v *visit) readWish(form url.Values) (w wish, err error) {
 	w = wish{Do: form.Get("do"), Tasks: readTaskFilter(form), Deliveries: readDeliveryFilter(form)}
 	if !slices.Contains(bulkActions, w.Do) {
 		return w, &refusal{http.StatusUnprocessableEntity, "error.invalid"}
@@ -39,6 +40,15 @@ func readWish(form url.Values) (w wish, err error) {
 			return w, &refusal{http.StatusUnprocessableEntity, "error.invalid"}
 		}
 		w.IDs = append(w.IDs, id)
+	}
+	if w.Tasks.Query != "" && len(w.IDs) == 0 && !w.Redelivers() { // the list shows the tasks with an id
+		tasks, err := v.tasksWithID(v.r.Context(), w.Tasks.Query)
+		if err != nil || len(tasks) == 0 || len(tasks) > maxShown {
+			return w, cmp.Or(err, error(&refusal{http.StatusUnprocessableEntity, "error.choose_something"}))
+		}
+		for _, task := range tasks {
+			w.IDs = append(w.IDs, task.ID)
+		}
 	}
 	return w, nil
 }
@@ -84,9 +94,6 @@ func (w wish) bulk(app string) (b operate.Bulk, none bool, err error) {
 		b.Deliveries.States, none = narrow(b.Deliveries.States, w.Do)
 		return b, none, err
 	}
-	if w.Tasks.Query != "" {
-		return b, false, &refusal{http.StatusUnprocessableEntity, "error.choose_something"}
-	}
 	b.Tasks, err = w.Tasks.choice(app)
 	b.Tasks.Statuses, none = narrow(b.Tasks.Statuses, w.Do)
 	return b, none, err
@@ -115,7 +122,7 @@ type confirmPage struct {
 }
 
 func (p *Pages) confirmAction(v *visit) error {
-	w, err := readWish(v.r.URL.Query())
+	w, err := v.readWish(v.r.URL.Query())
 	if err != nil {
 		return err
 	}
@@ -194,7 +201,7 @@ func (p *Pages) beginAction(v *visit) error {
 	if err := v.r.ParseForm(); err != nil {
 		return err
 	}
-	w, err := readWish(v.r.PostForm)
+	w, err := v.readWish(v.r.PostForm)
 	if err != nil {
 		return err
 	}

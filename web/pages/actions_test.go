@@ -68,6 +68,8 @@ func TestChosenTasksAreChangedOneByOne(t *testing.T) {
 	p.sees("/tasks/1", http.StatusOK, "A person stopped tracking it")
 	p.sees("/tasks/2", http.StatusOK, "waits for its first answer")
 	p.post("/actions", "do", "retry", "ids", "1", "ids", "3").mustHave(t, http.StatusOK, "2 tasks are asked about again")
+	p.sees("/actions/new?do=cancel&q=two", http.StatusOK, "1 task<", `name="ids" value="2"`)
+	p.sees("/actions/new?do=cancel&q=nothing", http.StatusUnprocessableEntity, "Filter first")
 	p.sees("/actions/new?do=cancel&ids=x", http.StatusUnprocessableEntity)
 	p.sees("/actions/new?do=cancel&"+strings.Repeat("ids=1&", 201), http.StatusUnprocessableEntity)
 	p.sees("/actions/new?do=redeliver&ids=1", http.StatusUnprocessableEntity)

@@ -177,15 +177,13 @@ func (v *visit) tasksPage(f taskFilter, tasks []db.Task, count db.Count) tasksPa
 
 // findTasks shows the tasks with an id; one alone is opened.
 func (v *visit) findTasks(ctx context.Context, f taskFilter) error {
-	tasks, err := operate.FindTasks(ctx, v.Pool, f.Query)
-	if refused, no := errors.AsType[*operate.Error](err); err != nil && !(no && refused.Code == operate.NotFound) {
+	tasks, err := v.tasksWithID(ctx, f.Query)
+	if err != nil {
 		return err
 	}
-	tasks = slices.DeleteFunc(tasks, func(t db.Task) bool { return v.app() != "" && t.App != v.app() })
 	if len(tasks) == 1 {
 		return v.redirect(taskPath(tasks[0].ID), "")
 	}
-	slices.Reverse(tasks)
 	shown := v.tasksPage(f, tasks, db.Count{N: int64(len(tasks)), Exact: true})
 	shown.Live = liveAt("tasks", tasksLive(f, tasks, false))
 	return v.render(http.StatusOK, "tasks", shown)
@@ -216,6 +214,17 @@ func address(path string, query url.Values) string {
 		return path
 	}
 	return path + "?" + query.Encode()
+}
+
+// tasksWithID are the tasks with an id, of ours, the provider's or an external one, that the
+// person meets, newest first.
+func (v *visit) tasksWithID(ctx context.Context, id string) ([]db.Task, error) {
+	tasks, err := operate.FindTasks(ctx, v.Pool, id)
+	if refused, no := errors.AsType[*operate.Error](err); err != nil && !(no && refused.Code == operate.NotFound) {
+		return nil, err
+	}
+	slices.Reverse(tasks)
+	return slices.DeleteFunc(tasks, func(t db.Task) bool { return v.app() != "" && t.App != v.app() }), nil
 }
 
 func taskPath(id int64) string { return "/tasks/" + strconv.FormatInt(id, 10) }
