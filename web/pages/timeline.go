@@ -73,7 +73,11 @@ func polls(view *operate.TaskView) (line []moment) {
 		if view.LastError != nil {
 			kind = "trouble"
 		}
-		line = append(line, moment{ID: elementID("polled"), At: *view.LastPolledAt, Kind: kind, Task: view})
+		at := *view.LastPolledAt
+		if ended := view.FinishedAt; ended != nil && !at.Before(*ended) && at.Sub(*ended) < time.Second {
+			at = ended.Add(-time.Microsecond) // the question that brought the end
+		}
+		line = append(line, moment{ID: elementID("polled"), At: at, Kind: kind, Task: view})
 	}
 	if view.FinishedAt != nil {
 		return line
