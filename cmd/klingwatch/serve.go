@@ -22,6 +22,8 @@ import (
 	"github.com/klingwatch/klingwatch/metrics"
 	"github.com/klingwatch/klingwatch/migrations"
 	"github.com/klingwatch/klingwatch/operate"
+	"github.com/klingwatch/klingwatch/outbound"
+	"github.com/klingwatch/klingwatch/relays"
 	"github.com/klingwatch/klingwatch/tracing"
 	"github.com/klingwatch/klingwatch/web"
 	"github.com/klingwatch/klingwatch/web/api"
@@ -143,7 +145,7 @@ func (s service) handler(ctx context.Context, w *worker.Worker, draining *atomic
 	shown = pages.New(pages.Config{
 		Pool: s.database.Pool, Feed: events, Log: s.log, Keyring: s.keyring(), Webhooks: s.webhooks, Archive: s.store, TaskDeadline: s.TaskDeadline,
 		PollInterval: s.PollInterval, PollRate: s.PollRate, UserAgent: userAgent(), Entry: s.entry, Callers: served.Callers(), SeeVisit: api.NoteAPIKey,
-		Doctor: s.examine, Jobs: jobs.Handler(queue), FilesAt: s.filesAt(ctx),
+		Doctor: s.examine, CheckRelay: s.checkRelay, PublicURL: s.publicURL(), Jobs: jobs.Handler(queue), FilesAt: s.filesAt(ctx),
 	})
 	for _, route := range shown.Routes() {
 		s.metrics.HTTP.Serve(route.Pattern)
@@ -185,6 +187,16 @@ func (s service) examine(ctx context.Context) (findings []doctor.Finding) {
 	cfg.Database = func(context.Context) (string, error) { return s.database.url, nil }
 	_ = doctor.Examine(ctx, cfg, func(f doctor.Finding) { findings = append(findings, f) }) // it ends early only with ctx
 	return findings
+}
+
+// checkRelay asks a relay as klingwatch relays check does.
+func (s service) checkRelay(ctx context.Context, name string) (pages.CheckedRelay, error) {
+	own, err := s.relay()
+	if err == nil {
+		defer own.Close()
+	}
+	v, err := operate.CheckRelay(ctx, s.database.Pool, name, own, relays.Options{Keyring: s.keyring(), Timeout: s.PollTimeout, UserAgent: userAgent()})
+	return pages.CheckedRelay{Found: outbound.Line(v.String()), Advice: v.Advice()}, err
 }
 
 // invite makes an entry for the first person, where there is no API key yet, and tells it.

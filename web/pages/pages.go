@@ -49,6 +49,9 @@ type Config struct {
 	// Doctor checks everything that klingwatch depends on.
 	Doctor func(context.Context) []doctor.Finding
 	Entry  Entry
+	// CheckRelay asks a relay with its key, and tells what came back.
+	CheckRelay func(ctx context.Context, name string) (CheckedRelay, error)
+	PublicURL  string // KLINGWATCH_PUBLIC_URL, without a slash at its end; "": unknown
 	// Callers count the streams of keys, and end them when a key is refused.
 	Callers *callers.Callers
 	// SeeVisit is told of a request with whose API key it came, for the access log.
@@ -99,6 +102,17 @@ func New(cfg Config) *Pages {
 	p.route("POST /deliveries/{id}/redeliver", db.ScopeWrite, allApps, p.redeliver)
 	p.route("POST /deliveries/{id}/cancel", db.ScopeWrite, allApps, p.cancelDelivery)
 	p.route("POST /deliveries/{id}/curl", db.ScopeWrite, allApps, p.curlDelivery)
+	p.route("GET /relays", db.ScopeRead, allApps, p.listRelays)
+	p.route("GET /relays/new", db.ScopeAdmin, allApps, p.newRelay)
+	p.route("POST /relays", db.ScopeAdmin, allApps, p.addRelay)
+	p.route("GET /relays/{name}", db.ScopeRead, allApps, p.showRelay)
+	p.route("POST /relays/{name}/check", db.ScopeWrite, allApps, p.checkRelay)
+	p.route("POST /relays/{name}/edit", db.ScopeAdmin, allApps, p.editRelay)
+	p.route("GET /relays/{name}/remove", db.ScopeAdmin, allApps, p.confirmRelayRemoval)
+	p.route("POST /relays/{name}/remove", db.ScopeAdmin, allApps, p.removeRelay)
+	p.route("POST /relays/{name}/callback", db.ScopeAdmin, allApps, p.makeCallback)
+	p.route("POST /relays/{name}/callback/revoke", db.ScopeAdmin, allApps, p.revokeCallback)
+	p.route("POST /relays/{name}/callback/secret", db.ScopeAdmin, allApps, p.signCallback)
 	p.route("GET /actions", db.ScopeRead, allApps, p.listActions)
 	p.route("GET /actions/new", db.ScopeWrite, !allApps, p.confirmAction)
 	p.route("POST /actions", db.ScopeWrite, !allApps, p.beginAction)

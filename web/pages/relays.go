@@ -1,0 +1,264 @@
+package pages
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/operate"
+	"github.com/klingwatch/klingwatch/readable"
+)
+
+// checkPatience is how long a person waits for the answer of a relay that is checked.
+const checkPatience = 20 * time.Second
+
+// CheckedRelay is what asking a relay has shown.
+type CheckedRelay struct {
+	Found  string // one line
+	Advice string // what to do; "": nothing is wrong
+}
+
+// relayRow is a relay as it is shown.
+type relayRow struct{ db.RelayState }
+
+// Settings tells whether it is the relay that the settings of the service describe.
+func (r relayRow) Settings() bool { return r.Name == db.DefaultRelay }
+
+// Kept is whether its files are kept: a key of the words.
+func (r relayRow) Kept() string {
+	switch {
+	case r.Archive == nil:
+		return "archive.usual"
+	case *r.Archive:
+		return "archive.on"
+	}
+	return "archive.off"
+}
+
+// Lifetime is how long it keeps files.
+func (r relayRow) Lifetime() time.Duration {
+	return time.Duration(r.OutputLifetime * float64(time.Second))
+}
+
+// relaysPage is the list of relays.
+type relaysPage struct {
+	shell
+	Relays []relayRow
+}
+
+func (p *Pages) listRelays(v *visit) error {
+	rows, err := v.relays(v.r.Context())
+	if err != nil {
+		return err
+	}
+	return v.render(http.StatusOK, "relays", relaysPage{v.shell("relays"), rows})
+}
+
+func (v *visit) relays(ctx context.Context) ([]relayRow, error) {
+	ctx, cancel := context.WithTimeout(ctx, pageLimit)
+	defer cancel()
+	states, err := db.RelayStates(ctx, v.Pool)
+	rows := make([]relayRow, len(states))
+	for i, state := range states {
+		rows[i] = relayRow{state}
+	}
+	return rows, err
+}
+
+// relayPage is a relay with all that can be done to it.
+type relayPage struct {
+	shell
+	relayRow
+	Callback db.RelayCallback
+	Address  string        // where it may call, with its token; "": not told, or no longer
+	Checked  *CheckedRelay // nil: it was not
+}
+
+// Calls tells whether it may call.
+func (p relayPage) Calls() bool { return p.Callback.TokenHash != nil }
+
+// Signed tells whether its calls must be signed.
+func (p relayPage) Signed() bool { return p.Callback.SigningSecret != nil }
+
+func (v *visit) relayPage() (page relayPage, err error) {
+	rows, err := v.relays(v.r.Context())
+	if err != nil {
+		return page, err
+	}
+	name := v.r.PathValue("name")
+	at := slices.IndexFunc(rows, func(r relayRow) bool { return r.Name == name })
+	if at < 0 {
+		return page, db.ErrNotFound
+	}
+	page = relayPage{shell: v.shell("relays"), relayRow: rows[at]}
+	page.Callback, err = operate.GetCallback(v.r.Context(), v.Pool, name)
+	return page, err
+}
+
+func (v *visit) relayPath() string { return "/relays/" + url.PathEscape(v.r.PathValue("name")) }
+
+func (p *Pages) showRelay(v *visit) error {
+	page, err := v.relayPage()
+	if err != nil {
+		return err
+	}
+	return v.render(http.StatusOK, "relay", page)
+}
+
+// checkRelay asks the relay, and shows what came back.
+func (p *Pages) checkRelay(v *visit) error {
+	page, err := v.relayPage()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(v.r.Context(), checkPatience)
+	defer cancel()
+	checked, err := p.CheckRelay(ctx, page.Name)
+	if ctx.Err() != nil && v.r.Context().Err() == nil {
+		return &refusal{http.StatusGatewayTimeout, "error.relay_silent"}
+	}
+	if err != nil {
+		return err
+	}
+	page.Checked = &checked
+	return v.render(http.StatusOK, "relay", page)
+}
+
+// relayForm asks for what a new relay needs.
+type relayForm struct{ shell }
+
+func (p *Pages) newRelay(v *visit) error {
+	return v.render(http.StatusOK, "relay_new", relayForm{v.shell("relays")})
+}
+
+func (p *Pages) addRelay(v *visit) error {
+	n := operate.NewRelay{
+		Name: strings.TrimSpace(v.r.FormValue("name")), BaseURL: strings.TrimSpace(v.r.FormValue("base_url")), TaskPath: strings.TrimSpace(v.r.FormValue("task_path")),
+		Archive: archiveChoice(v.r.FormValue("archive")), Key: operate.RelayKey{Key: strings.TrimSpace(v.r.FormValue("key"))},
+	}
+	var err error
+	if n.PollRate, err = optionalNumber(v.r.FormValue("poll_rate")); err != nil {
+		return err
+	}
+	if err := operate.AddRelay(v.r.Context(), p.Pool, p.Keyring, n); err != nil {
+		return err
+	}
+	return v.redirect("/relays/"+url.PathEscape(n.Name), "added")
+}
+
+func (p *Pages) editRelay(v *visit) error {
+	page, err := v.relayPage()
+	if err != nil {
+		return err
+	}
+	edit, err := v.relayEdit(page.relayRow)
+	if err != nil {
+		return err
+	}
+	if edit == (operate.RelayEdit{}) {
+		return v.redirect(v.relayPath(), "unchanged")
+	}
+	if err := operate.EditRelay(v.r.Context(), p.Pool, p.Keyring, page.Name, edit); err != nil {
+		return err
+	}
+	return v.redirect(v.relayPath(), "changed")
+}
+
+// relayEdit is what a form changes of a relay.
+func (v *visit) relayEdit(r relayRow) (edit operate.RelayEdit, err error) {
+	changed := func(name, was string) *string {
+		if value := strings.TrimSpace(v.r.FormValue(name)); value != "" && value != was {
+			return &value
+		}
+		return nil
+	}
+	edit.BaseURL, edit.TaskPath = changed("base_url", r.BaseURL), changed("task_path", r.TaskPath)
+	edit.Key.Key = strings.TrimSpace(v.r.FormValue("key"))
+	if rate, err := optionalNumber(v.r.FormValue("poll_rate")); err != nil {
+		return edit, err
+	} else if rate != 0 && rate != r.PollRate {
+		edit.PollRate = &rate
+	}
+	if text := changed("output_lifetime", ""); text != nil {
+		lifetime, err := readable.ParseDuration(*text)
+		if err != nil {
+			return edit, &refusal{http.StatusUnprocessableEntity, "error.time"}
+		}
+		if lifetime != r.Lifetime() {
+			edit.OutputLifetime = &lifetime
+		}
+	}
+	if chosen := archiveChoice(v.r.FormValue("archive")); v.r.Form.Has("archive") && (relayRow{db.RelayState{Archive: chosen}}).Kept() != r.Kept() {
+		edit.Archive = &chosen
+	}
+	return edit, nil
+}
+
+// archiveChoice reads whether files are kept: on, off, or as the deployment says.
+func archiveChoice(text string) *bool {
+	if text != "on" && text != "off" {
+		return nil
+	}
+	kept := text == "on"
+	return &kept
+}
+
+// optionalNumber reads a number; "" is 0.
+func optionalNumber(text string) (float64, error) {
+	if text = strings.TrimSpace(text); text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return 0, &refusal{http.StatusUnprocessableEntity, "error.number"}
+	}
+	return n, nil
+}
+
+func (p *Pages) confirmRelayRemoval(v *visit) error {
+	page, err := v.relayPage()
+	if err != nil {
+		return err
+	}
+	return v.render(http.StatusOK, "relay_remove", page)
+}
+
+func (p *Pages) removeRelay(v *visit) error {
+	if err := operate.RemoveRelay(v.r.Context(), p.Pool, v.r.PathValue("name")); err != nil {
+		return err
+	}
+	return v.redirect("/relays", "removed")
+}
+
+// makeCallback makes an address that the relay may call, and shows it once.
+func (p *Pages) makeCallback(v *visit) error {
+	token, err := operate.MakeCallbackToken(v.r.Context(), p.Pool, v.r.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	page, err := v.relayPage()
+	if err != nil {
+		return err
+	}
+	page.Address = p.PublicURL + operate.CallbackPath(page.Name, token)
+	return v.render(http.StatusOK, "relay", page)
+}
+
+func (p *Pages) revokeCallback(v *visit) error {
+	if err := operate.RevokeCallbackTokens(v.r.Context(), p.Pool, v.r.PathValue("name")); err != nil {
+		return err
+	}
+	return v.redirect(v.relayPath(), "revoked_calls")
+}
+
+func (p *Pages) signCallback(v *visit) error {
+	if err := operate.SetCallbackSecret(v.r.Context(), p.Pool, p.Keyring, v.r.PathValue("name"), strings.TrimSpace(v.r.FormValue("secret"))); err != nil {
+		return err
+	}
+	return v.redirect(v.relayPath(), "changed")
+}
