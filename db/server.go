@@ -26,6 +26,12 @@ func Clock(ctx context.Context, q Querier) (now time.Time, err error) {
 	return now, err
 }
 
+// SchemaStep returns the name of the migration that was applied last.
+func SchemaStep(ctx context.Context, q Querier) (name string, err error) {
+	err = q.QueryRow(ctx, `select name from klingwatch.migrations order by version desc limit 1`).Scan(&name)
+	return name, err
+}
+
 // ThrowawayCluster is the cluster_name of a server whose data are thrown away at the end,
 // which every role may see.
 const ThrowawayCluster = "klingwatch-throwaway"

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -72,7 +73,7 @@ type NewAPIKey struct {
 // AddAPIKey makes a key. Its text is nowhere else.
 func AddAPIKey(ctx context.Context, q db.Querier, n NewAPIKey) (key db.APIKey, text string, err error) {
 	switch {
-	case strings.TrimSpace(n.Name) == "" || len(n.Name) > 100:
+	case strings.TrimSpace(n.Name) == "" || utf8.RuneCountInString(n.Name) > 100:
 		return key, "", invalid("name", "must have 1 to 100 characters")
 	case !slices.Contains(db.Scopes, n.Scope):
 		return key, "", invalid("scope", "must be %s, not %q", or(db.Scopes), n.Scope)

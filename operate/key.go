@@ -54,9 +54,15 @@ func requireApp(ctx context.Context, pool *pgxpool.Pool, app string) error {
 	return nil
 }
 
+// PublicSigningKeys returns the v1a keys that sign now, of each the public half as whpk_,
+// the current one first.
+func PublicSigningKeys(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring) ([]db.SigningKey, error) {
+	return verificationKeys(ctx, pool, ring, func(k db.SigningKey) bool { return k.Version == db.KeyV1a })
+}
+
 // PublicKeys returns the v1a keys that sign now, as whpk_.
 func PublicKeys(ctx context.Context, pool *pgxpool.Pool, ring *keyring.Keyring) ([]string, error) {
-	keys, err := verificationKeys(ctx, pool, ring, func(k db.SigningKey) bool { return k.Version == db.KeyV1a })
+	keys, err := PublicSigningKeys(ctx, pool, ring)
 	public := make([]string, len(keys))
 	for i, key := range keys {
 		public[i] = key.Secret

@@ -132,14 +132,25 @@ func JWKS(publicKeys []string) ([]byte, error) {
 		Keys []jwk `json:"keys"`
 	}{make([]jwk, len(publicKeys))}
 	for i, publicKey := range publicKeys {
-		key, err := decode(publicPrefix, publicKey, ed25519.PublicKeySize, ed25519.PublicKeySize)
+		x, err := coordinate(publicKey)
 		if err != nil {
 			return nil, err
 		}
-		x := base64.RawURLEncoding.EncodeToString(key)
 		set.Keys[i] = jwk{KeyType: "OKP", Curve: "Ed25519", X: x, Use: "sig", Algorithm: "EdDSA", ID: thumbprint(x)}
 	}
 	return json.Marshal(set)
+}
+
+// KeyID is the id (kid) that a public key, as whpk_, has in JWKS.
+func KeyID(publicKey string) (string, error) {
+	x, err := coordinate(publicKey)
+	return thumbprint(x), err
+}
+
+// coordinate is a public key as a JSON Web Key has it.
+func coordinate(publicKey string) (string, error) {
+	key, err := decode(publicPrefix, publicKey, ed25519.PublicKeySize, ed25519.PublicKeySize)
+	return base64.RawURLEncoding.EncodeToString(key), err
 }
 
 // thumbprint is the one of RFC 7638: over the required members in alphabetical

@@ -145,7 +145,7 @@ func (s service) handler(ctx context.Context, w *worker.Worker, draining *atomic
 	shown = pages.New(pages.Config{
 		Pool: s.database.Pool, Feed: events, Log: s.log, Keyring: s.keyring(), Webhooks: s.webhooks, Archive: s.store, TaskDeadline: s.TaskDeadline,
 		PollInterval: s.PollInterval, PollRate: s.PollRate, UserAgent: userAgent(), Entry: s.entry, Callers: served.Callers(), SeeVisit: api.NoteAPIKey,
-		Doctor: s.examine, CheckRelay: s.checkRelay, PublicURL: s.publicURL(), Jobs: jobs.Handler(queue), FilesAt: s.filesAt(ctx),
+		Doctor: s.examine, CheckRelay: s.checkRelay, PublicURL: s.publicURL(), Jobs: jobs.Handler(queue), FilesAt: s.filesAt(ctx), About: s.about(),
 	})
 	for _, route := range shown.Routes() {
 		s.metrics.HTTP.Serve(route.Pattern)
@@ -163,6 +163,14 @@ func (s service) handler(ctx context.Context, w *worker.Worker, draining *atomic
 		running.Go(func() { served.Run(ctx) })
 		running.Wait()
 	}, nil
+}
+
+// about is what the pages tell of the deployment.
+func (s service) about() pages.About {
+	return pages.About{
+		Version: version(), PublicURL: s.publicURL(), Encrypted: s.keyring().Encrypts(),
+		Retention: s.Retention, ArchiveRetention: s.ArchiveRetention, DeliveryRetention: s.DeliveryRetention,
+	}
 }
 
 // filesAt is the origin that browsers are sent to for kept files. Only Amazon is asked for it,

@@ -1,7 +1,6 @@
 package pages
 
 import (
-	"context"
 	"net/http"
 	"strings"
 	"time"
@@ -19,7 +18,7 @@ type endpointPage struct {
 	endpointRow
 	Form       endpointForm
 	Deliveries string // address of its deliveries
-	PublicKeys []string
+	PublicKeys []signingKey
 	Graces     []string // for how long an old secret may go on, the usual one first
 
 	Secret string    // shown in the answer that made it, and never again
@@ -57,7 +56,7 @@ func (v *visit) endpointPage(status int, id int64, change func(*endpointPage)) e
 		if row.ID != id {
 			continue
 		}
-		page := endpointPage{shell: v.shell("endpoints"), endpointRow: row, Form: formOf(row.Endpoint), Deliveries: deliveriesTo(id), PublicKeys: v.publicKeys(ctx), Graces: graces}
+		page := endpointPage{shell: v.shell("endpoints"), endpointRow: row, Form: formOf(row.Endpoint), Deliveries: deliveriesTo(id), PublicKeys: v.signingKeys(ctx), Graces: graces}
 		page.Live = liveAt("endpoints", nil)
 		change(&page)
 		return v.render(status, "endpoint", page)
@@ -67,16 +66,6 @@ func (v *visit) endpointPage(status int, id int64, change func(*endpointPage)) e
 
 func formOf(e db.Endpoint) endpointForm {
 	return endpointForm{Types: webhook.Types, URL: e.URL, Events: e.EventTypes, Actions: strings.Join(e.Actions, " "), Thin: e.Thin, Description: e.Description}
-}
-
-// publicKeys are those that receivers may verify v1a with; none where they cannot be read,
-// which hides nothing else.
-func (v *visit) publicKeys(ctx context.Context) []string {
-	keys, err := operate.PublicKeys(ctx, v.Pool, v.Keyring)
-	if err != nil {
-		v.Log.Warn("the page of an endpoint cannot show the public keys", "error", err)
-	}
-	return keys
 }
 
 func (p *Pages) editEndpoint(v *visit) error {

@@ -45,7 +45,8 @@ type Config struct {
 	PollInterval time.Duration   // KLINGWATCH_POLL_INTERVAL
 	PollRate     float64         // KLINGWATCH_POLL_RATE, of the relay default
 	UserAgent    string          // of webhooks
-	Jobs         http.Handler    // the page of River's jobs; nil: there is none
+	About        About
+	Jobs         http.Handler // the page of River's jobs; nil: there is none
 	// Doctor checks everything that klingwatch depends on.
 	Doctor func(context.Context) []doctor.Finding
 	Entry  Entry
@@ -56,6 +57,16 @@ type Config struct {
 	Callers *callers.Callers
 	// SeeVisit is told of a request with whose API key it came, for the access log.
 	SeeVisit func(ctx context.Context, apiKey string)
+}
+
+// About is what people are told of the deployment. None of it is a secret.
+type About struct {
+	Version           string
+	PublicURL         string        // where others reach it; "": not said
+	Encrypted         bool          // stored secrets are
+	Retention         time.Duration // of finished tasks; 0: for ever
+	ArchiveRetention  time.Duration // of kept files; 0: as long as their tasks
+	DeliveryRetention time.Duration // of finished deliveries; 0: for ever
 }
 
 // Pages serves all pages.
@@ -131,6 +142,10 @@ func New(cfg Config) *Pages {
 	p.route("GET /reports", db.ScopeRead, allApps, p.listReports)
 	p.route("GET /reports/{name}", db.ScopeRead, allApps, p.showReport)
 	p.route("GET /reports/{name}/csv", db.ScopeRead, allApps, p.downloadReport)
+	p.route("GET /settings", db.ScopeRead, allApps, p.showSettings)
+	p.route("POST /settings/keys", db.ScopeAdmin, allApps, p.addKey)
+	p.route("GET /settings/keys/{id}/revoke", db.ScopeAdmin, allApps, p.askToRevokeKey)
+	p.route("POST /settings/keys/{id}/revoke", db.ScopeAdmin, allApps, p.revokeKey)
 	p.route("GET /live", db.ScopeRead, !allApps, p.live)
 
 	p.views["overview"] = p.liveOverview

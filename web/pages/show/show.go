@@ -118,6 +118,22 @@ func Took(lang string, value any) string {
 	return None
 }
 
+// Span is a length of time as settings are written, to the last second: 5s, 2m30s, 26h, 30d.
+func Span(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d >= day && d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
+	text := d.String()
+	if cut, found := strings.CutSuffix(text, "m0s"); found {
+		text = cut + "m"
+	}
+	if cut, found := strings.CutSuffix(text, "h0m"); found {
+		text = cut + "h"
+	}
+	return text
+}
+
 func unit(lang, en, zh string) string {
 	if lang == "zh" {
 		return zh
@@ -142,6 +158,9 @@ func durationOf(value any) (time.Duration, bool) {
 	}
 	return 0, false
 }
+
+// Decimal is a number with all its decimals, as settings are written.
+func Decimal(n float64) string { return strconv.FormatFloat(n, 'f', -1, 64) }
 
 // Number is a whole number with its thousands apart.
 func Number(value any) string {
