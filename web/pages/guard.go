@@ -187,3 +187,10 @@ func (v *visit) within() (context.Context, context.CancelFunc) {
 
 // pageLimit is how long a page waits for the database.
 const pageLimit = 2 * time.Second
+
+func deref(text *string) string {
+	if text == nil {
+		return ""
+	}
+	return *text
+}

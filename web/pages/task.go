@@ -3,21 +3,24 @@ package pages
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/operate"
+	"github.com/klingwatch/klingwatch/web/pages/story"
 )
 
 // taskPage is a task with everything that belongs to it.
 type taskPage struct {
 	shell
 	operate.TaskView
-	Why      why
-	Timeline []moment
+	Why      story.Why
+	Timeline []story.Moment
 	Open     bool // it has not ended
 }
 
@@ -47,7 +50,7 @@ func (v *visit) taskPage(ctx context.Context, id string, ask bool) (taskPage, er
 		return taskPage{}, err
 	}
 	return taskPage{
-		shell: v.shell("tasks"), TaskView: view, Why: explain(view), Timeline: timelineOf(view, v.app() == "", time.Now()), Open: view.FinishedAt == nil,
+		shell: v.shell("tasks"), TaskView: view, Why: story.Explain(view), Timeline: story.Timeline(view, v.app() == "", time.Now()), Open: view.FinishedAt == nil,
 	}, nil
 }
 
@@ -136,11 +139,25 @@ func (v *visit) act(done string, do func(context.Context, db.Task) error) error 
 	return v.redirect(v.back(taskPath(id)), done)
 }
 
-// elementID names the element of a moment in the timeline.
-func elementID(kind string, ids ...any) string {
-	name := "m-" + kind
-	for _, id := range ids {
-		name += fmt.Sprintf("-%v", id)
+// scheduleCache remembers how long tasks run.
+type scheduleCache struct {
+	mu      sync.Mutex
+	learned operate.Schedules
+	at      time.Time
+}
+
+// relearnAfter is how long that is believed.
+const relearnAfter = 5 * time.Minute
+
+// known returns what is known of how long tasks run; what could not be learned is not
+// known.
+func (c *scheduleCache) known(ctx context.Context, pool *pgxpool.Pool, interval time.Duration) operate.Schedules {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.at) > relearnAfter {
+		if learned, err := operate.LearnSchedules(ctx, pool, interval); err == nil {
+			c.learned, c.at = learned, time.Now()
+		}
 	}
-	return name
+	return c.learned
 }

@@ -1,21 +1,20 @@
-package pages
+// Package story tells what happened to a task, what is to come, and why it is as it is. It
+// decides only: what it needs has been read.
+package story
 
 import (
 	"cmp"
-	"context"
+	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/operate"
 )
 
-// moment is an entry in the timeline of a task.
-type moment struct {
+// Moment is an entry in the timeline of a task.
+type Moment struct {
 	ID     string // of its element
 	At     time.Time
 	Kind   string // created, event, polled, trouble, attempt, next, kept, lost, expected, deadline
@@ -30,26 +29,26 @@ type moment struct {
 }
 
 // Status is the status that an event tells of, or what it tells about files.
-func (m moment) Status() string { return strings.TrimPrefix(m.Event.Type, "task.") }
+func (m Moment) Status() string { return strings.TrimPrefix(m.Event.Type, "task.") }
 
 // Took is how long an attempt took.
-func (m moment) Took() time.Duration { return m.Attempt.FinishedAt.Sub(m.Attempt.StartedAt) }
+func (m Moment) Took() time.Duration { return m.Attempt.FinishedAt.Sub(m.Attempt.StartedAt) }
 
 // Redeliverable tells whether its delivery has ended with it, and may be sent again.
-func (m moment) Redeliverable() bool {
+func (m Moment) Redeliverable() bool {
 	return m.Kind == "attempt" && m.Last && (m.Delivery.State == db.DeliveryDelivered || m.Delivery.State == db.DeliveryExhausted)
 }
 
-// timelineOf merges all that has happened to a task, and what is to come, by time.
+// Timeline merges all that has happened to a task, and what is to come, by time.
 // Deliveries are told to whom they concern: not to an app.
-func timelineOf(view operate.TaskView, deliveries bool, now time.Time) []moment {
-	line := []moment{{ID: elementID("created"), At: view.CreatedAt, Kind: "created", Task: &view}}
+func Timeline(view operate.TaskView, deliveries bool, now time.Time) []Moment {
+	line := []Moment{{ID: elementID("created"), At: view.CreatedAt, Kind: "created", Task: &view}}
 	for i, event := range view.Events {
-		line = append(line, moment{ID: elementID("event", event.ID), At: event.CreatedAt, Kind: "event", Event: &view.Events[i], Task: &view})
+		line = append(line, Moment{ID: elementID("event", event.ID), At: event.CreatedAt, Kind: "event", Event: &view.Events[i], Task: &view})
 	}
 	for i, o := range view.Outputs {
 		if o.ArchivedAt != nil {
-			line = append(line, moment{ID: elementID("kept", o.Kind, o.Position), At: *o.ArchivedAt, Kind: "kept", Output: &view.Outputs[i]})
+			line = append(line, Moment{ID: elementID("kept", o.Kind, o.Position), At: *o.ArchivedAt, Kind: "kept", Output: &view.Outputs[i]})
 		}
 	}
 	line = append(line, polls(&view)...)
@@ -58,7 +57,7 @@ func timelineOf(view operate.TaskView, deliveries bool, now time.Time) []moment 
 			line = append(line, attempts(&view.Deliveries[i])...)
 		}
 	}
-	slices.SortStableFunc(line, func(a, b moment) int { return a.At.Compare(b.At) })
+	slices.SortStableFunc(line, func(a, b Moment) int { return a.At.Compare(b.At) })
 	for i := range line {
 		line[i].Future = line[i].At.After(now)
 	}
@@ -67,7 +66,7 @@ func timelineOf(view operate.TaskView, deliveries bool, now time.Time) []moment 
 
 // polls are the questions to the relay: their number, the trouble with the last, and what
 // is expected of those to come.
-func polls(view *operate.TaskView) (line []moment) {
+func polls(view *operate.TaskView) (line []Moment) {
 	if view.LastPolledAt != nil {
 		kind := "polled"
 		if view.LastError != nil {
@@ -77,42 +76,42 @@ func polls(view *operate.TaskView) (line []moment) {
 		if ended := view.FinishedAt; ended != nil && !at.Before(*ended) && at.Sub(*ended) < time.Second {
 			at = ended.Add(-time.Microsecond) // the question that brought the end
 		}
-		line = append(line, moment{ID: elementID("polled"), At: at, Kind: kind, Task: view})
+		line = append(line, Moment{ID: elementID("polled"), At: at, Kind: kind, Task: view})
 	}
 	if view.FinishedAt != nil {
 		return line
 	}
 	if view.Expected != nil {
-		line = append(line, moment{ID: elementID("expected"), At: view.Expected.P50, Kind: "expected", Task: view})
+		line = append(line, Moment{ID: elementID("expected"), At: view.Expected.P50, Kind: "expected", Task: view})
 	}
 	if view.DeadlineAt != nil {
-		line = append(line, moment{ID: elementID("deadline"), At: *view.DeadlineAt, Kind: "deadline", Task: view})
+		line = append(line, Moment{ID: elementID("deadline"), At: *view.DeadlineAt, Kind: "deadline", Task: view})
 	}
 	return line
 }
 
-func attempts(d *operate.TaskDelivery) (line []moment) {
+func attempts(d *operate.TaskDelivery) (line []Moment) {
 	for i := range d.AttemptLog {
 		a := &d.AttemptLog[i]
-		line = append(line, moment{ID: elementID("attempt", d.ID, a.Attempt), At: a.StartedAt, Kind: "attempt", Delivery: d, Attempt: a, Last: i == len(d.AttemptLog)-1})
+		line = append(line, Moment{ID: elementID("attempt", d.ID, a.Attempt), At: a.StartedAt, Kind: "attempt", Delivery: d, Attempt: a, Last: i == len(d.AttemptLog)-1})
 	}
 	if d.NextAttemptAt != nil && d.State == db.DeliveryPending {
-		line = append(line, moment{ID: elementID("next", d.ID), At: *d.NextAttemptAt, Kind: "next", Delivery: d})
+		line = append(line, Moment{ID: elementID("next", d.ID), At: *d.NextAttemptAt, Kind: "next", Delivery: d})
 	}
 	return line
 }
 
-// why says in words why a task is as it is: keys of the words of its page.
-type why struct {
+// Why says in words why a task is as it is: keys of the words of its page.
+type Why struct {
 	Key    string // the sentence
 	Hint   string // what to do or to expect; "": nothing
 	Quoted string // the words of the relay or of klingwatch, as they are
 	Code   string // the relay's code; "": none
 }
 
-// explain tells why a task is as it is.
-func explain(view operate.TaskView) why {
-	w := why{Quoted: view.StatusMessage}
+// Explain tells why a task is as it is.
+func Explain(view operate.TaskView) Why {
+	w := Why{Quoted: view.StatusMessage}
 	if view.ErrorCode != nil {
 		w.Code = *view.ErrorCode
 	}
@@ -167,25 +166,11 @@ func deref(text *string) string {
 	return *text
 }
 
-// scheduleCache remembers how long tasks run.
-type scheduleCache struct {
-	mu      sync.Mutex
-	learned operate.Schedules
-	at      time.Time
-}
-
-// relearnAfter is how long that is believed.
-const relearnAfter = 5 * time.Minute
-
-// known returns what is known of how long tasks run; what could not be learned is not
-// known.
-func (c *scheduleCache) known(ctx context.Context, pool *pgxpool.Pool, interval time.Duration) operate.Schedules {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if time.Since(c.at) > relearnAfter {
-		if learned, err := operate.LearnSchedules(ctx, pool, interval); err == nil {
-			c.learned, c.at = learned, time.Now()
-		}
+// elementID names the element of a moment in the timeline.
+func elementID(kind string, ids ...any) string {
+	name := "m-" + kind
+	for _, id := range ids {
+		name += fmt.Sprintf("-%v", id)
 	}
-	return c.learned
+	return name
 }
