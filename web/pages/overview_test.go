@@ -86,7 +86,7 @@ func TestTheDoctorComesWhenSomebodyLooks(t *testing.T) {
 	if text := parts["doctor"]; strings.Index(text, "raise max_connections") > strings.Index(text, "start klingwatch serve") || strings.Contains(text, "<b>here") {
 		t.Errorf("the bad finding comes first, and nothing is HTML:\n%s", text)
 	}
-	zh.sees("/", http.StatusOK, "请调大 max_connections:每个 klingwatch 进程最多占用 23 个", "请启动 klingwatch serve", "4 个中有 3 个无法读取：no", "1 项检查无异常", "连接数")
+	zh.sees("/", http.StatusOK, "请调大 max_connections：每个 klingwatch 进程最多占用 23 个", "请启动 klingwatch serve", "4 个中有 3 个无法读取：no", "1 项检查无异常", "连接数")
 	if n := runs.Load(); n != 1 {
 		t.Errorf("it came %d times for four looks", n)
 	}
