@@ -1,6 +1,7 @@
 package pages_test
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -80,7 +81,9 @@ func TestNoWordIsLeftOver(t *testing.T) {
 			begun = append(begun, found[1])
 		}
 	}
-	for name, text := range read(t, "*.go") {
+	sources := read(t, "*.go")
+	maps.Copy(sources, read(t, "story/*.go"))
+	for name, text := range sources {
 		if strings.HasSuffix(name, "_test") {
 			continue
 		}
