@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
@@ -117,9 +119,13 @@ type confirmPage struct {
 	Matched int64 // what it would change
 	Counted bool  // false: counting took too long
 	Changed bool  // it was confirmed, but is another number by now
+	All     bool  // it would be done to everything: a time must be chosen
 	Sample  []db.Task
 	Sent    []db.Delivery // the sample of deliveries
 }
+
+// Sinces are times to choose where nothing else is chosen.
+func (confirmPage) Sinces() []string { return []string{"1h", "24h", "7d", "30d"} }
 
 func (p *Pages) confirmAction(v *visit) error {
 	w, err := v.readWish(v.r.URL.Query())
@@ -147,6 +153,9 @@ func (v *visit) confirm(status int, w wish, changed bool) (err error) {
 	if err != nil {
 		return err
 	}
+	if page.All {
+		status = http.StatusUnprocessableEntity
+	}
 	return v.render(status, "confirm", page)
 }
 
@@ -156,8 +165,8 @@ func (v *visit) foresee(ctx context.Context, page *confirmPage) error {
 	if err != nil || none {
 		return err
 	}
-	if err := b.Check(); b.Tasks.ChoosesAll() && b.Deliveries.ChoosesAll() && err != nil {
-		return &refusal{http.StatusUnprocessableEntity, "error.choose_something"}
+	if page.All = b.Tasks.ChoosesAll() && b.Deliveries.ChoosesAll(); page.All {
+		return nil
 	}
 	counting, cancel := context.WithTimeout(ctx, pageLimit/2)
 	defer cancel()
@@ -237,13 +246,32 @@ type outcomePage struct {
 	shell
 	wish
 	Done    int
-	Refused []refusedTask
+	Refused []refusedTasks
 }
 
-// refusedTask is a task that an action was not done to.
-type refusedTask struct {
-	ID  int64
-	Why string // what operate says
+// refusedTasks are tasks that an action was not done to, for one reason.
+type refusedTasks struct {
+	Why string // what operate says; "": their status does not allow it, or the person meets no such task
+	IDs []int64
+}
+
+// refuse notes a task that the action was not done to.
+func (o *outcomePage) refuse(id int64, why string) {
+	for i := range o.Refused {
+		if o.Refused[i].Why == why {
+			o.Refused[i].IDs = append(o.Refused[i].IDs, id)
+			return
+		}
+	}
+	o.Refused = append(o.Refused, refusedTasks{why, []int64{id}})
+}
+
+// NotDone is how many tasks it was not done to.
+func (o outcomePage) NotDone() (n int) {
+	for _, r := range o.Refused {
+		n += len(r.IDs)
+	}
+	return n
 }
 
 // doChosen does something to each of the chosen tasks by itself.
@@ -258,7 +286,7 @@ func (v *visit) doChosen(w wish) error {
 		refused, no := errors.AsType[*operate.Error](err)
 		switch {
 		case no:
-			page.Refused = append(page.Refused, refusedTask{task.ID, refused.Error()})
+			page.refuse(task.ID, strings.TrimLeft(strings.TrimPrefix(refused.Error(), fmt.Sprintf("task %d", task.ID)), ": "))
 		case err != nil:
 			return err
 		default:
@@ -267,7 +295,7 @@ func (v *visit) doChosen(w wish) error {
 	}
 	for _, id := range w.IDs {
 		if !slices.ContainsFunc(tasks, func(t db.Task) bool { return t.ID == id }) {
-			page.Refused = append(page.Refused, refusedTask{ID: id})
+			page.refuse(id, "")
 		}
 	}
 	return v.render(http.StatusOK, "outcome", page)
@@ -297,19 +325,57 @@ type actionsPage struct {
 }
 
 func (p *Pages) listActions(v *visit) error {
-	before, _ := strconv.ParseInt(v.r.FormValue("before"), 10, 64)
 	ctx, cancel := v.within()
 	defer cancel()
-	actions, err := db.ListBulks(ctx, p.Pool, 0, before, pageSize+1)
+	page, err := v.actionsPage(ctx)
 	if err != nil {
 		return err
 	}
+	if page.UnderWay() {
+		page.Live, page.Reload = liveAt("actions", url.Values{"before": {v.r.FormValue("before")}}), 3
+	}
+	return v.render(http.StatusOK, "actions", page)
+}
+
+func (v *visit) actionsPage(ctx context.Context) (page actionsPage, err error) {
+	before, _ := strconv.ParseInt(v.r.FormValue("before"), 10, 64)
+	actions, err := db.ListBulks(ctx, v.Pool, 0, before, pageSize+1)
 	page, next := actionsPage{shell: v.shell("settings"), Actions: actions}, int64(0)
 	if len(actions) > pageSize {
 		page.Actions, next = actions[:pageSize], actions[pageSize-1].ID
 	}
 	page.Next, page.Newest = pagesAround("/actions", url.Values{}, before, next)
-	return v.render(http.StatusOK, "actions", page)
+	return page, err
+}
+
+// UnderWay tells whether any of them goes on.
+func (page actionsPage) UnderWay() bool {
+	return slices.ContainsFunc(page.Actions, func(b db.Bulk) bool { return b.State == db.BulkUnderWay })
+}
+
+// liveActions renders how far each is, every second while any goes on.
+func (p *Pages) liveActions(ctx context.Context, v *visit, _ []int64) (map[string]string, time.Duration, error) {
+	page, err := v.actionsPage(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	parts := map[string]string{}
+	for _, action := range page.Actions {
+		for _, cell := range []string{"state", "done", "ended"} {
+			if parts[fmt.Sprintf("b%d-%s", action.ID, cell)], err = part(v.lang, "actions", "cell-"+cell, action); err != nil {
+				return nil, 0, err
+			}
+		}
+	}
+	return parts, againWhile(page.UnderWay()), nil
+}
+
+// againWhile is when to look again at what tells no event.
+func againWhile(underWay bool) time.Duration {
+	if underWay {
+		return time.Second
+	}
+	return 0
 }
 
 // actionPage is a bulk action.
@@ -364,15 +430,11 @@ func (p *Pages) liveAction(ctx context.Context, v *visit, _ []int64) (map[string
 	if err != nil {
 		return nil, 0, err
 	}
-	again := time.Duration(0)
-	if page.UnderWay() {
-		again = time.Second
-	}
 	parts := map[string]string{}
 	for _, name := range []string{"head", "progress"} {
 		if parts[name], err = part(v.lang, "action", "part-"+name, page); err != nil {
 			return nil, 0, err
 		}
 	}
-	return parts, again, nil
+	return parts, againWhile(page.UnderWay()), nil
 }

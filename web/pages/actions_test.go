@@ -46,9 +46,9 @@ func TestNothingIsDoneToEverything(t *testing.T) {
 	s := start(t)
 	s.exec(threeTasks)
 	p := s.as("write")
-	p.sees("/actions/new?do=cancel", http.StatusUnprocessableEntity, "Filter first")
-	p.sees("/actions/new?do=redeliver", http.StatusUnprocessableEntity, "Filter first")
-	p.sees("/actions/new?do=redeliver&state=delivered", http.StatusUnprocessableEntity, "Filter first")
+	p.sees("/actions/new?do=cancel", http.StatusUnprocessableEntity, "done to everything", `name="do" value="cancel"`, `<option value="7d">`).mustLack(t, `method="post" action="/actions"`)
+	p.sees("/actions/new?do=redeliver", http.StatusUnprocessableEntity, "done to everything")
+	p.sees("/actions/new?do=redeliver&state=delivered", http.StatusUnprocessableEntity, "done to everything", `name="state" value="delivered"`)
 	p.sees("/actions/new?do=redeliver&receiver=callback&since=7d", http.StatusUnprocessableEntity, "not by type")
 	p.post("/actions", "do", "cancel", "expected", "3").mustHave(t, http.StatusUnprocessableEntity)
 	p.sees("/actions/new?do=cancel&since=7d", http.StatusOK, "3 tasks")
@@ -89,6 +89,61 @@ func TestAnAppActsOnItsOwnTasksOnly(t *testing.T) {
 	p.post("/actions/1/stop").mustHave(t, http.StatusNotFound)
 	p.post("/actions", "do", "cancel", "action", "images", "expected", "1")
 	p.sees("/actions/2", http.StatusOK)
+}
+
+func TestReasonsAreToldOnceForAllTasksThatHaveThem(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.exec(threeTasks)
+	s.exec(`update klingwatch.tasks set relay = 'gone', status = 'failed', finished_at = now() where id < 3`)
+	got := s.as("write").post("/actions", "do", "retry", "ids", "1", "ids", "2", "ids", "3")
+	got.mustHave(t, http.StatusOK, "0 tasks are asked about again", "Not done for 3", `<a href="/tasks/1">1</a> <a href="/tasks/2">2</a>`)
+	if n := strings.Count(got.body, "there is no relay gone any more"); n != 1 {
+		t.Errorf("the reason is told %d times\n%s", n, got.main())
+	}
+}
+
+// Each of the tasks is canceled by one of them, and both are told the truth.
+func TestTwoWhoCancelTheSameTasksAtOnce(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.exec(threeTasks)
+	answers := make(chan answer, 2)
+	for range 2 {
+		p := s.as("write")
+		go func() { answers <- p.post("/actions", "do", "cancel", "ids", "1", "ids", "2", "ids", "3") }()
+	}
+	done := 0
+	for range 2 {
+		got := <-answers
+		got.mustHave(t, http.StatusOK)
+		for n, text := range []string{"0 tasks are canceled", "1 task is canceled", "2 tasks are canceled", "3 tasks are canceled"} {
+			if strings.Contains(got.body, "<h1>"+text) {
+				done += n
+			}
+		}
+	}
+	if done != 3 {
+		t.Errorf("they are told that %d tasks were canceled, and there are 3", done)
+	}
+}
+
+func TestProgressIsShownLive(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.exec(threeTasks)
+	p := s.as("app")
+	p.post("/actions", "do", "cancel", "app", "studio", "expected", "2")
+	list := s.as("read").open("/live?view=actions")
+	list.until("b1-done", "0 / 2")
+	own := p.open("/live?view=action&ids=1")
+	own.until("progress", "0 of 2")
+	s.exec(`update klingwatch.bulk_actions set done = matched, finished_at = now()`)
+	own.until("progress", "2 of 2")
+	list.until("b1-state", "finished")
+	if got := p.open("/live?view=actions"); got.status != http.StatusForbidden {
+		t.Errorf("all bulk actions to an app: HTTP %d", got.status)
+	}
 }
 
 func TestAWishIsCarriedOnAsItWasMade(t *testing.T) {

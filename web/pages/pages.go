@@ -151,6 +151,7 @@ func New(cfg Config) *Pages {
 	p.views["overview"] = p.liveOverview
 	p.views["tasks"] = p.liveTasks
 	p.views["task"] = p.liveTask
+	p.views["actions"] = p.liveActions
 	p.views["action"] = p.liveAction
 	p.views["gallery"] = p.liveGallery
 	p.views["deliveries"] = p.liveDeliveries
