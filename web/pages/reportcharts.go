@@ -29,17 +29,20 @@ func drawReport(lang, name string, rows []reportRow) []chart {
 	switch name {
 	case "daily":
 		b.labels = daysOf(rows, "day")
-		for _, status := range []string{db.Succeeded, db.Failed, db.Expired, db.NotFound, db.Canceled, db.Processing, db.Submitted, db.Pending} {
+		for _, status := range []string{db.Succeeded, db.Failed, db.Expired, db.NotFound, db.Canceled} {
 			b.add(rows, b.say("status."+status), status, dayIn("day"), func(r reportRow) float64 { return r.number(status) })
 		}
+		b.add(rows, b.say("name.in_flight"), "c1", dayIn("day"), func(r reportRow) float64 {
+			return r.number(db.Pending) + r.number(db.Submitted) + r.number(db.Processing)
+		})
 	case "throughput":
 		return b.throughput(rows)
 	case "failures":
 		b.failures(rows)
 	case "in_flight":
 		b.labels = ages
-		for _, status := range []string{db.Pending, db.Submitted, db.Processing} {
-			b.add(rows, b.say("status."+status), status, ageOf, is("status", status))
+		for i, status := range []string{db.Processing, db.Submitted, db.Pending} {
+			b.add(rows, b.say("status."+status), fmt.Sprintf("c%d", i+1), ageOf, is("status", status))
 		}
 	case "outputs":
 		b.labels = daysOf(rows, "expires_at")
@@ -159,10 +162,14 @@ func dayIn(column string) func(reportRow) string {
 	}
 }
 
-// mostDays bounds the bars of a chart.
-const mostDays = 100
+// leastDays and mostDays bound the bars of a chart.
+const (
+	leastDays = 7
+	mostDays  = 100
+)
 
-// daysOf are all days from the first to the last of rows, those without a row included.
+// daysOf are all days from the first to the last of rows, a week at least, those without a
+// row included.
 func daysOf(rows []reportRow, column string) (days []string) {
 	known := labelsOf(rows, dayIn(column))
 	slices.Sort(known)
@@ -172,7 +179,7 @@ func daysOf(rows []reportRow, column string) (days []string) {
 	}
 	last, err := time.Parse(time.DateOnly, known[len(known)-1])
 	for i := mostDays - 1; i >= 0 && err == nil; i-- {
-		if day := last.AddDate(0, 0, -i).Format(time.DateOnly); day >= known[0] {
+		if day := last.AddDate(0, 0, -i).Format(time.DateOnly); day >= known[0] || i < leastDays {
 			days = append(days, day)
 		}
 	}

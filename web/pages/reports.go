@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -18,10 +19,14 @@ import (
 // reportRows is how many rows of a report the page shows; the CSV has more.
 const reportRows = 200
 
-// reportDays are the ranges that can be chosen, in days; usualDays is chosen by default.
-var reportDays = []int{7, 30, 90}
-
-const usualDays = 30
+// reportDays are the ranges that can be chosen, in days, and which is chosen by default.
+// Of times to come a day is looked at, since there may be very many files.
+func reportDays(view reports.View) (choices []int, usual int) {
+	if view.Ahead {
+		return []int{1, 7, 30}, 1
+	}
+	return []int{7, 30, 90}, 30
+}
 
 // hiddenColumns are for calculations, not for people.
 var hiddenColumns = []string{"durations"}
@@ -59,15 +64,24 @@ type reportCell struct {
 	Link    string    // ""; none
 }
 
+// longText is how many bytes a cell shows in one line.
+const longText = 40
+
+// Long tells whether the text needs several lines.
+func (c reportCell) Long() bool { return len(c.Text) > longText }
+
 // reportChoice reads what a form chooses.
 func reportChoice(view reports.View, form url.Values, now time.Time) (c reports.Choice, days int) {
 	days, _ = strconv.Atoi(form.Get("days"))
-	if !slices.Contains(reportDays, days) {
-		days = usualDays
+	if choices, usual := reportDays(view); !slices.Contains(choices, days) {
+		days = usual
 	}
 	c.Limit = reports.MostRows
-	if view.Time != "" {
-		c.Since = now.UTC().Truncate(24*time.Hour).AddDate(0, 0, 1-days)
+	switch today := now.UTC().Truncate(24 * time.Hour); {
+	case view.Ahead:
+		c.Since, c.Until = now, now.AddDate(0, 0, days)
+	case view.Time != "":
+		c.Since = today.AddDate(0, 0, 1-days)
 	}
 	if view.Relay != "" {
 		c.Relay = form.Get("relay")
@@ -105,7 +119,8 @@ func (p *Pages) showReport(v *visit) error {
 	page := reportsPage{shell: v.shell("reports"), Name: view.Name, SQL: view.SQL(choice), Relay: choice.Relay}
 	page.CSV = reportCSV(view, days, choice.Relay)
 	if view.Time != "" {
-		page.Days, page.Chosen = reportDays, days
+		page.Days, _ = reportDays(view)
+		page.Chosen = days
 	}
 	if view.Relay != "" {
 		relays, err := db.Relays(ctx, p.Pool)
@@ -220,7 +235,7 @@ func cellOf(column reportColumn, row reportRow) reportCell {
 	case nil:
 		cell.Text = show.None
 	case float64:
-		cell.Text = strconv.FormatFloat(value, 'f', -1, 64)
+		cell.Text = strconv.FormatFloat(math.Round(value*1000)/1000, 'f', -1, 64)
 		if page, is := linked[column.Name]; is {
 			cell.Link = page + cell.Text
 		} else if value == float64(int64(value)) {
