@@ -1,5 +1,5 @@
 // Services without a library: nothing but fetch. Tracks tasks at HOST, waits for each to
-// end, and prints all events after AFTER up to the last one of these tasks.
+// end and its files to be kept, and prints all events after AFTER.
 const { HOST, KEY, AFTER, TASKS } = process.env;
 const headers = { Authorization: `Bearer ${KEY}`, "Content-Type": "application/json" };
 
@@ -25,13 +25,14 @@ const tasks = await Promise.all(ends);
 for (const task of tasks) {
   if (task.status !== "succeeded" || task.outputs.length !== 1) throw new Error(JSON.stringify(task));
 }
-const unkept = new Set(tasks.map((task) => task.id)); // their files are kept a moment after they end
-for (let after = AFTER; unkept.size > 0; ) {
+// Files are kept a moment after their task ends, which is an event as well.
+const isKept = (task) => task.outputs.every((output) => output.archive_state !== "pending");
+for (const { id } of tasks) {
+  while (!isKept(await ask(`/v1/tasks/${id}`))) await new Promise((again) => setTimeout(again, 100));
+}
+for (let after = AFTER; ; ) {
   const page = await ask(`/v1/events?after=${after}&limit=1000`);
-  for (const event of page.data) {
-    console.log(event.id, event.type);
-    if (event.type === "task.archived") unkept.delete(event.data.id);
-  }
-  if (page.data.length === 0) await new Promise((again) => setTimeout(again, 100));
-  after = page.cursor;
+  for (const event of page.data) console.log(event.id, event.type);
+  if (!page.next) break;
+  after = page.next;
 }
