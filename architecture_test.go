@@ -39,10 +39,11 @@ var arrows = map[string][]string{
 	"worker/keep":       {"worker/fetch", "archive", "ledger", "db", "outbound"},
 	"web":               {"web/api", "db", "metrics", "webhook"},
 	"web/callers":       {"db"},
-	"web/pages":         {"web/pages/story", "web/pages/assets", "web/pages/show", "web/pages/words", "web/pages/board", "web/callers", "archive", "doctor", "feed", "operate", "db", "db/reports", "lookback", "keyring", "readable", "webhook"},
+	"web/pages":         {"web/pages/memory", "web/pages/story", "web/pages/assets", "web/pages/show", "web/pages/words", "web/pages/board", "web/callers", "archive", "doctor", "feed", "operate", "db", "db/reports", "lookback", "keyring", "readable", "webhook"},
 	"web/pages/assets":  {},
 	"web/pages/board":   {"doctor", "operate", "db", "db/reports", "lookback"},
 	"web/pages/show":    {"readable"},
+	"web/pages/memory":  {},
 	"web/pages/story":   {"operate", "db"},
 	"web/pages/words":   {},
 	"web/api":           {"web/callers", "web/content", "archive", "feed", "operate", "ledger", "db", "db/reports", "lookback", "keyring", "metrics", "webhook"},
@@ -107,7 +108,7 @@ var moreTestArrows = map[string][]string{
 	"migrations": {"db"},
 	"worker":     {"migrations", "tracing"},
 	"web/api":    {"keyring"},
-	"web/pages":  {"web/pages/story", "metrics"},
+	"web/pages":  {"web/pages/memory", "web/pages/story", "metrics"},
 }
 
 // Names that say nothing about what a folder is for, and internal: everything

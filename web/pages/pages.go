@@ -29,6 +29,7 @@ import (
 	"github.com/klingwatch/klingwatch/web/callers"
 	"github.com/klingwatch/klingwatch/web/pages/assets"
 	"github.com/klingwatch/klingwatch/web/pages/board"
+	"github.com/klingwatch/klingwatch/web/pages/memory"
 	"github.com/klingwatch/klingwatch/webhook"
 )
 
@@ -77,6 +78,7 @@ type Pages struct {
 	views  map[string]liveView
 
 	schedules scheduleCache
+	reports   *memory.Memory[readReport]
 	board     *board.Board
 	rendered  renderedBoards
 }
@@ -90,7 +92,10 @@ type Route struct {
 
 // New returns the pages.
 func New(cfg Config) *Pages {
-	p := &Pages{Config: cfg, mux: http.NewServeMux(), views: map[string]liveView{}, board: board.New(cfg.Pool, cfg.Doctor, cfg.Log)}
+	p := &Pages{
+		Config: cfg, mux: http.NewServeMux(), views: map[string]liveView{}, board: board.New(cfg.Pool, cfg.Doctor, cfg.Log),
+		reports: memory.New[readReport](reportFresh, reportStale, pageLimit, mostReports, cfg.Log),
+	}
 	p.mux.HandleFunc("GET "+assets.Root, assets.Serve)
 
 	p.open("GET /login", p.showLogin)

@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,20 +35,53 @@ var hiddenColumns = []string{"durations"}
 // reportsPage is a report, or the list of all where Name is "".
 type reportsPage struct {
 	shell
-	Name    string
-	Views   []reports.View
+	Name  string
+	Views []reports.View
+	readReport
+	At     time.Time // when it was read
+	SQL    string
+	CSV    string   // its address
+	Days   []int    // that can be chosen; none: the report has no times
+	Chosen int      // of them
+	Relays []string // that can be chosen; none: the report knows no relays
+	Relay  string
+}
+
+// readReport is what a page shows of a report that was read.
+type readReport struct {
 	Charts  []chart
 	Columns []reportColumn
 	Rows    [][]reportCell
 	Read    int  // rows that the charts are made of
 	More    bool // there are more than that
 	TooLong bool // the report could not be read in time
-	SQL     string
-	CSV     string   // its address
-	Days    []int    // that can be chosen; none: the report has no times
-	Chosen  int      // of them
-	Relays  []string // that can be chosen; none: the report knows no relays
-	Relay   string
+}
+
+const (
+	// A report is of days: it is read anew at most every reportFresh while somebody looks,
+	// and one that is older than reportStale is not shown.
+	reportFresh = 10 * time.Second
+	reportStale = 5 * time.Minute
+	// mostReports are remembered, by their choice and language.
+	mostReports = 100
+)
+
+// report returns what was read of a view lately, for all who look at it.
+func (v *visit) report(ctx context.Context, view reports.View, c reports.Choice, days int) (readReport, time.Time, error) {
+	key := fmt.Sprintf("%s %s %d %q", v.lang, view.Name, days, c.Relay)
+	return v.reports.Get(ctx, key, func(ctx context.Context) (readReport, error) {
+		report, err := reports.Read(ctx, v.Pool, view.Name, c)
+		switch {
+		case errors.Is(err, reports.ErrTooLong):
+			return readReport{TooLong: true}, nil
+		case err != nil:
+			return readReport{}, err
+		}
+		rows := decoded(report.Rows)
+		read := readReport{Read: len(rows), More: report.More, Charts: drawReport(v.lang, view.Name, rows)}
+		read.Columns, read.Rows = table(report.Columns, rows[:min(len(rows), reportRows)])
+		return read, nil
+	})
 }
 
 // reportColumn is a column of the table.
@@ -93,16 +127,11 @@ func (p *Pages) listReports(v *visit) error {
 	ctx, cancel := v.within()
 	defer cancel()
 	view := reports.Views[0]
-	choice, _ := reportChoice(view, nil, time.Now())
+	choice, days := reportChoice(view, nil, time.Now())
 	page := reportsPage{shell: v.shell("reports"), Views: reports.Views}
-	report, err := reports.Read(ctx, p.Pool, view.Name, choice)
-	switch {
-	case errors.Is(err, reports.ErrTooLong):
-		page.TooLong = true
-	case err != nil:
+	var err error
+	if page.readReport, page.At, err = v.report(ctx, view, choice, days); err != nil {
 		return err
-	default:
-		page.Charts = drawReport(v.lang, view.Name, decoded(report.Rows))
 	}
 	return v.render(http.StatusOK, "reports", page)
 }
@@ -131,18 +160,10 @@ func (p *Pages) showReport(v *visit) error {
 			page.Relays = append(page.Relays, relay.Name)
 		}
 	}
-	report, err := reports.Read(ctx, p.Pool, view.Name, choice)
-	switch {
-	case errors.Is(err, reports.ErrTooLong):
-		page.TooLong = true
-		return v.render(http.StatusOK, "reports", page)
-	case err != nil:
+	var err error
+	if page.readReport, page.At, err = v.report(ctx, view, choice, days); err != nil {
 		return err
 	}
-	rows := decoded(report.Rows)
-	page.Read, page.More = len(rows), report.More
-	page.Charts = drawReport(v.lang, view.Name, rows)
-	page.Columns, page.Rows = table(report.Columns, rows[:min(len(rows), reportRows)])
 	return v.render(http.StatusOK, "reports", page)
 }
 
