@@ -12,6 +12,7 @@ import (
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/operate"
 	"github.com/klingwatch/klingwatch/readable"
+	"github.com/klingwatch/klingwatch/web/pages/words"
 )
 
 // checkPatience is how long a person waits for the answer of a relay that is checked.
@@ -24,7 +25,13 @@ type CheckedRelay struct {
 }
 
 // relayRow is a relay as it is shown.
-type relayRow struct{ db.RelayState }
+type relayRow struct {
+	db.RelayState
+	Needed float64 // requests per second, to ask about each open task once per poll interval
+}
+
+// Full tells whether its rate does not suffice.
+func (r relayRow) Full() bool { return r.Needed > r.PollRate }
 
 // Settings tells whether it is the relay that the settings of the service describe.
 func (r relayRow) Settings() bool { return r.Name == db.DefaultRelay }
@@ -65,7 +72,7 @@ func (v *visit) relays(ctx context.Context) ([]relayRow, error) {
 	states, err := db.RelayStates(ctx, v.Pool)
 	rows := make([]relayRow, len(states))
 	for i, state := range states {
-		rows[i] = relayRow{state}
+		rows[i] = relayRow{state, float64(state.OpenTasks) / float64(max(state.BatchSize, 1)) / v.PollInterval.Seconds()}
 	}
 	return rows, err
 }
@@ -125,30 +132,40 @@ func (p *Pages) checkRelay(v *visit) error {
 	if err != nil {
 		return err
 	}
-	page.Checked = &checked
+	page.Checked = &CheckedRelay{words.Translate(v.lang, checked.Found), words.Translate(v.lang, checked.Advice)}
 	return v.render(http.StatusOK, "relay", page)
 }
 
 // relayForm asks for what a new relay needs.
-type relayForm struct{ shell }
-
-func (p *Pages) newRelay(v *visit) error {
-	return v.render(http.StatusOK, "relay_new", relayForm{v.shell("relays")})
+type relayForm struct {
+	shell
+	Name, BaseURL, TaskPath, PollRate, Archive string // as entered
+	Why, Detail                                string // what is wrong: a key of the words, and what operate says
 }
 
+func (p *Pages) newRelay(v *visit) error {
+	return v.render(http.StatusOK, "relay_new", relayForm{shell: v.shell("relays")})
+}
+
+// addRelay shows what was entered, but not the key, beside what is wrong with it.
 func (p *Pages) addRelay(v *visit) error {
-	n := operate.NewRelay{
-		Name: strings.TrimSpace(v.r.FormValue("name")), BaseURL: strings.TrimSpace(v.r.FormValue("base_url")), TaskPath: strings.TrimSpace(v.r.FormValue("task_path")),
-		Archive: archiveChoice(v.r.FormValue("archive")), Key: operate.RelayKey{Key: strings.TrimSpace(v.r.FormValue("key"))},
+	entered := func(name string) string { return strings.TrimSpace(v.r.PostFormValue(name)) }
+	form := relayForm{
+		shell: v.shell("relays"), Name: entered("name"), BaseURL: entered("base_url"), TaskPath: entered("task_path"), PollRate: entered("poll_rate"), Archive: entered("archive"),
 	}
+	n := operate.NewRelay{Name: form.Name, BaseURL: form.BaseURL, TaskPath: form.TaskPath, Archive: archiveChoice(form.Archive), Key: operate.RelayKey{Key: entered("key")}}
 	var err error
-	if n.PollRate, err = optionalNumber(v.r.FormValue("poll_rate")); err != nil {
+	if n.PollRate, err = optionalNumber(form.PollRate); err == nil {
+		err = operate.AddRelay(v.r.Context(), p.Pool, p.Keyring, n)
+	}
+	if err == nil {
+		return v.redirect("/relays/"+url.PathEscape(n.Name), "added")
+	}
+	var status int
+	if status, form.Why, form.Detail = statusOf(err); status >= http.StatusInternalServerError {
 		return err
 	}
-	if err := operate.AddRelay(v.r.Context(), p.Pool, p.Keyring, n); err != nil {
-		return err
-	}
-	return v.redirect("/relays/"+url.PathEscape(n.Name), "added")
+	return v.render(status, "relay_new", form)
 }
 
 func (p *Pages) editRelay(v *visit) error {
@@ -193,7 +210,7 @@ func (v *visit) relayEdit(r relayRow) (edit operate.RelayEdit, err error) {
 			edit.OutputLifetime = &lifetime
 		}
 	}
-	if chosen := archiveChoice(v.r.FormValue("archive")); v.r.Form.Has("archive") && (relayRow{db.RelayState{Archive: chosen}}).Kept() != r.Kept() {
+	if chosen := archiveChoice(v.r.FormValue("archive")); v.r.Form.Has("archive") && (relayRow{RelayState: db.RelayState{Archive: chosen}}).Kept() != r.Kept() {
 		edit.Archive = &chosen
 	}
 	return edit, nil
@@ -256,8 +273,14 @@ func (p *Pages) revokeCallback(v *visit) error {
 	return v.redirect(v.relayPath(), "revoked_calls")
 }
 
+// signCallback stores the secret of a relay. That none is verified any more is said by a
+// button of its own: an empty field is no wish.
 func (p *Pages) signCallback(v *visit) error {
-	if err := operate.SetCallbackSecret(v.r.Context(), p.Pool, p.Keyring, v.r.PathValue("name"), strings.TrimSpace(v.r.FormValue("secret"))); err != nil {
+	secret := strings.TrimSpace(v.r.PostFormValue("secret"))
+	if unsigned := v.r.PostFormValue("unsigned") != ""; unsigned != (secret == "") {
+		return &refusal{http.StatusUnprocessableEntity, "error.invalid"}
+	}
+	if err := operate.SetCallbackSecret(v.r.Context(), p.Pool, p.Keyring, v.r.PathValue("name"), secret); err != nil {
 		return err
 	}
 	return v.redirect(v.relayPath(), "changed")

@@ -30,7 +30,9 @@ func TestARelayIsAddedEditedAndRemoved(t *testing.T) {
 	if got := p.post("/relays", "name", "second", "base_url", "http://127.0.0.1:9", "key", "sk-secret-1", "poll_rate", "7", "archive", "off"); got.Header.Get("Location") != "/relays/second?done=added" {
 		t.Fatalf("HTTP %d\n%s", got.StatusCode, got.main())
 	}
-	p.post("/relays", "name", "second", "base_url", "http://127.0.0.1:9", "key", "sk-secret-1").mustHave(t, http.StatusConflict, "there is a relay second already")
+	twice := p.post("/relays", "name", "second", "base_url", "http://127.0.0.1:9", "key", "sk-secret-1")
+	twice.mustHave(t, http.StatusConflict, "there is a relay second already", `value="second"`, `value="http://127.0.0.1:9"`)
+	twice.mustLack(t, "sk-secret")
 	p.sees("/relays/second", http.StatusOK, "7 per second", "are not kept", "stored, encrypted", "not taken").mustLack(t, "sk-secret")
 	s.as("read").sees("/relays", http.StatusOK, "second", "http://127.0.0.1:9").mustLack(t, "sk-secret", "Add a relay")
 	s.as("read").sees("/relays/second", http.StatusOK).mustLack(t, "<form method=\"post\" action=\"/relays")
@@ -43,6 +45,7 @@ func TestARelayIsAddedEditedAndRemoved(t *testing.T) {
 	s.exec(`insert into klingwatch.tasks (task_id, action, action2, relay) values ('one', 'videos', 'text2video', 'second')`)
 	p.sees("/relays/second/remove", http.StatusOK, "1 of its tasks").mustLack(t, "main danger")
 	p.post("/relays/second/remove").mustHave(t, http.StatusConflict)
+	p.sees("/relays", http.StatusOK, "0.2 needed", `href="/relays/second"`)
 	s.cancel(1)
 	p.sees("/relays/second/remove", http.StatusOK, "main danger")
 	p.post("/relays/second/remove")
@@ -67,6 +70,10 @@ func TestTheAddressForCallbacksIsShownOnce(t *testing.T) {
 	p.post("/relays/second/callback/secret", "secret", "wrong").mustHave(t, http.StatusUnprocessableEntity)
 	p.post("/relays/second/callback/secret", "secret", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
 	p.sees("/relays/second", http.StatusOK, "signatures are verified").mustLack(t, "MDEyMzQ1")
+	p.post("/relays/second/callback/secret", "secret", " ").mustHave(t, http.StatusUnprocessableEntity)
+	p.sees("/relays/second", http.StatusOK, "signatures are verified", "Verify no signatures")
+	p.post("/relays/second/callback/secret", "unsigned", "1")
+	p.sees("/relays/second", http.StatusOK).mustLack(t, "signatures are verified")
 	p.post("/relays/second/callback/revoke")
 	p.sees("/relays/second", http.StatusOK, "not taken")
 }
@@ -83,5 +90,9 @@ func TestARelayIsChecked(t *testing.T) {
 	got := s.as("write").post("/relays/second/check")
 	got.mustHave(t, http.StatusOK, "the key is refused", "check the key")
 	got.mustLack(t, "<script>alert")
+	said = pages.CheckedRelay{Found: "it refuses the key: HTTP 401", Advice: "check the address"}
+	chinese := s.as("write")
+	chinese.header.Set("Accept-Language", "zh")
+	chinese.post("/relays/second/check").mustHave(t, http.StatusOK, "拒绝密钥：HTTP 401", "请检查地址")
 	s.as("write").post("/relays/nothing/check").mustHave(t, http.StatusNotFound)
 }
