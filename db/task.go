@@ -304,15 +304,22 @@ func TrackedPaths(ctx context.Context, q Querier) ([]string, error) {
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
+// mostFound bounds how many tasks FindTasks returns.
+const mostFound = 200
+
 // FindTasks returns the tasks with our id, the provider's id or an external id, oldest
-// first. There may be several: one id of the provider's can be tracked under several
-// paths, and an app may give one external id to several tasks.
+// first; of very many the newest 200. There may be several: one id of the provider's can be
+// tracked under several paths, and an app may give one external id to several tasks.
 func FindTasks(ctx context.Context, q Querier, id string) ([]Task, error) {
 	return all[Task](ctx, q, `
 		select`+taskColumns+`
-		where t.task_id = @id or t.external_id = @id or t.id = case when @id ~ '^[0-9]{1,18}$' then @id::bigint end
+		where t.id in (select id
+		               from klingwatch.tasks
+		               where task_id = @id or external_id = @id or id = case when @id ~ '^[0-9]{1,18}$' then @id::bigint end
+		               order by id desc
+		               limit @most)
 		order by t.id`,
-		pgx.StrictNamedArgs{"id": id})
+		pgx.StrictNamedArgs{"id": id, "most": mostFound})
 }
 
 // TasksOf returns tasks by our ids, in their order. Ids that do not exist are left out.

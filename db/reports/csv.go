@@ -34,7 +34,7 @@ func cell(value json.RawMessage) string {
 	if json.Unmarshal(value, &text) != nil {
 		return string(value)
 	}
-	if strings.HasPrefix(text, "=") || strings.HasPrefix(text, "+") || strings.HasPrefix(text, "-") || strings.HasPrefix(text, "@") {
+	if text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
 		return "'" + text
 	}
 	return text

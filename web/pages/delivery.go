@@ -89,6 +89,9 @@ func stepsOf(lang string, total time.Duration, dns, connect, tls, firstByte *flo
 // liveDelivery renders what is live of the page of a delivery.
 func (p *Pages) liveDelivery(ctx context.Context, v *visit, _ []int64) (map[string]string, time.Duration, error) {
 	page, err := v.deliveryPage(ctx, v.r.FormValue("ids"))
+	if isGone(err) { // it was deleted: the page stays as it was
+		return nil, 0, nil
+	}
 	if err != nil {
 		return nil, 0, err
 	}

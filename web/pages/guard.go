@@ -33,6 +33,8 @@ type visit struct {
 	lang string
 	// seen is the last event that the page knows of: its stream goes on after it. 0: unknown.
 	seen int64
+	// gone ends when the person does not wait for the answer any more.
+	gone context.Context
 }
 
 // handler answers a visit, or returns what went wrong.
@@ -41,19 +43,33 @@ type handler func(*visit) error
 // open adds a route that needs nobody logged in.
 func (p *Pages) open(pattern string, h handler) { p.add(Route{Pattern: pattern}, h) }
 
+// stay adds a route as route does, whose answer takes as long as it likes.
+func (p *Pages) stay(pattern, scope string, allApps bool, h handler) {
+	p.add(Route{pattern, scope, allApps, true}, h)
+}
+
 // route adds a route for those whose key has a scope; where allApps, a key that is
 // restricted to an app does not do.
 func (p *Pages) route(pattern, scope string, allApps bool, h handler) {
-	p.add(Route{pattern, scope, allApps}, h)
+	p.add(Route{pattern, scope, allApps, false}, h)
 }
 
 func (p *Pages) add(route Route, h handler) {
 	p.routes = append(p.routes, route)
 	crossOrigin := http.NewCrossOriginProtection()
+	limit := lookLimit
+	if strings.HasPrefix(route.Pattern, http.MethodPost) {
+		limit = actLimit
+	}
 	p.mux.HandleFunc(route.Pattern, func(w http.ResponseWriter, r *http.Request) {
-		v := &visit{Pages: p, w: w, r: r, lang: languageOf(r)}
+		v := &visit{Pages: p, w: w, r: r, lang: languageOf(r), gone: r.Context()}
+		if !route.long {
+			ctx, cancel := context.WithTimeout(r.Context(), limit)
+			defer cancel()
+			v.r = r.WithContext(ctx)
+		}
 		v.head()
-		err := crossOrigin.Check(r)
+		err := crossOrigin.Check(v.r)
 		if err != nil {
 			err = &refusal{http.StatusForbidden, "error.cross_site"}
 		}
@@ -61,7 +77,7 @@ func (p *Pages) add(route Route, h handler) {
 			err = v.admit(route)
 		}
 		if err == nil && route.Scope != "" && r.Method == http.MethodGet {
-			v.seen, err = db.FeedEnd(r.Context(), p.Pool) // before the page reads anything else
+			v.seen, err = db.FeedEnd(v.r.Context(), p.Pool) // before the page reads anything else
 		}
 		if err == nil {
 			err = h(v)
@@ -75,7 +91,7 @@ func (p *Pages) add(route Route, h handler) {
 // jobs adds River's page, which has its own rules about what it may load and who may send
 // to it.
 func (p *Pages) jobs(pattern, scope string) {
-	p.route(pattern, scope, true, func(v *visit) error {
+	p.stay(pattern, scope, true, func(v *visit) error {
 		for name := range v.w.Header() {
 			v.w.Header().Del(name)
 		}
@@ -157,6 +173,10 @@ func (v *visit) back(other string) string {
 	if err != nil || at.Host != v.r.Host || at.Path == "" || strings.HasPrefix(at.Path, "//") {
 		return other
 	}
+	_, pattern := v.mux.Handler(&http.Request{Method: http.MethodGet, URL: at, Host: v.r.Host})
+	if !strings.HasPrefix(pattern, http.MethodGet) { // it was the answer to a form
+		return other
+	}
 	query := at.Query()
 	query.Del("done")
 	return (&url.URL{Path: at.Path, RawQuery: query.Encode()}).String()
@@ -185,8 +205,14 @@ func (v *visit) within() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(v.r.Context(), pageLimit)
 }
 
-// pageLimit is how long a page waits for the database.
-const pageLimit = 2 * time.Second
+const (
+	// pageLimit is how long a page waits for the database.
+	pageLimit = 2 * time.Second
+	// lookLimit is how long a page takes at most, and actLimit what a form asks for: receivers
+	// and relays are waited for.
+	lookLimit = 5 * time.Second
+	actLimit  = 30 * time.Second
+)
 
 func deref(text *string) string {
 	if text == nil {

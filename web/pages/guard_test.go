@@ -1,6 +1,7 @@
 package pages_test
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -197,4 +198,46 @@ func TestThePageOfJobsIsForThoseWhoMeetAllApps(t *testing.T) {
 		t.Errorf("as admin: HTTP %d", got.StatusCode)
 	}
 	s.as("read").sees("/tasks", http.StatusOK, `href="/jobs/"`)
+}
+
+func TestAFormGoesBackToAPageThatThereIs(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.exec(`insert into klingwatch.tasks (task_id, action, action2) values ('one', 'videos', 'text2video')`)
+	p := s.as("write")
+	for from, want := range map[string]string{
+		s.url + "/tasks?status=pending&done=retried": "/tasks?done=canceled&status=pending", s.url + "/tasks/1/cancel": "/tasks/1?done=canceled",
+		"https://evil.example/tasks": "/tasks/1?done=canceled", "": "/tasks/1?done=canceled",
+	} {
+		p.header.Set("Referer", from)
+		if got := p.post("/tasks/1/cancel"); got.Header.Get("Location") != want {
+			t.Errorf("from %q it goes to %q, want %q", from, got.Header.Get("Location"), want)
+		}
+		p.post("/tasks/1/retry")
+	}
+}
+
+func TestAFormThatIsSentTooLateAsksToLogIn(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	p := s.stranger()
+	p.header.Set("Referer", s.url+"/tasks?status=failed")
+	p.header.Set("Accept-Language", "zh")
+	p.post("/tasks/1/cancel").mustHave(t, http.StatusUnauthorized, "登录", `value="/tasks?status=failed"`)
+}
+
+// A database that hangs, and does not say so, is told within seconds.
+func TestAPageWaitsForNoHungDatabase(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	p := s.as("read")
+	tx, err := s.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	if _, err := tx.Exec(t.Context(), `set local idle_in_transaction_session_timeout = 0; lock table klingwatch.api_keys in access exclusive mode`); err != nil {
+		t.Fatal(err)
+	}
+	p.sees("/tasks", http.StatusServiceUnavailable, "does not answer in time")
 }

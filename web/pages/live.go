@@ -25,6 +25,10 @@ const (
 	heartbeat = 15 * time.Second
 	// liveWrite is how long a browser may take for a message.
 	liveWrite = 20 * time.Second
+	// lookAgainAfter is when a look that failed is tried again.
+	lookAgainAfter = 2 * time.Second
+	// mostMissed is how many events a browser may have missed that are told one by one.
+	mostMissed = 500
 	// maxShown bounds how many rows a stream tells about.
 	maxShown = 200
 )
@@ -53,6 +57,9 @@ func (p *Pages) live(v *visit) error {
 	after, resumed := feed.Latest, false
 	if id, err := strconv.ParseInt(cmp.Or(v.r.Header.Get("Last-Event-ID"), v.r.FormValue("after")), 10, 64); err == nil && id >= 0 {
 		after, resumed = id, true
+	}
+	if v.seen-after > mostMissed { // all that is shown is looked at instead
+		after, resumed = feed.Latest, false
 	}
 	ctx, done, err := p.Callers.Hold(v.r.Context(), v.key.ID, callers.Stream)
 	if errors.Is(err, callers.ErrTooMany) {
@@ -96,11 +103,14 @@ func (p *Pages) follow(ctx context.Context, after int64, app string) (*feed.Stre
 // liveStream is the stream of one tab.
 type liveStream struct {
 	*visit
-	view  liveView
-	out   *http.ResponseController
-	told  map[string]string // the last content of each part
-	again time.Time         // when to look although nothing is told; zero: never
-	last  time.Time         // when the last message was made
+	view liveView
+	out  *http.ResponseController
+	told map[string]string // the last content of each part
+	// behind: the last look failed, so what has changed is not known any more, and the browser
+	// is to come back with the cursor from before.
+	behind bool
+	again  time.Time // when to look although nothing is told; zero: never
+	last   time.Time // when the last message was made
 }
 
 func (l *liveStream) begin() {
@@ -135,7 +145,11 @@ func (l *liveStream) step(ctx context.Context, stream *feed.Stream) error {
 		}
 		frames = append(frames, more...)
 	}
-	return l.tell(ctx, tasksIn(frames), stream.Cursor())
+	changed := tasksIn(frames)
+	if l.behind {
+		changed = nil
+	}
+	return l.tell(ctx, changed, stream.Cursor())
 }
 
 // tasksIn are the tasks that frames are about, each once; not nil.
@@ -154,11 +168,14 @@ func (l *liveStream) tell(ctx context.Context, changed []int64, cursor int64) er
 	looking, cancel := context.WithTimeout(ctx, pageLimit)
 	defer cancel()
 	parts, again, err := l.view(looking, l.visit, changed)
-	if err != nil {
-		l.Log.Warn("a live page could not be brought up to date", "error", err)
-		parts, again = nil, heartbeat // an outage ends no stream
+	if err != nil { // an outage ends no stream
+		if !l.behind {
+			l.Log.Warn("a live page cannot be brought up to date; it is tried again", "error", err)
+		}
+		l.behind, l.again = true, time.Now().Add(lookAgainAfter)
+		return l.write(": behind\n\n")
 	}
-	l.again = time.Time{}
+	l.behind, l.again = false, time.Time{}
 	if again > 0 {
 		l.again = time.Now().Add(again)
 	}

@@ -4,9 +4,12 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -168,4 +171,29 @@ func TestAnIdleStreamAsksTheDatabaseNothing(t *testing.T) {
 	if n := s.pool.Stat().AcquireCount() - acquired; n > 2 {
 		t.Errorf("two idle streams asked the database %d times in a second", n)
 	}
+}
+
+// What a look that failed would have told is told by the next one, which looks at all.
+func TestNothingIsLostWhereALookFails(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.exec(`insert into klingwatch.tasks (task_id, action, action2) values ('one', 'videos', 'text2video')`)
+	var looks atomic.Int32
+	s.pages.SetView("failing", func(changed []int64) (map[string]string, error) {
+		n := looks.Add(1)
+		if n == 2 {
+			return nil, errors.New("the database is away")
+		}
+		return map[string]string{"look": fmt.Sprintf("look %d at %v", n, changed)}, nil
+	})
+	tab := s.as("read").open("/live?view=failing")
+	tab.until("look", "look 1 at []")
+	before := tab.last
+	s.cancel(1)
+	for tab.lines.Scan() && tab.lines.Text() != ": behind" {
+		if id, told := strings.CutPrefix(tab.lines.Text(), "id: "); told && id != before {
+			t.Errorf("the cursor moves to %s although nothing was told", id)
+		}
+	}
+	tab.until("look", "look 3 at []")
 }

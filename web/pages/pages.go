@@ -88,6 +88,8 @@ type Route struct {
 	Pattern string
 	Scope   string // that a key needs; "": anybody passes
 	AllApps bool   // refused to a key that is restricted to an app
+
+	long bool // it answers for as long as it likes
 }
 
 // New returns the pages.
@@ -151,7 +153,7 @@ func New(cfg Config) *Pages {
 	p.route("POST /settings/keys", db.ScopeAdmin, allApps, p.addKey)
 	p.route("GET /settings/keys/{id}/revoke", db.ScopeAdmin, allApps, p.askToRevokeKey)
 	p.route("POST /settings/keys/{id}/revoke", db.ScopeAdmin, allApps, p.revokeKey)
-	p.route("GET /live", db.ScopeRead, !allApps, p.live)
+	p.stay("GET /live", db.ScopeRead, !allApps, p.live)
 
 	p.views["overview"] = p.liveOverview
 	p.views["tasks"] = p.liveTasks

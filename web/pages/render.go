@@ -78,6 +78,7 @@ func functions(lang, page string) template.FuncMap {
 		"has":           func(key string) bool { return words.Has(page, key) },
 		"contentPath":   contentPath,
 		"thumbnailPath": func(o db.Output) string { return webhook.ThumbnailPath(o.Task, o.Kind, o.Position) },
+		"expiring":      expiring,
 		"scriptwords":   func() map[string]any { return scriptWords(lang) },
 	}
 }
@@ -85,11 +86,19 @@ func functions(lang, page string) template.FuncMap {
 // contentPath is where the API serves a kept file.
 func contentPath(o db.Output) string { return webhook.ContentPath(o.Task, o.Kind, o.Position) }
 
+// expiring is what is said of the time when the provider deletes a file, or has.
+func expiring(at *time.Time) string {
+	if at != nil && at.Before(time.Now()) {
+		return "expired_at"
+	}
+	return "expires"
+}
+
 // scriptWords are what the script says.
 func scriptWords(lang string) map[string]any {
 	said := map[string]any{}
 	for _, key := range []string{
-		"now", "ago", "in", "day", "days", "h", "min", "s", "live_on", "live_lost", "live_paused", "live_pause", "live_resume", "copied", "chosen",
+		"now", "ago", "in", "day", "days", "h", "min", "s", "live_on", "live_lost", "live_paused", "live_waits", "live_pause", "live_resume", "copied", "chosen",
 	} {
 		said[key] = words.Say(lang, words.Common, key)
 	}
@@ -216,6 +225,12 @@ func statusOf(err error) (status int, why, detail string) {
 	return http.StatusInternalServerError, "error.internal", ""
 }
 
+// isGone tells whether what was asked for is not there, or not any more.
+func isGone(err error) bool {
+	status, _, _ := statusOf(err)
+	return err != nil && status == http.StatusNotFound
+}
+
 // fail answers with what went wrong.
 func (v *visit) fail(err error) {
 	switch {
@@ -224,7 +239,7 @@ func (v *visit) fail(err error) {
 	case errors.Is(err, errLoggedOut):
 		v.askToLogIn()
 		return
-	case v.r.Context().Err() != nil:
+	case v.gone.Err() != nil:
 		return // nobody waits for the answer
 	}
 	status, why, detail := statusOf(err)
@@ -241,7 +256,7 @@ func (v *visit) fail(err error) {
 	}
 }
 
-// askToLogIn sends a person to the page for it, and tells a program that it is none.
+// askToLogIn sends a person to the page for it. What a form was to do is not done.
 func (v *visit) askToLogIn() {
 	if v.r.Method == http.MethodGet && v.r.URL.Path != "/live" {
 		next := "/login"
@@ -251,7 +266,13 @@ func (v *visit) askToLogIn() {
 		http.Redirect(v.w, v.r, next, http.StatusSeeOther)
 		return
 	}
-	http.Error(v.w, "Log in again.", http.StatusUnauthorized)
+	if v.r.URL.Path == "/live" {
+		http.Error(v.w, "Log in again.", http.StatusUnauthorized)
+		return
+	}
+	if err := v.askForKey(http.StatusUnauthorized, v.back("/"), false); err != nil {
+		v.fail(err)
+	}
 }
 
 // missing answers for what is not there.

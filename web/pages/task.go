@@ -103,7 +103,7 @@ func (p *Pages) liveTask(ctx context.Context, v *visit, changed []int64) (map[st
 // a minute.
 func lookAgain(deliveries []operate.TaskDelivery, now time.Time) time.Duration {
 	for _, d := range deliveries {
-		if d.State == db.DeliveryPending && (d.NextAttemptAt == nil || d.NextAttemptAt.Before(now.Add(time.Minute))) {
+		if d.State == db.DeliveryPending && d.NextAttemptAt != nil && d.NextAttemptAt.Before(now.Add(time.Minute)) {
 			return time.Second
 		}
 	}

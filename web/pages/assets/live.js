@@ -59,9 +59,18 @@ function put(id, html) {
   }
   held.delete(id);
   if (element.dataset.list !== undefined) putList(element, html);
-  else if (bare(element.innerHTML) !== bare(html)) element.innerHTML = html;
+  else if (differs(element, html)) element.innerHTML = html;
   reveal(element);
   page.dispatchEvent(new CustomEvent("live:put", { detail: element }));
+}
+
+// differs compares what an element holds with what the server sends, which writes the same
+// in other ways than browsers do.
+function differs(element, html) {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  reveal(template.content);
+  return bare(template.innerHTML) !== bare(element.innerHTML);
 }
 
 // putList brings the children of a list up to date by their ids, so that what is unfolded
@@ -78,10 +87,9 @@ function putList(list, html) {
     }
     if (old === place) place = place.nextElementSibling;
     else list.insertBefore(old, place);
-    if (bare(old.dataset.html ?? old.innerHTML) !== bare(fresh.innerHTML) && !isBusy(old)) {
+    if (differs(old, fresh.innerHTML) && !isBusy(old)) {
       const open = [...old.querySelectorAll("details")].map((d) => d.open);
       old.className = fresh.className;
-      old.dataset.html = fresh.innerHTML;
       old.innerHTML = fresh.innerHTML;
       old.querySelectorAll("details").forEach((d, i) => { d.open = open[i] ?? false; });
     }
@@ -100,9 +108,37 @@ for (const left of ["focusout", "mouseout"]) {
 const live = document.getElementById("live");
 let source = null, last = live?.dataset.after ?? "", wait = 1000, again = 0;
 
-function connect() {
+// A browser opens six connections to a host, and a stream keeps one: no more than three
+// windows are live at a time, and others wait for their turn.
+const maxLive = 3;
+let waiting = null, giveBack = null;
+
+// takeTurn resolves with what gives the turn back, once there is one.
+async function takeTurn(signal) {
+  if (!navigator.locks) return () => {}; // without TLS, away from this machine
+  const hold = (n, options) => new Promise((resolve, reject) => {
+    navigator.locks.request(`klingwatch-live-${n}`, options, (lock) => {
+      if (!lock) return resolve(null);
+      return new Promise((release) => resolve(release));
+    }).catch(reject);
+  });
+  for (let n = 0; n < maxLive; n++) {
+    const turn = await hold(n, { ifAvailable: true });
+    if (turn) return turn;
+  }
+  show("waits");
+  return hold(Math.floor(Math.random() * maxLive), { signal });
+}
+
+async function connect() {
   clearTimeout(again);
-  if (!live || source || document.hidden || page.dataset.paused !== undefined) return;
+  if (!live || source || waiting || document.hidden || page.dataset.paused !== undefined) return;
+  const mine = waiting = new AbortController();
+  const turn = await takeTurn(mine.signal).catch(() => null);
+  if (waiting !== mine) return turn?.(); // it was hidden or paused meanwhile
+  waiting = null;
+  if (!turn) return;
+  giveBack = turn;
   const at = new URL(live.dataset.live, location.href);
   if (last) at.searchParams.set("after", last);
   source = new EventSource(at);
@@ -121,8 +157,10 @@ function connect() {
 }
 
 function disconnect() {
+  waiting?.abort();
   source?.close();
-  source = null;
+  giveBack?.();
+  waiting = source = giveBack = null;
 }
 
 function show(state) {
@@ -187,7 +225,7 @@ document.addEventListener("submit", (event) => {
   const form = event.target;
   if (form.matches("form[data-dialog]")) {
     event.preventDefault();
-    openDialog(`${form.action}?${new URLSearchParams(new FormData(form, event.submitter))}`);
+    openDialog(`${form.getAttribute("action")}?${new URLSearchParams(new FormData(form, event.submitter))}`);
   }
 });
 
