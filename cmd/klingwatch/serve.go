@@ -145,7 +145,7 @@ func (s service) handler(ctx context.Context, w *worker.Worker, draining *atomic
 	shown = pages.New(pages.Config{
 		Pool: s.database.Pool, Feed: events, Log: s.log, Keyring: s.keyring(), Webhooks: s.webhooks, Archive: s.store, TaskDeadline: s.TaskDeadline,
 		PollInterval: s.PollInterval, PollRate: s.PollRate, UserAgent: userAgent(), Entry: s.entry, Callers: served.Callers(), SeeVisit: api.NoteAPIKey,
-		Doctor: s.examine, CheckRelay: s.checkRelay, PublicURL: s.publicURL(), Jobs: jobs.Handler(queue), FilesAt: s.filesAt(ctx), About: s.about(),
+		Doctor: s.examine, CheckRelay: s.checkRelay, Jobs: jobs.Handler(queue), FilesAt: s.filesAt(ctx), About: s.about(),
 	})
 	for _, route := range shown.Routes() {
 		s.metrics.HTTP.Serve(route.Pattern)

@@ -53,7 +53,6 @@ type Config struct {
 	Entry  Entry
 	// CheckRelay asks a relay with its key, and tells what came back.
 	CheckRelay func(ctx context.Context, name string) (CheckedRelay, error)
-	PublicURL  string // KLINGWATCH_PUBLIC_URL, without a slash at its end; "": unknown
 	// Callers count the streams of keys, and end them when a key is refused.
 	Callers *callers.Callers
 	// SeeVisit is told of a request with whose API key it came, for the access log.
@@ -63,7 +62,7 @@ type Config struct {
 // About is what people are told of the deployment. None of it is a secret.
 type About struct {
 	Version           string
-	PublicURL         string        // where others reach it; "": not said
+	PublicURL         string        // where others reach it, without a slash at its end; "": not said
 	Encrypted         bool          // stored secrets are
 	Retention         time.Duration // of finished tasks; 0: for ever
 	ArchiveRetention  time.Duration // of kept files; 0: as long as their tasks

@@ -12,6 +12,7 @@ import (
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/operate"
 	"github.com/klingwatch/klingwatch/readable"
+	"github.com/klingwatch/klingwatch/web/pages/show"
 	"github.com/klingwatch/klingwatch/web/pages/words"
 )
 
@@ -27,11 +28,18 @@ type CheckedRelay struct {
 // relayRow is a relay as it is shown.
 type relayRow struct {
 	db.RelayState
-	Needed float64 // requests per second, to ask about each open task once per poll interval
+	Needed   float64 // requests per second, to ask about each open task once per poll interval
+	Callback db.RelayCallback
 }
 
 // Full tells whether its rate does not suffice.
 func (r relayRow) Full() bool { return r.Needed > r.PollRate }
+
+// Calls tells whether it may call.
+func (r relayRow) Calls() bool { return r.Callback.TokenHash != nil }
+
+// Signed tells whether its calls must be signed.
+func (r relayRow) Signed() bool { return r.Callback.SigningSecret != nil }
 
 // Settings tells whether it is the relay that the settings of the service describe.
 func (r relayRow) Settings() bool { return r.Name == db.DefaultRelay }
@@ -59,52 +67,52 @@ type relaysPage struct {
 }
 
 func (p *Pages) listRelays(v *visit) error {
-	rows, err := v.relays(v.r.Context())
+	rows, err := v.relayRows()
 	if err != nil {
 		return err
 	}
 	return v.render(http.StatusOK, "relays", relaysPage{v.shell("relays"), rows})
 }
 
-func (v *visit) relays(ctx context.Context) ([]relayRow, error) {
-	ctx, cancel := context.WithTimeout(ctx, pageLimit)
+func (v *visit) relayRows() ([]relayRow, error) {
+	ctx, cancel := v.within()
 	defer cancel()
 	states, err := db.RelayStates(ctx, v.Pool)
+	if err != nil {
+		return nil, err
+	}
+	callbacks, err := db.RelayCallbacks(ctx, v.Pool)
+	if err != nil {
+		return nil, err
+	}
 	rows := make([]relayRow, len(states))
 	for i, state := range states {
-		rows[i] = relayRow{state, float64(state.OpenTasks) / float64(max(state.BatchSize, 1)) / v.PollInterval.Seconds()}
+		rows[i] = relayRow{RelayState: state, Needed: float64(state.OpenTasks) / float64(max(state.BatchSize, 1)) / v.PollInterval.Seconds()}
+		if at := slices.IndexFunc(callbacks, func(c db.RelayCallback) bool { return c.Relay == state.Name }); at >= 0 {
+			rows[i].Callback = callbacks[at]
+		}
 	}
-	return rows, err
+	return rows, nil
 }
 
 // relayPage is a relay with all that can be done to it.
 type relayPage struct {
 	shell
 	relayRow
-	Callback db.RelayCallback
-	Address  string        // where it may call, with its token; "": not told, or no longer
-	Checked  *CheckedRelay // nil: it was not
+	Address string        // where it may call, with its token; "": not told, or no longer
+	Checked *CheckedRelay // nil: it was not
 }
 
-// Calls tells whether it may call.
-func (p relayPage) Calls() bool { return p.Callback.TokenHash != nil }
-
-// Signed tells whether its calls must be signed.
-func (p relayPage) Signed() bool { return p.Callback.SigningSecret != nil }
-
 func (v *visit) relayPage() (page relayPage, err error) {
-	rows, err := v.relays(v.r.Context())
+	rows, err := v.relayRows()
 	if err != nil {
 		return page, err
 	}
-	name := v.r.PathValue("name")
-	at := slices.IndexFunc(rows, func(r relayRow) bool { return r.Name == name })
+	at := slices.IndexFunc(rows, func(r relayRow) bool { return r.Name == v.r.PathValue("name") })
 	if at < 0 {
 		return page, db.ErrNotFound
 	}
-	page = relayPage{shell: v.shell("relays"), relayRow: rows[at]}
-	page.Callback, err = operate.GetCallback(v.r.Context(), v.Pool, name)
-	return page, err
+	return relayPage{shell: v.shell("relays"), relayRow: rows[at]}, nil
 }
 
 func (v *visit) relayPath() string { return "/relays/" + url.PathEscape(v.r.PathValue("name")) }
@@ -155,7 +163,7 @@ func (p *Pages) addRelay(v *visit) error {
 	}
 	n := operate.NewRelay{Name: form.Name, BaseURL: form.BaseURL, TaskPath: form.TaskPath, Archive: archiveChoice(form.Archive), Key: operate.RelayKey{Key: entered("key")}}
 	var err error
-	if n.PollRate, err = optionalNumber(form.PollRate); err == nil {
+	if n.PollRate, err = readRate(form.PollRate); err == nil {
 		err = operate.AddRelay(v.r.Context(), p.Pool, p.Keyring, n)
 	}
 	if err == nil {
@@ -189,32 +197,35 @@ func (p *Pages) editRelay(v *visit) error {
 // relayEdit is what a form changes of a relay.
 func (v *visit) relayEdit(r relayRow) (edit operate.RelayEdit, err error) {
 	changed := func(name, was string) *string {
-		if value := strings.TrimSpace(v.r.FormValue(name)); value != "" && value != was {
+		if value := strings.TrimSpace(v.r.PostFormValue(name)); value != "" && value != was {
 			return &value
 		}
 		return nil
 	}
 	edit.BaseURL, edit.TaskPath = changed("base_url", r.BaseURL), changed("task_path", r.TaskPath)
-	edit.Key.Key = strings.TrimSpace(v.r.FormValue("key"))
-	if rate, err := optionalNumber(v.r.FormValue("poll_rate")); err != nil {
+	edit.Key.Key = strings.TrimSpace(v.r.PostFormValue("key"))
+	rate, err := readRate(v.r.PostFormValue("poll_rate"))
+	if err != nil {
 		return edit, err
-	} else if rate != 0 && rate != r.PollRate {
+	}
+	if rate != 0 && rate != r.PollRate {
 		edit.PollRate = &rate
 	}
-	if text := changed("output_lifetime", ""); text != nil {
+	if text := changed("output_lifetime", show.Span(r.Lifetime())); text != nil {
 		lifetime, err := readable.ParseDuration(*text)
 		if err != nil {
-			return edit, &refusal{http.StatusUnprocessableEntity, "error.time"}
+			return edit, &refusal{http.StatusUnprocessableEntity, "error.life"}
 		}
-		if lifetime != r.Lifetime() {
-			edit.OutputLifetime = &lifetime
-		}
+		edit.OutputLifetime = &lifetime
 	}
-	if chosen := archiveChoice(v.r.FormValue("archive")); v.r.Form.Has("archive") && (relayRow{RelayState: db.RelayState{Archive: chosen}}).Kept() != r.Kept() {
+	if chosen := archiveChoice(v.r.PostFormValue("archive")); v.r.PostForm.Has("archive") && !same(chosen, r.Archive) {
 		edit.Archive = &chosen
 	}
 	return edit, nil
 }
+
+// same tells whether two choices are the same one, none among them.
+func same(a, b *bool) bool { return a == b || a != nil && b != nil && *a == *b }
 
 // archiveChoice reads whether files are kept: on, off, or as the deployment says.
 func archiveChoice(text string) *bool {
@@ -225,14 +236,14 @@ func archiveChoice(text string) *bool {
 	return &kept
 }
 
-// optionalNumber reads a number; "" is 0.
-func optionalNumber(text string) (float64, error) {
+// readRate reads requests per second; "" is 0.
+func readRate(text string) (float64, error) {
 	if text = strings.TrimSpace(text); text == "" {
 		return 0, nil
 	}
 	n, err := strconv.ParseFloat(text, 64)
 	if err != nil {
-		return 0, &refusal{http.StatusUnprocessableEntity, "error.number"}
+		return 0, &refusal{http.StatusUnprocessableEntity, "error.rate"}
 	}
 	return n, nil
 }
@@ -262,7 +273,7 @@ func (p *Pages) makeCallback(v *visit) error {
 	if err != nil {
 		return err
 	}
-	page.Address = p.PublicURL + operate.CallbackPath(page.Name, token)
+	page.Address = p.About.PublicURL + operate.CallbackPath(page.Name, token)
 	return v.render(http.StatusOK, "relay", page)
 }
 
@@ -273,12 +284,12 @@ func (p *Pages) revokeCallback(v *visit) error {
 	return v.redirect(v.relayPath(), "revoked_calls")
 }
 
-// signCallback stores the secret of a relay. That none is verified any more is said by a
-// button of its own: an empty field is no wish.
+// signCallback has the calls of the relay verified with a secret. Nobody ends that by
+// sending an empty field: it is asked for by a button of its own.
 func (p *Pages) signCallback(v *visit) error {
 	secret := strings.TrimSpace(v.r.PostFormValue("secret"))
-	if unsigned := v.r.PostFormValue("unsigned") != ""; unsigned != (secret == "") {
-		return &refusal{http.StatusUnprocessableEntity, "error.invalid"}
+	if unsigned := v.r.PostFormValue("unsigned") != ""; unsigned == (secret != "") {
+		return &refusal{http.StatusUnprocessableEntity, "error.secret"}
 	}
 	if err := operate.SetCallbackSecret(v.r.Context(), p.Pool, p.Keyring, v.r.PathValue("name"), secret); err != nil {
 		return err

@@ -26,7 +26,7 @@ func TestARelayIsAddedEditedAndRemoved(t *testing.T) {
 	s := start(t, withKeyring(t))
 	p := s.as("admin")
 	p.sees("/relays/new", http.StatusOK, `name="base_url"`)
-	p.post("/relays", "name", "second", "base_url", "http://127.0.0.1:9", "key", "sk-secret-1", "poll_rate", "x").mustHave(t, http.StatusUnprocessableEntity)
+	p.post("/relays", "name", "second", "base_url", "http://127.0.0.1:9", "key", "sk-secret-1", "poll_rate", "x").mustHave(t, http.StatusUnprocessableEntity, "A rate is a number", `value="second"`)
 	if got := p.post("/relays", "name", "second", "base_url", "http://127.0.0.1:9", "key", "sk-secret-1", "poll_rate", "7", "archive", "off"); got.Header.Get("Location") != "/relays/second?done=added" {
 		t.Fatalf("HTTP %d\n%s", got.StatusCode, got.main())
 	}
@@ -37,7 +37,7 @@ func TestARelayIsAddedEditedAndRemoved(t *testing.T) {
 	s.as("read").sees("/relays", http.StatusOK, "second", "http://127.0.0.1:9").mustLack(t, "sk-secret", "Add a relay")
 	s.as("read").sees("/relays/second", http.StatusOK).mustLack(t, "<form method=\"post\" action=\"/relays")
 	p.post("/relays/second/edit", "poll_rate", "9", "key", "sk-secret-2", "output_lifetime", "1d", "archive", "on", "base_url", "http://127.0.0.1:9")
-	p.sees("/relays/second", http.StatusOK, "9 per second", "are kept", "1 day").mustLack(t, "sk-secret")
+	p.sees("/relays/second", http.StatusOK, "9 per second", "are kept", "keeps them for 1d").mustLack(t, "sk-secret")
 	if got := p.post("/relays/second/edit", "poll_rate", "9", "archive", "on"); got.Header.Get("Location") != "/relays/second?done=unchanged" {
 		t.Errorf("the same again: HTTP %d to %q", got.StatusCode, got.Header.Get("Location"))
 	}
@@ -55,7 +55,7 @@ func TestARelayIsAddedEditedAndRemoved(t *testing.T) {
 
 func TestTheAddressForCallbacksIsShownOnce(t *testing.T) {
 	t.Parallel()
-	s := start(t, withKeyring(t), func(cfg *pages.Config) { cfg.PublicURL = "https://klingwatch.example" })
+	s := start(t, withKeyring(t), func(cfg *pages.Config) { cfg.About.PublicURL = "https://klingwatch.example" })
 	if err := operate.AddRelay(t.Context(), s.pool, nil, operate.NewRelay{Name: "second", BaseURL: "http://127.0.0.1:9", Key: operate.RelayKey{File: "/nowhere"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -74,6 +74,8 @@ func TestTheAddressForCallbacksIsShownOnce(t *testing.T) {
 	p.sees("/relays/second", http.StatusOK, "signatures are verified", "Verify no signatures")
 	p.post("/relays/second/callback/secret", "unsigned", "1")
 	p.sees("/relays/second", http.StatusOK).mustLack(t, "signatures are verified")
+	p.post("/relays/second/callback")
+	p.sees("/relays/second", http.StatusOK, "the address before ends")
 	p.post("/relays/second/callback/revoke")
 	p.sees("/relays/second", http.StatusOK, "not taken")
 }
@@ -95,4 +97,49 @@ func TestARelayIsChecked(t *testing.T) {
 	chinese.header.Set("Accept-Language", "zh")
 	chinese.post("/relays/second/check").mustHave(t, http.StatusOK, "拒绝密钥：HTTP 401", "请检查地址")
 	s.as("write").post("/relays/nothing/check").mustHave(t, http.StatusNotFound)
+}
+
+// A service would not know a key that is not encrypted from one that is.
+func TestAKeyNeedsTheEncryptionKey(t *testing.T) {
+	t.Parallel()
+	p := start(t).as("admin")
+	got := p.post("/relays", "name", "second", "base_url", "http://127.0.0.1:9", "key", "sk-secret-1")
+	got.mustHave(t, http.StatusConflict, "KLINGWATCH_ENCRYPTION_KEY is not set")
+	got.mustLack(t, "sk-secret-1")
+	if got := p.post("/relays?key=sk-secret-1", "name", "second", "base_url", "http://127.0.0.1:9"); got.StatusCode != http.StatusUnprocessableEntity {
+		t.Errorf("a key in the address: HTTP %d", got.StatusCode)
+	}
+}
+
+func TestRelaysTellWhyTheyArePausedAndWhereTheirKeyIs(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.exec(`insert into klingwatch.relays (name, base_url, task_path, poll_rate, key_source, credential) values ('default', 'http://127.0.0.1:9', '/kling/v1/{action}/{action2}/{task_id}', 0.5, 'settings', 'c0ffee00')
+		on conflict (name) do update set credential = 'c0ffee00', poll_rate = 0.5`)
+	s.exec(`insert into klingwatch.polling_pauses (credential, reason, paused_at, probe_at, confirmed) values ('c0ffee00', $1, now() - interval '2 h', now() + interval '50 s', true)`, hostileScript+hostileQuote)
+	p := s.as("read")
+	for _, path := range []string{"/relays", "/relays/default"} {
+		got := p.sees(path, http.StatusOK, "paused", "&lt;script&gt;alert(1)", "2 h ago", "settings", "0.5 per second")
+		got.mustLack(t, "<script>alert", `" onmouseover="alert`)
+	}
+	p.sees("/relays/default", http.StatusOK, "KLING_BASE_URL")
+	s.as("admin").post("/relays/default/edit", "poll_rate", "3").mustHave(t, http.StatusConflict)
+	s.as("app").sees("/relays", http.StatusForbidden, "restricted to one app")
+}
+
+func TestHostileRelaysStayValues(t *testing.T) {
+	t.Parallel()
+	s := start(t, withKeyring(t))
+	p := s.as("admin")
+	for _, value := range []string{hostileScript, hostileQuote, hostileRTL} {
+		p.post("/relays", "name", value, "base_url", value, "task_path", value, "poll_rate", value, "key", value).mustLack(t, "<script>alert", `" onmouseover="alert`)
+		p.post("/relays", "name", "second", "base_url", value, "task_path", value, "key", "sk-1").mustLack(t, "<script>alert", `" onmouseover="alert`)
+	}
+	file := "/" + hostileScript + hostileQuote
+	if err := operate.AddRelay(t.Context(), s.pool, nil, operate.NewRelay{Name: "second", BaseURL: "http://127.0.0.1:9", Key: operate.RelayKey{File: file}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/relays", "/relays/second", "/relays/second/remove"} {
+		p.sees(path, http.StatusOK).mustLack(t, "<script>alert", `" onmouseover="alert`)
+	}
 }
