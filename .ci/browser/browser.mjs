@@ -75,9 +75,9 @@ export function cost(seen, matches = () => true) {
 
 // violations are what axe finds, each in a line. It loads no stylesheet or video of its own for it,
 // which takes half of the time and is for two rules about films that start by themselves and
-// pages that stay upright.
+// pages that stay upright. Rows after the fifth of a list are like those before.
 export async function violations(page) {
-  const { violations } = await new AxeBuilder({ page }).setLegacyMode().options({ preload: false }).analyze();
+  const { violations } = await new AxeBuilder({ page }).exclude("[data-row]:nth-child(n+6)").exclude(".tile:nth-child(n+6)").setLegacyMode().options({ preload: false }).analyze();
   return violations.flatMap((v) => v.nodes.map((n) => `${v.id}: ${n.target.join(" ")}: ${n.failureSummary.replace(/\s+/g, " ")}`));
 }
 

@@ -4,11 +4,11 @@ import { before, test } from "node:test";
 import { api, BASE, cost, enter, observe, overflow, SCREENSHOTS, violations } from "./browser.mjs";
 
 const maxBytes = 60_000, maxRequests = 8;
-const heavy = new Set(["reports"]); // it may be heavier
+const heavy = new Set(["reports", "report"]); // it may be heavier
 
 const paths = {
   overview: "/", tasks: "/tasks", "tasks-none": "/tasks?external_id=nobody", gallery: "/gallery", deliveries: "/deliveries", endpoints: "/endpoints", actions: "/actions",
-  confirm: "/actions/new?do=cancel&since=1h", login: "/login", missing: "/nowhere",
+  confirm: "/actions/new?do=cancel&since=1h", reports: "/reports", report: "/reports/daily", relays: "/relays", relay: "/relays/default", settings: "/settings", login: "/login", missing: "/nowhere",
 };
 
 before(async () => {
