@@ -100,18 +100,11 @@ func ViewTasks(ctx context.Context, pool *pgxpool.Pool, id string, schedules Sch
 	return views, err
 }
 
-// ViewTaskNow is ViewTasks for the one task with our id. It returns db.ErrNotFound.
-func ViewTaskNow(ctx context.Context, pool *pgxpool.Pool, id int64, schedules Schedules) (view TaskView, err error) {
-	tasks, err := db.TasksOf(ctx, pool, []int64{id})
-	if err != nil {
-		return view, fmt.Errorf("reading task %d: %w", id, err)
-	}
-	if len(tasks) == 0 {
-		return view, db.ErrNotFound
-	}
-	live := askLive(ctx, pool, tasks)
-	if view, err = ViewTask(ctx, pool, tasks[0], schedules); err == nil {
-		view.Now = bring(&view.Task, live[id])
+// ViewTaskNow is ViewTask with what the process knows that polls the task.
+func ViewTaskNow(ctx context.Context, pool *pgxpool.Pool, task db.Task, schedules Schedules) (view TaskView, err error) {
+	live := askLive(ctx, pool, []db.Task{task})
+	if view, err = ViewTask(ctx, pool, task, schedules); err == nil {
+		view.Now = bring(&view.Task, live[task.ID])
 	}
 	return view, err
 }

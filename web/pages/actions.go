@@ -370,14 +370,6 @@ func (p *Pages) liveActions(ctx context.Context, v *visit, _ []int64) (map[strin
 	return parts, againWhile(page.UnderWay()), nil
 }
 
-// againWhile is when to look again at what tells no event.
-func againWhile(underWay bool) time.Duration {
-	if underWay {
-		return time.Second
-	}
-	return 0
-}
-
 // actionPage is a bulk action.
 type actionPage struct {
 	shell

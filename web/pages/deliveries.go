@@ -158,19 +158,7 @@ func (p *Pages) listDeliveries(v *visit) error {
 
 // deliveriesLive are the parameters of the stream of a list, as in tasksLive.
 func deliveriesLive(f deliveryFilter, deliveries []db.Delivery, first bool) url.Values {
-	query := f.Values()
-	ids, newest := make([]string, len(deliveries)), "0"
-	for i, d := range deliveries {
-		ids[i] = strconv.FormatInt(d.ID, 10)
-	}
-	query.Set("ids", strings.Join(ids, ","))
-	if first {
-		if len(ids) > 0 {
-			newest = ids[0]
-		}
-		query.Set("above", newest)
-	}
-	return query
+	return rowsLive(f.Values(), deliveries, func(d db.Delivery) int64 { return d.ID }, first)
 }
 
 // liveDeliveries renders the cells of the shown rows, and how many are new. While an attempt
@@ -180,7 +168,7 @@ func (p *Pages) liveDeliveries(ctx context.Context, v *visit, _ []int64) (map[st
 	if err != nil {
 		return nil, 0, err
 	}
-	parts, again := map[string]string{}, dueSoon(deliveries, time.Now())
+	parts, again := map[string]string{}, againWhenDue(time.Now(), deliveries...)
 	for _, row := range deliveryRows(deliveries) {
 		for _, cell := range []string{"state", "attempts", "when", "error"} {
 			if parts[fmt.Sprintf("d%d-%s", row.ID, cell)], err = part(v.lang, "deliveries", "cell-"+cell, row); err != nil {
@@ -201,19 +189,12 @@ func (p *Pages) liveDeliveries(ctx context.Context, v *visit, _ []int64) (map[st
 	if err != nil {
 		return nil, 0, err
 	}
-	if n.N == 0 && !n.Exact { // counting took too long: what was told stays
-		return parts, again, nil
-	}
-	parts["new"], err = part(v.lang, "deliveries", "new", map[string]any{"N": n.N, "More": !n.Exact, "Address": address("/deliveries", f.Values())})
-	return parts, again, err
+	return parts, again, v.tellNew(parts, "deliveries", n, f.Values())
 }
 
-// dueSoon is when an attempt that is due within a minute will have been made; 0: none is.
-func dueSoon(deliveries []db.Delivery, now time.Time) time.Duration {
-	for _, d := range deliveries {
-		if d.State == db.DeliveryPending && d.NextAttemptAt != nil && d.NextAttemptAt.Before(now.Add(time.Minute)) {
-			return time.Second
-		}
-	}
-	return 0
+// againWhenDue is when an attempt that is due within a minute will have been made; 0: none is.
+func againWhenDue(now time.Time, deliveries ...db.Delivery) time.Duration {
+	return againWhile(slices.ContainsFunc(deliveries, func(d db.Delivery) bool {
+		return d.State == db.DeliveryPending && d.NextAttemptAt != nil && d.NextAttemptAt.Before(now.Add(time.Minute))
+	}))
 }

@@ -101,7 +101,7 @@ func (p *Pages) liveDelivery(ctx context.Context, v *visit, _ []int64) (map[stri
 			return nil, 0, err
 		}
 	}
-	return parts, dueSoon([]db.Delivery{page.Delivery}, time.Now()), nil
+	return parts, againWhenDue(time.Now(), page.Delivery), nil
 }
 
 func (p *Pages) redeliver(v *visit) error {

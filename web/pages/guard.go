@@ -76,7 +76,7 @@ func (p *Pages) add(route Route, h handler) {
 		if err == nil {
 			err = v.admit(route)
 		}
-		if err == nil && route.Scope != "" && r.Method == http.MethodGet {
+		if err == nil && route.Scope != "" && !route.long && r.Method == http.MethodGet {
 			v.seen, err = db.FeedEnd(v.r.Context(), p.Pool) // before the page reads anything else
 		}
 		if err == nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,7 +59,11 @@ func (p *Pages) live(v *visit) error {
 	if id, err := strconv.ParseInt(cmp.Or(v.r.Header.Get("Last-Event-ID"), v.r.FormValue("after")), 10, 64); err == nil && id >= 0 {
 		after, resumed = id, true
 	}
-	if v.seen-after > mostMissed { // all that is shown is looked at instead
+	end, err := db.FeedEnd(v.r.Context(), p.Pool)
+	if err != nil {
+		return err
+	}
+	if end-after > mostMissed { // all that is shown is looked at instead
 		after, resumed = feed.Latest, false
 	}
 	ctx, done, err := p.Callers.Hold(v.r.Context(), v.key.ID, callers.Stream)
@@ -211,6 +216,41 @@ func (v *visit) shownIDs() (ids []int64) {
 		}
 	}
 	return ids
+}
+
+// rowsLive are the parameters of the stream of a list, beside its filter: the rows that it
+// shows, and on its first part also what counts new ones.
+func rowsLive[T any](query url.Values, rows []T, id func(T) int64, first bool) url.Values {
+	ids, newest := make([]string, len(rows)), "0"
+	for i, row := range rows {
+		ids[i] = strconv.FormatInt(id(row), 10)
+	}
+	query.Set("ids", strings.Join(ids, ","))
+	if first {
+		if len(ids) > 0 {
+			newest = ids[0]
+		}
+		query.Set("above", newest)
+	}
+	return query
+}
+
+// tellNew tells how many rows of a list are new. Where counting took too long, what was
+// told stays.
+func (v *visit) tellNew(parts map[string]string, list string, n db.Count, filter url.Values) (err error) {
+	if n.N == 0 && !n.Exact {
+		return nil
+	}
+	parts["new"], err = part(v.lang, list, "new", map[string]any{"N": n.N, "More": !n.Exact, "Address": address("/"+list, filter)})
+	return err
+}
+
+// againWhile is when to look again at what tells no event.
+func againWhile(underWay bool) time.Duration {
+	if underWay {
+		return time.Second
+	}
+	return 0
 }
 
 // among returns those of the shown that have changed; all where anything may have.

@@ -26,6 +26,7 @@ import (
 	"github.com/klingwatch/klingwatch/doctor"
 	"github.com/klingwatch/klingwatch/feed"
 	"github.com/klingwatch/klingwatch/keyring"
+	"github.com/klingwatch/klingwatch/operate"
 	"github.com/klingwatch/klingwatch/web/callers"
 	"github.com/klingwatch/klingwatch/web/pages/assets"
 	"github.com/klingwatch/klingwatch/web/pages/board"
@@ -76,7 +77,7 @@ type Pages struct {
 	routes []Route
 	views  map[string]liveView
 
-	schedules scheduleCache
+	schedules *memory.Memory[operate.Schedules]
 	reports   *memory.Memory[readReport]
 	board     *board.Board
 	rendered  renderedBoards
@@ -95,7 +96,8 @@ type Route struct {
 func New(cfg Config) *Pages {
 	p := &Pages{
 		Config: cfg, mux: http.NewServeMux(), views: map[string]liveView{}, board: board.New(cfg.Pool, cfg.Doctor, cfg.Log),
-		reports: memory.New[readReport](reportFresh, reportStale, pageLimit, mostReports, cfg.Log),
+		schedules: memory.New[operate.Schedules](relearnAfter, relearnAfter, pageLimit, 1, cfg.Log),
+		reports:   memory.New[readReport](reportFresh, reportStale, pageLimit, mostReports, cfg.Log),
 	}
 	p.mux.HandleFunc("GET "+assets.Root, assets.Serve)
 

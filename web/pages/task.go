@@ -5,10 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/operate"
@@ -54,23 +51,28 @@ func (v *visit) taskPage(ctx context.Context, id string, ask bool) (taskPage, er
 	}, nil
 }
 
-func (v *visit) viewTask(ctx context.Context, id int64, ask bool) (view operate.TaskView, err error) {
-	schedules := v.schedules.known(ctx, v.Pool, v.PollInterval)
+func (v *visit) viewTask(ctx context.Context, id int64, ask bool) (operate.TaskView, error) {
+	task, err := v.task(ctx, id)
+	if err != nil {
+		return operate.TaskView{}, err
+	}
+	schedules := v.knownSchedules(ctx)
 	if ask {
-		view, err = operate.ViewTaskNow(ctx, v.Pool, id, schedules)
-	} else {
-		var tasks []db.Task
-		if tasks, err = db.TasksOf(ctx, v.Pool, []int64{id}); err == nil && len(tasks) == 0 {
-			err = db.ErrNotFound
-		}
-		if err == nil {
-			view, err = operate.ViewTask(ctx, v.Pool, tasks[0], schedules)
-		}
+		return operate.ViewTaskNow(ctx, v.Pool, task, schedules)
 	}
-	if err == nil && v.app() != "" && view.App != v.app() {
-		err = db.ErrNotFound
+	return operate.ViewTask(ctx, v.Pool, task, schedules)
+}
+
+// task is a task that the person meets, or db.ErrNotFound.
+func (v *visit) task(ctx context.Context, id int64) (db.Task, error) {
+	tasks, err := db.TasksOf(ctx, v.Pool, []int64{id})
+	switch {
+	case err != nil:
+		return db.Task{}, err
+	case len(tasks) == 0, v.app() != "" && tasks[0].App != v.app():
+		return db.Task{}, db.ErrNotFound
 	}
-	return view, err
+	return tasks[0], nil
 }
 
 // liveTask renders what is live of the page of a task. While a webhook of it is due soon,
@@ -96,18 +98,11 @@ func (p *Pages) liveTask(ctx context.Context, v *visit, changed []int64) (map[st
 			return nil, 0, err
 		}
 	}
-	return parts, lookAgain(page.Deliveries, time.Now()), nil
-}
-
-// lookAgain is when a delivery's next attempt will have been made; 0: none is due within
-// a minute.
-func lookAgain(deliveries []operate.TaskDelivery, now time.Time) time.Duration {
-	for _, d := range deliveries {
-		if d.State == db.DeliveryPending && d.NextAttemptAt != nil && d.NextAttemptAt.Before(now.Add(time.Minute)) {
-			return time.Second
-		}
+	deliveries := make([]db.Delivery, len(page.Deliveries))
+	for i, d := range page.Deliveries {
+		deliveries[i] = d.Delivery
 	}
-	return 0
+	return parts, againWhenDue(time.Now(), deliveries...), nil
 }
 
 func (p *Pages) cancelTask(v *visit) error {
@@ -126,38 +121,27 @@ func (v *visit) act(done string, do func(context.Context, db.Task) error) error 
 	if err != nil {
 		return db.ErrNotFound
 	}
-	tasks, err := db.TasksOf(v.r.Context(), v.Pool, []int64{id})
+	task, err := v.task(v.r.Context(), id)
 	if err != nil {
 		return err
 	}
-	if len(tasks) == 0 || v.app() != "" && tasks[0].App != v.app() {
-		return db.ErrNotFound
-	}
-	if err := do(v.r.Context(), tasks[0]); err != nil {
+	if err := do(v.r.Context(), task); err != nil {
 		return err
 	}
 	return v.redirect(v.back(taskPath(id)), done)
 }
 
-// scheduleCache remembers how long tasks run.
-type scheduleCache struct {
-	mu      sync.Mutex
-	learned operate.Schedules
-	at      time.Time
-}
-
-// relearnAfter is how long that is believed.
+// relearnAfter is how long it is believed how long tasks run.
 const relearnAfter = 5 * time.Minute
 
-// known returns what is known of how long tasks run; what could not be learned is not
+// knownSchedules are what is known of how long tasks run; what could not be learned is not
 // known.
-func (c *scheduleCache) known(ctx context.Context, pool *pgxpool.Pool, interval time.Duration) operate.Schedules {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if time.Since(c.at) > relearnAfter {
-		if learned, err := operate.LearnSchedules(ctx, pool, interval); err == nil {
-			c.learned, c.at = learned, time.Now()
-		}
+func (v *visit) knownSchedules(ctx context.Context) operate.Schedules {
+	known, _, err := v.schedules.Get(ctx, "", func(ctx context.Context) (operate.Schedules, error) {
+		return operate.LearnSchedules(ctx, v.Pool, v.PollInterval)
+	})
+	if err != nil {
+		v.Log.Warn("a page does not know how long tasks run", "error", err)
 	}
-	return c.learned
+	return known
 }

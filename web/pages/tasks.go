@@ -60,14 +60,9 @@ func readTaskFilter(form url.Values) taskFilter {
 
 // Values are the parameters of the filter; what chooses nothing is left out.
 func (f taskFilter) Values() url.Values {
-	query := url.Values{}
-	for name, value := range map[string]string{
+	query := given(map[string]string{
 		"q": f.Query, "external_id": f.ExternalID, "action": f.Action, "relay": f.Relay, "app": f.App, "metadata": f.Metadata, "error": f.Error, "since": f.Since, "until": f.Until,
-	} {
-		if value != "" {
-			query.Set(name, value)
-		}
-	}
+	})
 	if len(f.Status) > 0 {
 		query["status"] = f.Status
 	}
@@ -82,7 +77,8 @@ func (f taskFilter) Has(status string) bool { return slices.Contains(f.Status, s
 
 // Narrow tells whether the filter chooses anything beside a status and a word.
 func (f taskFilter) Narrow() bool {
-	return f.Action != "" || f.Relay != "" || f.App != "" || f.ExternalID != "" || f.Metadata != "" || f.Error != "" || f.Since != "" || f.Until != "" || f.Overdue
+	f.Query, f.Status = "", nil
+	return len(f.Values()) > 0
 }
 
 // choice is what the filter chooses, of what a person meets.
@@ -232,20 +228,7 @@ func taskPath(id int64) string { return "/tasks/" + strconv.FormatInt(id, 10) }
 // tasksLive are the parameters of the stream of a list: the rows that it shows, and on its
 // first part also what counts new ones.
 func tasksLive(f taskFilter, tasks []db.Task, first bool) url.Values {
-	query := f.Values()
-	ids := make([]string, len(tasks))
-	for i, task := range tasks {
-		ids[i] = strconv.FormatInt(task.ID, 10)
-	}
-	query.Set("ids", strings.Join(ids, ","))
-	if first {
-		newest := int64(0)
-		if len(tasks) > 0 {
-			newest = tasks[0].ID
-		}
-		query.Set("above", strconv.FormatInt(newest, 10))
-	}
-	return query
+	return rowsLive(f.Values(), tasks, func(t db.Task) int64 { return t.ID }, first)
 }
 
 // liveTasks renders the cells of rows that have changed, and how many tasks are new.
@@ -278,11 +261,7 @@ func (p *Pages) liveTasks(ctx context.Context, v *visit, changed []int64) (map[s
 	if err != nil {
 		return nil, 0, err
 	}
-	if n.N == 0 && !n.Exact { // counting took too long: what was told stays
-		return parts, 0, nil
-	}
-	parts["new"], err = part(v.lang, "tasks", "new", map[string]any{"N": n.N, "More": !n.Exact, "Address": address("/tasks", f.Values())})
-	return parts, 0, err
+	return parts, 0, v.tellNew(parts, "tasks", n, f.Values())
 }
 
 // cells renders what is live of a row.
