@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"compress/gzip"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -40,7 +42,8 @@ type Config struct {
 	Timeout    time.Duration     // of one exchange, body included; 0: DefaultTimeout
 	MaxConns   int               // connections to the relay; 0: DefaultMaxConns
 	UserAgent  string            // empty: klingwatch
-	Transport  http.RoundTripper // replaces the default; it must neither follow redirects nor decompress
+	RootCAs    *x509.CertPool    // vouch for a relay at https; nil: those of the system
+	Transport  http.RoundTripper // replaces the default, RootCAs with it; it must neither follow redirects nor decompress
 }
 
 // Client sends requests to one relay. It is safe for concurrent use.
@@ -127,6 +130,9 @@ func (cfg Config) transport() http.RoundTripper {
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost, transport.MaxConnsPerHost = conns, conns, conns
 	transport.DisableCompression = true // MaxBody counts what is read, and the headers stay the documented ones
 	transport.MaxResponseHeaderBytes = 64 << 10
+	if cfg.RootCAs != nil {
+		transport.TLSClientConfig = &tls.Config{RootCAs: cfg.RootCAs, MinVersion: tls.VersionTLS12}
+	}
 	return transport
 }
 

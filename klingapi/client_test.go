@@ -2,6 +2,7 @@ package klingapi_test
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -30,6 +31,31 @@ func newClient(t *testing.T, cfg klingapi.Config) *klingapi.Client {
 	}
 	t.Cleanup(client.Close)
 	return client
+}
+
+func TestARelayOfAPrivateAuthorityIsAskedOverHTTP2(t *testing.T) {
+	t.Parallel()
+	var protocol string
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		protocol = r.Proto
+		_, _ = w.Write(golden(t, "seed.json"))
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	authorities := x509.NewCertPool()
+	authorities.AddCert(server.Certificate())
+	client := newClient(t, klingapi.Config{BaseURL: server.URL, RootCAs: authorities})
+	if _, err := client.GetTask(t.Context(), image); err != nil {
+		t.Fatal(err)
+	}
+	if protocol != "HTTP/2.0" {
+		t.Errorf("the relay was asked over %s", protocol)
+	}
+	stranger := newClient(t, klingapi.Config{BaseURL: server.URL})
+	if _, err := stranger.GetTask(t.Context(), image); err == nil {
+		t.Error("a certificate was believed that nobody vouches for")
+	}
 }
 
 func TestTheRequestIsTheOneOfTheDocumentation(t *testing.T) {

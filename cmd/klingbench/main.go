@@ -22,7 +22,8 @@
 // target is a ratio within one run where that is possible. poll therefore always
 // measures three contenders one after the other: the HTTP client alone without a
 // database (the limit), a naive River job per task that polls and snoozes, and
-// klingwatch's worker. webhook compares the worker with its webhook client alone,
+// klingwatch's worker; over plain HTTP/1.1, and over TLS and HTTP/2 as real relays
+// speak. webhook compares the worker with its webhook client alone,
 // and healthy receivers alone with the same ones beside others in trouble.
 //
 //	main -> apis, archives -> polls, webhooks, reports -> bench -> contender -> standin -> process

@@ -22,10 +22,13 @@ func TestMain(m *testing.M) {
 
 // The figures that the targets are about, and those that they are ratios of.
 var pollFigures = []string{
-	"http_polls_per_second", "naive_polls_per_second", "polls_per_second", "part_of_http_limit", "times_naive",
-	"wal_per_poll", "wal_per_poll_longer", "naive_wal_per_poll",
-	"http_cpu_per_poll", "naive_cpu_per_poll", "klingwatch_cpu_per_poll", "klingwatch_postgres_cpu_per_poll",
-	"few_polls_per_second", "few_cpu_per_poll", "many_polls_per_second", "many_cpu_per_poll", "cpu_many_to_few",
+	"http_polls_per_second", "polls_per_second", "part_of_http_limit", "polls_per_second_longer", "part_of_http_limit_longer",
+	"tls_http_polls_per_second", "tls_polls_per_second", "tls_part_of_http_limit", "tls_polls_per_second_longer", "tls_part_of_http_limit_longer",
+	"naive_polls_per_second", "times_naive", "wal_per_poll", "wal_per_poll_longer", "naive_wal_per_poll", "postgres_cpu_per_task",
+	"http_cpu_per_poll", "naive_cpu_per_poll", "klingwatch_cpu_per_poll", "klingwatch_postgres_cpu_per_poll", "tls_klingwatch_cpu_per_poll",
+	"batch_http_tasks_per_second", "batch_tasks_per_second", "batch_tasks_per_request", "batch_part_of_http_limit",
+	"rationed_single_tasks_per_second", "rationed_batch_tasks_per_second", "batch_to_single",
+	"few_polls_per_second", "few_cpu_per_poll", "usual_cpu_per_poll", "many_polls_per_second", "many_cpu_per_poll", "cpu_many_to_few",
 	"memory_per_task", "memory_idle",
 }
 
@@ -40,7 +43,7 @@ var webhookFigures = []string{
 func TestPollPrintsAllFigures(t *testing.T) {
 	t.Parallel()
 	table := checkFigures(t, pollFigures, "poll", "--tasks=100", "--polls=3")
-	if !strings.Contains(table, "klingwatch : naive River") || !strings.Contains(table, ">= 1.7") {
+	if !strings.Contains(table, "klingwatch : naive River") || !strings.Contains(table, ">= 2") {
 		t.Errorf("the table is incomplete:\n%s", table)
 	}
 }

@@ -136,7 +136,7 @@ func (b *Bench) DefaultPlan(d *Database) contender.ServicePlan {
 }
 
 // ServicePlan is a service on a database that polls a task once per interval, and
-// so many tasks per second at most.
+// so many tasks per second at most, over plain HTTP.
 func (b *Bench) ServicePlan(d *Database, interval time.Duration, rate float64) contender.ServicePlan {
-	return contender.ServicePlan{DatabaseURL: d.URL, RelayURL: b.Relay.URL, PollInterval: interval, PollRate: rate}
+	return contender.ServicePlan{DatabaseURL: d.URL, Relay: b.Relay.Plain, PollInterval: interval, PollRate: rate}
 }

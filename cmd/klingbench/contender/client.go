@@ -2,6 +2,8 @@ package contender
 
 import (
 	"context"
+	"crypto/x509"
+	"fmt"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -15,8 +17,15 @@ import (
 
 // newRelayClient returns the client of the relay that all contenders use, with
 // the settings that klingwatch has by default.
-func newRelayClient(relayURL string) (*klingapi.Client, error) {
-	return klingapi.New(klingapi.Config{BaseURL: relayURL, Credential: klingapi.StaticKey("bench-key")})
+func newRelayClient(relay standin.Address) (*klingapi.Client, error) {
+	cfg := klingapi.Config{BaseURL: relay.URL, TaskPath: relay.TaskPath, Credential: klingapi.StaticKey("bench-key")}
+	if relay.Secure() {
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(relay.Authority) {
+			return nil, fmt.Errorf("reading the certificate of the relay %s: it is no PEM", relay.URL)
+		}
+	}
+	return klingapi.New(cfg)
 }
 
 // loopback is where all servers of a measurement are.

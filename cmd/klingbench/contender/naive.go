@@ -66,7 +66,7 @@ func (n *naiveService) Run(plan ServicePlan, _ *process.None) error {
 	if err != nil {
 		return err
 	}
-	relay, err := newRelayClient(plan.RelayURL)
+	relay, err := newRelayClient(plan.Relay)
 	if err != nil {
 		return err
 	}

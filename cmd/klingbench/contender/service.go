@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/klingwatch/klingwatch/cmd/klingbench/process"
+	"github.com/klingwatch/klingwatch/cmd/klingbench/standin"
 )
 
 // serviceConnections is what klingwatch serve opens.
@@ -13,7 +14,7 @@ const serviceConnections = 20
 // ServicePlan is how a service is set up.
 type ServicePlan struct {
 	DatabaseURL   string
-	RelayURL      string
+	Relay         standin.Address
 	PollInterval  time.Duration
 	PollRate      float64       // requests per second; naive River has no limit
 	LogPolls      bool          // keep when each poll was due; klingwatch only

@@ -64,7 +64,7 @@ func (s *workerService) Run(plan ServicePlan, _ *process.None) error {
 }
 
 func (s *workerService) configure(pool *pgxpool.Pool, plan ServicePlan) (worker.Config, error) {
-	relay, err := newRelayClient(plan.RelayURL)
+	relay, err := newRelayClient(plan.Relay)
 	cfg := worker.Config{
 		Pool:         pool,
 		Relay:        relay,

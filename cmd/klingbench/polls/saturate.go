@@ -9,6 +9,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/cmd/klingbench/bench"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/contender"
+	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/process"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/standin"
 )
@@ -19,18 +20,45 @@ const (
 	saturatedRate     = 1e6
 )
 
+// asked is what was used while the relay was asked.
+type asked struct {
+	bench.Usage
+	tasks float64 // that it told about: one per request, unless it was asked for several
+}
+
+// taskRate returns the tasks that were asked about per second.
+func (a asked) taskRate() float64 { return figures.Ratio(a.tasks, a.Elapsed.Seconds()) }
+
+// spent calls work and returns what was used meanwhile by a client, which asks the relay at
+// an address; over TLS it must do so with HTTP/2.
+func spent(ctx context.Context, b *bench.Bench, client int, at standin.Address, work func() error) (used asked, err error) {
+	before, err := b.Relay.Counts(ctx)
+	if err != nil {
+		return used, err
+	}
+	if used.Usage, err = b.Spent(ctx, client, b.Relay, work); err != nil {
+		return used, err
+	}
+	after, err := b.Relay.Counts(ctx)
+	if err == nil && at.Secure() && after.HTTP2 < after.Polls {
+		err = fmt.Errorf("polling over TLS: only %d of %d requests came over HTTP/2", after.HTTP2, after.Polls)
+	}
+	used.tasks = float64(after.Told - before.Told)
+	return used, err
+}
+
 // measureLimit polls with the HTTP client alone.
-func measureLimit(ctx context.Context, b *bench.Bench, tasks, goroutines int, duration time.Duration) (used bench.Usage, err error) {
-	if err := b.Relay.Plan(ctx, standin.RelayPlan{Tasks: tasks, Polls: standin.Never}); err != nil {
+func (p pollPlan) measureLimit(ctx context.Context, b *bench.Bench, at standin.Address) (used asked, err error) {
+	if err := b.Relay.Plan(ctx, standin.RelayPlan{Tasks: p.tasks, Polls: standin.Never}); err != nil {
 		return used, err
 	}
 	err = b.WithClient(ctx, contender.PollerRole, func(c *contender.Client) error {
-		plan := contender.PollerPlan{RelayURL: b.Relay.URL, Tasks: tasks, Goroutines: goroutines, Duration: bench.WarmUp}
+		plan := contender.PollerPlan{Relay: at, Tasks: p.tasks, Goroutines: p.goroutines, Duration: bench.WarmUp}
 		if err := c.Poll(ctx, plan); err != nil {
 			return err
 		}
-		plan.Duration = duration
-		used, err = b.Spent(ctx, c.PID(), b.Relay, func() error { return c.Poll(ctx, plan) })
+		plan.Duration = p.limitTime
+		used, err = spent(ctx, b, c.PID(), at, func() error { return c.Poll(ctx, plan) })
 		return err
 	})
 	return used, err
@@ -50,15 +78,17 @@ var (
 	klingwatch = service{"klingwatch", contender.WorkerRole, copyAllTasks, anyOpen}
 )
 
-// workload is a number of tasks for a service; each ends after some polls.
+// workload is a number of tasks for a service, which asks at an address; each ends after
+// some polls.
 type workload struct {
 	service      service
+	at           standin.Address
 	tasks, polls int
 }
 
 // saturate inserts the tasks before the service starts, and measures from its
 // start until the last one is terminal in the database.
-func (w workload) saturate(ctx context.Context, b *bench.Bench) (used bench.Usage, err error) {
+func (w workload) saturate(ctx context.Context, b *bench.Bench) (used asked, err error) {
 	err = b.WithDatabase(ctx, func(d *bench.Database) error {
 		if err := b.Relay.Plan(ctx, standin.RelayPlan{Tasks: w.tasks, Polls: w.polls}); err != nil {
 			return err
@@ -70,7 +100,7 @@ func (w workload) saturate(ctx context.Context, b *bench.Bench) (used bench.Usag
 			if err := bench.Pause(ctx, bench.Settle); err != nil {
 				return err
 			}
-			used, err = b.Spent(ctx, c.PID(), b.Relay, func() error { return w.run(ctx, b, d, c) })
+			used, err = spent(ctx, b, c.PID(), w.at, func() error { return w.run(ctx, b, d, c) })
 			return err
 		})
 	})
@@ -79,7 +109,9 @@ func (w workload) saturate(ctx context.Context, b *bench.Bench) (used bench.Usag
 
 // run starts the service and waits until it has ended all tasks.
 func (w workload) run(ctx context.Context, b *bench.Bench, d *bench.Database, c *contender.Service) error {
-	if err := c.Run(ctx, b.ServicePlan(d, saturatedInterval, saturatedRate)); err != nil {
+	plan := b.ServicePlan(d, saturatedInterval, saturatedRate)
+	plan.Relay = w.at
+	if err := c.Run(ctx, plan); err != nil {
 		return err
 	}
 	what := fmt.Sprintf("the relay has sent the last replies about %d tasks", w.tasks)

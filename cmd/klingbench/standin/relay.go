@@ -19,6 +19,8 @@ type RelayPlan struct {
 // RelayCounts is what the relay has seen since it got its plan.
 type RelayCounts struct {
 	Polls int64 // requests
+	HTTP2 int64 // those that came over HTTP/2
+	Told  int64 // tasks in the answers: one in each, unless a request asks for several
 	Asked int64 // tasks that were polled at least once
 	Ended int64 // tasks whose last reply was sent
 	Since int64 // tasks that were polled at least once since the last Mark
@@ -38,11 +40,36 @@ type Moments struct {
 	Hook  int64 // the webhook arrived
 }
 
+// Address is where the relay is asked, and how.
+type Address struct {
+	URL       string // as in KLING_BASE_URL
+	TaskPath  string // as in KLING_TASK_PATH; "": the default, one task in a request
+	Authority []byte // PEM of the certificate that vouches for the relay; nil: it is asked over plain HTTP/1.1
+}
+
+// BatchSize is how many tasks the relay is asked for at once at a batched address.
+const BatchSize = 20
+
+// Batched is the same relay, asked for several tasks at once.
+func (a Address) Batched() Address {
+	a.TaskPath = batchPath + "{task_ids}"
+	return a
+}
+
+// Secure reports whether the relay is asked over TLS, and so over HTTP/2.
+func (a Address) Secure() bool { return a.Authority != nil }
+
+// Addresses are the two ways to the same relay.
+type Addresses struct {
+	Plain  Address // HTTP/1.1
+	Secure Address // TLS and HTTP/2
+}
+
 // Relay is the stub of the relay, seen from the parent. It also receives
 // webhooks.
 type Relay struct {
 	*process.Child
-	URL string // as in KLING_BASE_URL
+	Addresses
 }
 
 // StartRelay starts the relay; its log is in dir. It knows no task until it gets
@@ -52,17 +79,17 @@ func StartRelay(ctx context.Context, dir string) (*Relay, error) {
 	if err != nil {
 		return nil, err
 	}
-	url, err := process.Ask[string](ctx, c, "Listen")
+	addresses, err := process.Ask[Addresses](ctx, c, "Listen")
 	if err != nil {
 		c.Stop()
 		return nil, err
 	}
-	return &Relay{Child: c, URL: url}, nil
+	return &Relay{Child: c, Addresses: addresses}, nil
 }
 
 // HookURL is where the relay receives webhooks; the number of their task is
 // appended to it.
-func (r *Relay) HookURL() string { return r.URL + hookPath }
+func (r *Relay) HookURL() string { return r.Plain.URL + hookPath }
 
 // Plan makes the relay forget everything and follow a new plan.
 func (r *Relay) Plan(ctx context.Context, plan RelayPlan) error { return r.Do(ctx, "Plan", plan) }

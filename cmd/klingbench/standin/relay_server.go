@@ -2,6 +2,7 @@ package standin
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"strings"
@@ -14,7 +15,11 @@ import (
 // RelayRole is the process of the relay.
 var RelayRole = process.Role{Name: "relay", Service: func(ctx context.Context) any { return &relayServer{ctx: ctx} }}
 
-const hookPath = "/hook/"
+const (
+	hookPath   = "/hook/"
+	batchPath  = "/tasks?" + batchQuery // as Kling's new family has it
+	batchQuery = "task_ids="
+)
 
 // relayServer answers polls and takes webhooks. It is a plain net/http server:
 // what a relay in Go costs at least.
@@ -23,17 +28,31 @@ type relayServer struct {
 	state atomic.Pointer[relayState]
 }
 
-// Listen starts the server and returns its URL.
-func (s *relayServer) Listen(_ process.None, url *string) error {
+// Listen starts the server and returns where it is asked.
+func (s *relayServer) Listen(_ process.None, at *Addresses) error {
 	s.state.Store(newRelayState(RelayPlan{}))
-	var config net.ListenConfig
-	listener, err := config.Listen(s.ctx, "tcp", "127.0.0.1:0")
+	certificate, authority, err := newCertificate()
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: s, ReadHeaderTimeout: time.Minute}
-	go func() { _ = server.Serve(listener) }()
-	*url = "http://" + listener.Addr().String()
+	server := &http.Server{Handler: s, ReadHeaderTimeout: time.Minute, TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}}
+	var config net.ListenConfig
+	for _, one := range []struct {
+		address *Address
+		scheme  string
+		serve   func(net.Listener) error
+	}{
+		{&at.Plain, "http://", server.Serve},
+		{&at.Secure, "https://", func(l net.Listener) error { return server.ServeTLS(l, "", "") }},
+	} {
+		listener, err := config.Listen(s.ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		one.address.URL = one.scheme + listener.Addr().String()
+		go func() { _ = one.serve(listener) }()
+	}
+	at.Secure.Authority = authority
 	return nil
 }
 
@@ -80,6 +99,12 @@ func (s *relayServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
+	state.countRequest(now, r.ProtoMajor == 2)
+	w.Header()["Content-Type"] = jsonType
+	if ids, found := strings.CutPrefix(r.URL.RawQuery, batchQuery); found {
+		state.answerBatch(w, ids, now)
+		return
+	}
 	_, digits, _ := strings.Cut(r.URL.Path, TaskPrefix)
 	number, task := state.find(digits)
 	if task == nil {
@@ -87,9 +112,29 @@ func (s *relayServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	last := state.count(number, task, now)
-	w.Header()["Content-Type"] = jsonType
 	_, _ = w.Write(Reply(number, last))
 	if last {
 		state.end(task)
+	}
+}
+
+// answerBatch answers about several tasks; it leaves out those that it does not know.
+func (s *relayState) answerBatch(w http.ResponseWriter, ids string, now time.Time) {
+	reply := newBatchReply()
+	var ended []*relayTask
+	for id := range strings.SplitSeq(ids, ",") {
+		number, task := s.find(strings.TrimPrefix(id, TaskPrefix))
+		if task == nil {
+			continue
+		}
+		last := s.count(number, task, now)
+		reply.add(number, last)
+		if last {
+			ended = append(ended, task)
+		}
+	}
+	_, _ = w.Write(reply.end())
+	for _, task := range ended {
+		s.end(task)
 	}
 }

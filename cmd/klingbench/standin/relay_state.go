@@ -21,9 +21,10 @@ type relayState struct {
 	begun time.Time
 	tasks []relayTask // by number, from 1
 
-	polls, asked, ended, since atomic.Int64
-	mark                       atomic.Int64 // unix nanoseconds
-	windows                    [windowSteps]atomic.Int32
+	polls, http2, told, asked, ended, since atomic.Int64
+
+	mark    atomic.Int64 // unix nanoseconds
+	windows [windowSteps]atomic.Int32
 
 	mu  sync.Mutex
 	log []Arrival
@@ -45,13 +46,21 @@ func (s *relayState) find(digits string) (number int, task *relayTask) {
 	return number, &s.tasks[number]
 }
 
-// count notes one request and reports whether the task ends with its reply.
-func (s *relayState) count(number int, task *relayTask, now time.Time) (last bool) {
-	at := now.UnixNano()
+// countRequest notes one request.
+func (s *relayState) countRequest(now time.Time, http2 bool) {
+	if http2 { // before polls: whoever reads both sees no more of those
+		s.http2.Add(1)
+	}
 	s.polls.Add(1)
 	if step := int(now.Sub(s.begun) / windowStep); step >= 0 && step < windowSteps {
 		s.windows[step].Add(1)
 	}
+}
+
+// count notes that one task was asked about, and reports whether it ends with the reply.
+func (s *relayState) count(number int, task *relayTask, now time.Time) (last bool) {
+	at := now.UnixNano()
+	s.told.Add(1)
 	if task.first.CompareAndSwap(0, at) {
 		s.asked.Add(1)
 	}
@@ -81,7 +90,7 @@ func (s *relayState) setMark() {
 
 func (s *relayState) counts() RelayCounts {
 	return RelayCounts{
-		Polls: s.polls.Load(), Asked: s.asked.Load(), Ended: s.ended.Load(), Since: s.since.Load(), Peak: s.peak(),
+		Polls: s.polls.Load(), HTTP2: s.http2.Load(), Told: s.told.Load(), Asked: s.asked.Load(), Ended: s.ended.Load(), Since: s.since.Load(), Peak: s.peak(),
 	}
 }
 

@@ -46,6 +46,35 @@ func Reply(number int, last bool) []byte {
 	return append(strconv.AppendInt(append(b, replyHead...), int64(number), 10), tail...)
 }
 
+// The answer of Kling's new family about several tasks, compact.
+const (
+	batchHead   = `{"code":0,"message":"SUCCEED","request_id":"bench","data":[`
+	batchRecord = `{"id":"` + TaskPrefix
+	batchBody   = `","status":"processing","message":"","create_time":1760000000000,"update_time":1760000001000,"outputs":[]}`
+	batchLast   = `","status":"succeeded","message":"","create_time":1760000000000,"update_time":1760000009000,` +
+		`"outputs":[{"type":"video","id":"v1","url":"` + OutputURL + `","duration":"` + OutputDuration + `"}]}`
+)
+
+// batchReply is an answer about several tasks while it grows.
+type batchReply struct{ text []byte }
+
+func newBatchReply() *batchReply { return &batchReply{append(make([]byte, 0, 4<<10), batchHead...)} }
+
+// add adds the record of a task; see Reply.
+func (r *batchReply) add(number int, last bool) {
+	if len(r.text) > len(batchHead) {
+		r.text = append(r.text, ',')
+	}
+	tail := batchBody
+	if last {
+		tail = batchLast
+	}
+	r.text = append(strconv.AppendInt(append(r.text, batchRecord...), int64(number), 10), tail...)
+}
+
+// end returns the whole answer.
+func (r *batchReply) end() []byte { return append(r.text, "]}"...) }
+
 // Payload returns the body of a webhook about a task that has succeeded, for
 // deliveries whose task does not matter.
 func Payload() ([]byte, error) {
