@@ -13,6 +13,7 @@
 //	go run ./cmd/klingbench pages           # the pages: how fast, how soon they change, what an idle one asks
 //	go run ./cmd/klingbench archive         # kept files: over kills, throughput, memory, beside polls and webhooks
 //	go run ./cmd/klingbench report          # the report views on a million tasks
+//	go run ./cmd/klingbench fleet           # many processes on one database, many tasks in flight
 //	go run ./cmd/klingbench soak            # sizes while everything runs at once for minutes
 //	go run ./cmd/klingbench schedule        # what the learned schedule gains, a simulation
 //	go run ./cmd/klingbench chaos           # everything around klingwatch fails; is anything lost, doubled or left?
@@ -26,7 +27,7 @@
 // speak. webhook compares the worker with its webhook client alone,
 // and healthy receivers alone with the same ones beside others in trouble.
 //
-//	main -> apis, archives -> polls, webhooks, reports -> bench -> contender -> standin -> process
+//	main -> apis, archives, fleets -> polls, webhooks, reports -> bench -> contender -> standin -> process
 //	             -> callers                  -> completions -> bench   -> figures
 //	     -> schedules -> figures
 //	     -> chaos -> cluster -> bench
@@ -48,6 +49,7 @@ import (
 	"github.com/klingwatch/klingwatch/cmd/klingbench/archives"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/chaos"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
+	"github.com/klingwatch/klingwatch/cmd/klingbench/fleets"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/polls"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/reports"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/schedules"
@@ -76,6 +78,7 @@ type commands struct {
 	API      apis.Command              `cmd:"" name:"api" help:"How soon followers and waiters are told, how fast tasks are listed, tracked and canceled over the HTTP API, from a callback to the webhook."`
 	Pages    apis.PagesCommand         `cmd:"" help:"How fast pages are made of a million tasks, how soon an open one changes, and what an idle one asks the database."`
 	Archive  archives.Command          `cmd:"" help:"Whether files are kept once over kills -9, how fast and how soon, and what that does to memory, polls and webhooks."`
+	Fleet    fleets.Command            `cmd:"" help:"How 1, 2 and 4 processes share tasks and rate, what happens when one is killed or joins, and hundreds of thousands of tasks in flight."`
 	Report   reports.ReportCommand     `cmd:"" help:"How fast the report views answer on a million tasks."`
 	Soak     reports.SoakCommand       `cmd:"" help:"Whether the database stays small while tasks come, end, are reported by webhook, read and deleted."`
 	Schedule schedules.ScheduleCommand `cmd:"" help:"How soon an end is seen with the learned schedule and with the fixed interval, at the same number of polls."`

@@ -15,7 +15,7 @@ type Usage struct {
 	From     time.Time     // beginning of the period
 	Elapsed  time.Duration // its length
 	Requests float64       // that the server has received
-	Client   time.Duration // CPU of the process that sends the requests
+	Client   time.Duration // CPU of the processes that send the requests
 	Server   time.Duration // CPU of the process that answers them: the relay, or the receivers
 	Postgres time.Duration // CPU of all its processes
 	Own      time.Duration // CPU of the measuring process
@@ -33,19 +33,24 @@ type Server interface {
 // Spent calls work and returns what was used meanwhile; client is the id of the
 // process that sends the requests.
 func (b *Bench) Spent(ctx context.Context, client int, server Server, work func() error) (Usage, error) {
-	before, err := b.usage(ctx, client, server)
+	return b.SpentBy(ctx, []int{client}, server, work)
+}
+
+// SpentBy is Spent where several processes send the requests.
+func (b *Bench) SpentBy(ctx context.Context, clients []int, server Server, work func() error) (Usage, error) {
+	before, err := b.usage(ctx, clients, server)
 	if err != nil {
 		return Usage{}, err
 	}
 	if err := work(); err != nil {
 		return Usage{}, err
 	}
-	after, err := b.usage(ctx, client, server)
+	after, err := b.usage(ctx, clients, server)
 	return after.since(before), err
 }
 
 // usage reads all counters as they are now.
-func (b *Bench) usage(ctx context.Context, client int, server Server) (u Usage, err error) {
+func (b *Bench) usage(ctx context.Context, clients []int, server Server) (u Usage, err error) {
 	requests, err := server.Requests(ctx)
 	if err != nil {
 		return u, err
@@ -58,10 +63,17 @@ func (b *Bench) usage(ctx context.Context, client int, server Server) (u Usage, 
 	for _, one := range []struct {
 		pid int
 		cpu *time.Duration
-	}{{client, &u.Client}, {server.PID(), &u.Server}, {os.Getpid(), &u.Own}} {
+	}{{server.PID(), &u.Server}, {os.Getpid(), &u.Own}} {
 		if *one.cpu, err = process.CPU(one.pid); err != nil {
 			return u, err
 		}
+	}
+	for _, pid := range clients {
+		cpu, err := process.CPU(pid)
+		if err != nil {
+			return u, err
+		}
+		u.Client += cpu
 	}
 	if u.Postgres, err = process.FamilyCPU(b.postmaster); err != nil {
 		return u, err
