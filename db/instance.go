@@ -118,28 +118,42 @@ func LiveInstances(ctx context.Context, q Querier) (n int, err error) {
 	return n, err
 }
 
-// ShareWork shows the other instances how many tasks are resident here, and what this one
-// asks as the relay default (see AskedByAnybody), in the name
-// of the connection that holds the lock. It returns the number of instances and this
-// one's share of all resident tasks, from 0 to 1. An instance without tasks counts as
-// having one. It returns ErrReadOnly from a server that does not accept writes any more.
-func ShareWork(ctx context.Context, conn *pgx.Conn, slot, tasks int, asks string) (instances int, share float64, err error) {
+// Work is what an instance shows the others of its work.
+type Work struct {
+	Tasks int     // that are resident here
+	Needs float64 // which part of the rates of the relays it needs, from 0 to 1
+	Asks  string  // what it asks as the relay default, see AskedByAnybody
+}
+
+// ShareWork shows the other instances this one's work, in the name of the connection that
+// holds the lock. It returns the number of instances and this one's share of the rates,
+// from 0 to 1: that of all resident tasks, of what all instances need together, and an
+// even one of what is left, so that an instance that has few tasks can ask about more at
+// once. An instance without tasks counts as having one. It returns ErrReadOnly from a
+// server that does not accept writes any more.
+func ShareWork(ctx context.Context, conn *pgx.Conn, slot int, work Work) (instances int, share float64, err error) {
 	var readOnly bool
 	err = conn.QueryRow(ctx, `
 		with shown as materialized (
-			select set_config('application_name', 'klingwatch kw' || @slot::int || ' tasks=' || @tasks::int || ' asks=' || @asks::text, false)
-		),`+liveInstances+`, alive as (
-			select slot = @slot as mine,
-			       -- the name of a session of another role is hidden: it counts as having as many as this one
-			       greatest(coalesce(substring(application_name from 'tasks=([0-9]+)')::float8, @tasks), 1) as tasks
+			select set_config('application_name', 'klingwatch kw' || @slot::int || ' tasks=' || @tasks::int || ' needs=' || ceil(@needs::float8 * 1000) || ' asks=' || @asks::text, false)
+		),`+liveInstances+`, others as (
+			-- the name of a session of another role is hidden: it counts as having as many tasks as
+			-- this one, and as needing everything, as does an older version, which does not say
+			select greatest(coalesce(substring(application_name from 'tasks=([0-9]+)')::float8, @tasks), 1) as tasks,
+			       coalesce(substring(application_name from 'needs=([0-9]+)')::float8 / 1000, 1) as needs
 			from instances
+			where slot <> @slot
+		), sums as (
+			select (select count(*) from instances) as instances,
+			       greatest(@tasks::float8, 1) / (greatest(@tasks::float8, 1) + coalesce(sum(tasks), 0)) as of_tasks,
+			       least(@needs::float8 + coalesce(sum(needs), 0), 1) as needed
+			from others
 		)
 		select current_setting('transaction_read_only')::boolean,
-		       count(*),
-		       greatest(@tasks::float8, 1) / (greatest(@tasks::float8, 1) + coalesce(sum(alive.tasks) filter (where not alive.mine), 0))
-		from shown
-		left join alive on true`,
-		pgx.StrictNamedArgs{"class": instanceLock, "slot": slot, "tasks": tasks, "asks": asks}).Scan(&readOnly, &instances, &share)
+		       instances,
+		       of_tasks * needed + (1 - needed) / greatest(instances, 1)
+		from shown, sums`,
+		pgx.StrictNamedArgs{"class": instanceLock, "slot": slot, "tasks": work.Tasks, "needs": min(work.Needs, 1), "asks": work.Asks}).Scan(&readOnly, &instances, &share)
 	if err == nil && readOnly {
 		err = ErrReadOnly
 	}

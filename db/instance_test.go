@@ -106,25 +106,30 @@ func TestInstancesShareTheWorkByTheirTasks(t *testing.T) {
 	pool := dbtest.New(t)
 	first, slot := instance(t, pool)
 	second, other := instance(t, pool)
-	share := func(conn *pgx.Conn, slot, tasks, instances int, want float64) {
+	share := func(conn *pgx.Conn, slot, tasks int, needs float64, instances int, want float64) {
 		t.Helper()
-		n, got, err := db.ShareWork(t.Context(), conn, slot, tasks, "1234abcd")
+		n, got, err := db.ShareWork(t.Context(), conn, slot, db.Work{Tasks: tasks, Needs: needs, Asks: "1234abcd"})
 		if err != nil || n != instances || math.Abs(got-want) > 1e-9 {
-			t.Errorf("with %d tasks: %d instances, a share of %v, %v; want %d and %v", tasks, n, got, err, instances, want)
+			t.Errorf("with %d tasks that need %v: %d instances, a share of %v, %v; want %d and %v", tasks, needs, n, got, err, instances, want)
 		}
 	}
-	share(first, slot, 30, 2, 0.5) // the other has not reported yet: it counts as having as many
-	share(second, other, 10, 2, 0.25)
-	share(first, slot, 30, 2, 0.75)
-	share(second, other, 0, 2, 1.0/31)
-	share(first, slot, 0, 2, 0.5)
-	if names := value[int](t, pool, `select count(*) from pg_stat_activity where datname = current_database() and application_name in ('klingwatch kw1 tasks=0 asks=1234abcd', 'klingwatch kw2 tasks=0 asks=1234abcd')`); names != 2 {
+	share(first, slot, 30, 0, 2, 0.5) // the other has not reported yet: it counts as having as many, and as needing all
+	// the rate is short
+	share(second, other, 10, 1.5, 2, 0.25)
+	share(first, slot, 30, 0.5, 2, 0.75)
+	share(second, other, 0, 0.5, 2, 1.0/31)
+	// a fifth of it is needed: of four fifths, each has half
+	share(first, slot, 30, 0.2, 2, 0.7*30/31+0.3/2)
+	share(second, other, 0, 0, 2, 0.2/31+0.8/2)
+	share(first, slot, 30, 0.2, 2, 0.2*30/31+0.8/2)
+	share(first, slot, 0, 0, 2, 0.5)
+	if names := value[int](t, pool, `select count(*) from pg_stat_activity where datname = current_database() and application_name in ('klingwatch kw1 tasks=0 needs=0 asks=1234abcd', 'klingwatch kw2 tasks=0 needs=0 asks=1234abcd')`); names != 2 {
 		t.Errorf("%d connections have their names", names)
 	}
 	check(t, second.Close(t.Context()))
 	awaitInstances(t, pool, 1)
-	share(first, slot, 7, 1, 1)
-	if _, _, err := db.ShareWork(t.Context(), second, other, 1, ""); err == nil || !strings.HasPrefix(err.Error(), "sharing the work: ") {
+	share(first, slot, 7, 0.3, 1, 1)
+	if _, _, err := db.ShareWork(t.Context(), second, other, db.Work{}); err == nil || !strings.HasPrefix(err.Error(), "sharing the work: ") {
 		t.Errorf("on a closed connection: %v", err)
 	}
 }
@@ -145,7 +150,7 @@ func TestProcessesSeeWhatTheOthersAsk(t *testing.T) {
 	if !asked("1234abcd") {
 		t.Error("a process that shows nothing, like one of an older version, may ask anything")
 	}
-	if _, _, err := db.ShareWork(t.Context(), conn, slot, 3, "1234abcd"); err != nil {
+	if _, _, err := db.ShareWork(t.Context(), conn, slot, db.Work{Tasks: 3, Asks: "1234abcd"}); err != nil {
 		t.Fatal(err)
 	}
 	if n := must(db.InstancesAskingElse(t.Context(), pool, "1234abcd"))(t); n != 0 {
@@ -210,5 +215,18 @@ func TestAQuestionIsAnsweredOnlyOnAChannelForAnswers(t *testing.T) {
 		if _, ok := db.ReadLiveQuestion(note); ok != want {
 			t.Errorf("%.80s: %v", note, ok)
 		}
+	}
+}
+
+// A process of the version before shows its tasks only: the rate is shared by tasks then,
+// as it does it.
+func TestAnOlderProcessKeepsItsShare(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	conn, slot := instance(t, pool)
+	older, _ := instance(t, pool)
+	run(t, older, `set application_name = 'klingwatch kw2 tasks=30 asks=1234abcd'`)
+	if n, share, err := db.ShareWork(t.Context(), conn, slot, db.Work{Tasks: 10, Needs: 0.1, Asks: "1234abcd"}); n != 2 || share != 0.25 || err != nil {
+		t.Errorf("%d instances, a share of %v, %v", n, share, err)
 	}
 }

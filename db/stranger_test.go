@@ -47,7 +47,7 @@ func TestLocksOfAStrangerAreNoInstances(t *testing.T) {
 	if slot != 2001 {
 		t.Errorf("the slot is %d", slot)
 	}
-	if n, share, err := db.ShareWork(t.Context(), conn, slot, 3, "1234abcd"); n != 1 || share != 1 || err != nil {
+	if n, share, err := db.ShareWork(t.Context(), conn, slot, db.Work{Tasks: 3, Asks: "1234abcd"}); n != 1 || share != 1 || err != nil {
 		t.Errorf("%d instances, a share of %v, %v", n, share, err)
 	}
 	// what was worked by a process whose slot the stranger has now is given back

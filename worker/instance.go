@@ -24,7 +24,7 @@ const (
 	lockTimeout = 5 * time.Second
 	// releaseTimeout bounds what a stop must wait for when the database hangs.
 	releaseTimeout = time.Second
-	// joinWait is how long a new instance leaves the rate to the others: by then
+	// joinWait is how long a new instance leaves tasks and rate to the others: by then
 	// they have seen it and share.
 	joinWait = lockCheck * 3 / 2
 	// mostAnswers a second go to people who ask how tasks are polled: anybody may ask.
@@ -69,15 +69,18 @@ func (i *instance) id() string { return db.InstanceID(i.slot) }
 func (i *instance) release() { closeConn(i.conn) }
 
 // hold returns when ctx ends (nil) or the lock's connection is lost. Once a
-// second it tells the others how many tasks are here and takes its share of the
-// rate; in between it listens for tasks that a person changed.
+// second it tells the others how many tasks are here, and which part of the rate they
+// need, and takes its share; in between it listens for tasks that a person changed.
 func (i *instance) hold(ctx context.Context, asked *poll.Relays, asks func() string) error {
 	if err := db.ListenForChanges(ctx, i.conn); err != nil && ctx.Err() == nil {
 		return lost(err)
 	}
-	var recent [shareMemory]float64
+	var recent, needs [shareMemory]float64
+	looked := time.Now()
 	for n := 0; ctx.Err() == nil; n++ {
-		instances, share, err := i.shareWork(ctx, asked.Residents(), asks())
+		needs[n%shareMemory] = asked.Needs(time.Since(looked))
+		looked = time.Now()
+		instances, share, err := i.shareWork(ctx, db.Work{Tasks: asked.Residents(), Needs: slices.Max(needs[:]), Asks: asks()})
 		if err != nil {
 			return lost(err)
 		}
@@ -93,11 +96,11 @@ func (i *instance) hold(ctx context.Context, asked *poll.Relays, asks func() str
 
 // shareWork is bounded, and more so while the process stops: a database that
 // hangs must not hold that up.
-func (i *instance) shareWork(ctx context.Context, tasks int, asks string) (instances int, share float64, err error) {
+func (i *instance) shareWork(ctx context.Context, work db.Work) (instances int, share float64, err error) {
 	check, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockTimeout)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(releaseTimeout, cancel) })()
-	return db.ShareWork(check, i.conn, i.slot, tasks, asks)
+	return db.ShareWork(check, i.conn, i.slot, work)
 }
 
 // listen passes changes by people and callbacks on for about a second, however many are told, and

@@ -209,7 +209,7 @@ func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 	if err != nil {
 		return fmt.Errorf("preparing River: %w", err)
 	}
-	instances, share, err := db.ShareWork(ctx, i.conn, i.slot, 0, w.book.asks())
+	instances, share, err := db.ShareWork(ctx, i.conn, i.slot, db.Work{Asks: w.book.asks()})
 	if err != nil {
 		return err
 	}
@@ -218,7 +218,10 @@ func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 	if err := w.book.refresh(ctx, asked); err != nil {
 		return err
 	}
-	if err := queues.follow(ctx, w.book.queues); err != nil {
+	joining := time.Duration(0)
+	if instances > 1 {
+		joining = joinWait
+	} else if err := queues.follow(ctx, w.book.queues); err != nil {
 		return err
 	}
 	if err := asked.FollowPauses(ctx); err != nil {
@@ -238,9 +241,7 @@ func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 	var wg sync.WaitGroup
 	asked.Start()
 	wg.Go(func() {
-		if instances > 1 {
-			sleep(dispatching, joinWait)
-		}
+		sleep(dispatching, joining)
 		asked.Run(dispatching)
 	})
 	wg.Go(func() { s.sweepUntil(sweeping) })
@@ -248,7 +249,10 @@ func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 	wg.Go(func() { tidyFilesUntil(sweeping, w.cfg) })
 	wg.Go(func() { asked.Learn(sweeping) })
 	wg.Go(func() { i.changes.follow(sweeping, w.cfg.Pool, asked) })
-	wg.Go(func() { w.followRelays(sweeping, asked, queues) })
+	wg.Go(func() {
+		sleep(sweeping, joining-relayLook)
+		w.followRelays(sweeping, asked, queues)
+	})
 	err = i.hold(ctx, asked, w.book.asks)
 
 	w.working.Store(false)

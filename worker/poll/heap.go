@@ -118,6 +118,17 @@ func (h *timeHeap) first() *Watched {
 	return h.list[0]
 }
 
+// eachBefore calls visit with all tasks whose time is before a moment; i is where to begin:
+// 0, the root.
+func (h *timeHeap) eachBefore(moment time.Time, i int, visit func(*Watched)) {
+	if i >= len(h.list) || !h.time(h.list[i]).Before(moment) {
+		return
+	}
+	visit(h.list[i])
+	h.eachBefore(moment, 2*i+1, visit)
+	h.eachBefore(moment, 2*i+2, visit)
+}
+
 func (h *timeHeap) remove(w *Watched) {
 	if place := *h.place(w); place >= 0 {
 		heap.Remove(h, place)

@@ -44,6 +44,8 @@ type lane struct {
 	credential string                   // of host and key
 	names      atomic.Pointer[[]string] // of its relays, for people
 	limiter    *rate.Limiter
+	allowed    float64      // requests per second, of all processes together; guarded by the mutex of Relays
+	sent       atomic.Int64 // requests since needs was asked
 	gate       gate
 	pause      pause
 }
@@ -95,6 +97,17 @@ func (l *lane) setRate(limit float64) {
 	}
 	l.limiter.SetLimit(rate.Limit(limit))
 	l.limiter.SetBurst(burstOf(limit))
+}
+
+// needs is which part of the rate this process needs here: for what it sent in the time
+// that has passed since it was asked, and for what is overdue, within a second. Where
+// nothing may be sent, it needs nothing.
+func (p *Poller) needs(passed time.Duration) float64 {
+	sent := float64(p.sent.Swap(0)) / max(passed, time.Second).Seconds()
+	if p.allowed <= 0 || p.gate.closed() || p.paused() {
+		return 0
+	}
+	return (sent + p.overdue(time.Now())) / p.allowed
 }
 
 // emptyBurst makes the next request wait for its turn.

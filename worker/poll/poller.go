@@ -212,6 +212,14 @@ func (p *Poller) call(task int64) {
 	}
 }
 
+// overdue is how many requests the tasks take that are due.
+func (p *Poller) overdue(now time.Time) (requests float64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waiting.eachBefore(now, 0, func(w *Watched) { requests += 1 / float64(w.relay.atOnce()) })
+	return requests
+}
+
 // has reports whether a task is here.
 func (p *Poller) has(task int64) bool {
 	p.mu.Lock()
@@ -278,6 +286,7 @@ func (p *Poller) retire() {
 // ask makes one exchange with the relay and judges what it said of each task.
 func (p *Poller) ask(q *request) {
 	q.begun = time.Now()
+	p.sent.Add(1)
 	for _, w := range q.tasks {
 		p.Metrics.PollLateness.Observe(q.begun.Sub(w.due).Seconds())
 		if p.TestHook != nil {

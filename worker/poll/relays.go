@@ -52,6 +52,14 @@ func (r *relay) crowded(part float64) bool {
 	return float64(r.residents.Load()) > float64(r.Slots)*part
 }
 
+// atOnce is about how many tasks the relay can be asked in one request at present.
+func (r *relay) atOnce() int {
+	if !r.Client.Batches() {
+		return 1
+	}
+	return max(r.batch.now(r.BatchSize), 1)
+}
+
 // is reports whether the relay is what a row says now, and in the lane of a credential.
 func (r *relay) is(s Spec, credential string) bool {
 	now := ""
@@ -196,6 +204,17 @@ func (r *Relays) SetShare(share float64, instances int) {
 	}
 }
 
+// Needs is which part of the rates this process needs: the largest of all lanes. passed is
+// the time since it was asked.
+func (r *Relays) Needs(passed time.Duration) (most float64) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, p := range r.lanes {
+		most = max(most, p.needs(passed))
+	}
+	return most
+}
+
 // setRates gives each lane the lowest rate of its relays, and their names; it
 // returns those whose names are others than before. The mutex is held.
 func (r *Relays) setRates() (renamed []*Poller) {
@@ -212,6 +231,7 @@ func (r *Relays) setRates() (renamed []*Poller) {
 		names[p] = append(names[p], name)
 	}
 	for p := range names {
+		p.allowed = rates[p]
 		p.setRate(rates[p] * r.share)
 		if p.setNames(names[p]) {
 			renamed = append(renamed, p)
@@ -326,6 +346,7 @@ func (r *Relays) Renew(ctx context.Context, task db.PollTarget) ([]db.Output, er
 	if err := at.poller.limiter.Wait(ctx); err != nil {
 		return nil, err
 	}
+	at.poller.sent.Add(1)
 	reply, err := at.Client.GetTask(ctx, refOf(task))
 	if err != nil {
 		return nil, err
