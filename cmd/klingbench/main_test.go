@@ -136,6 +136,22 @@ func TestCrashPrintsAllFigures(t *testing.T) {
 		"crash", "--tasks=20")
 }
 
+func TestFleetPrintsAllFigures(t *testing.T) {
+	t.Parallel()
+	checkFigures(t, []string{
+		"saturated_1_polls_per_second", "saturated_2_polls_per_second", "saturated_2_to_1", "saturated_2_wal_per_poll", "saturated_2_connections",
+		"shared_1_late_p99", "shared_2_late_p99", "shared_2_least_share", "shared_2_peak_per_second", "bound_part_of_rate", "bound_peak_of_rate",
+	}, "fleet", "--only=saturated,shared,bound")
+}
+
+func TestFleetChangesAndHoldsManyTasks(t *testing.T) {
+	t.Parallel()
+	checkFigures(t, []string{
+		"killed_takeover", "joined_first_poll_p50", "joined_first_poll_p99", "joined_share_after", "disk_per_task",
+		"many_late_p99", "many_wal_per_poll", "many_memory", "many_size_river_job", "many_jobs_running", "many_restarted",
+	}, "fleet", "--only=change,disk,many", "--processes=2")
+}
+
 func TestSchedulePrintsEverySpread(t *testing.T) {
 	t.Parallel()
 	d, _ := measure(t, "schedule", "--quick", "--json")

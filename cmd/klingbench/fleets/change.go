@@ -75,7 +75,7 @@ func (p plan) kill(ctx context.Context, f *fleet, allowed float64, s *figures.Se
 func (p plan) newTasks(ctx context.Context, f *fleet, s *figures.Series) error {
 	n := p.flight.tasks
 	f.b.Progress.Sayf("a process joins, %d more tasks come in", n)
-	inserted, err := polls.InsertMore(ctx, f.d, n+1, 2*n, p.flight.interval)
+	inserted, err := polls.InsertMore(ctx, f.d, n+1, 2*n, max(p.flight.interval, joining))
 	if err != nil {
 		return err
 	}

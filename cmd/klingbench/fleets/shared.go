@@ -15,7 +15,7 @@ import (
 const (
 	// spare is how many times what the tasks want the rate allows.
 	spare = 2
-	// tolerance is by how much a second may exceed the rate; see docs/relays.md.
+	// tolerance is by how much a second may exceed the rate, as a factor.
 	tolerance = 1.1
 	// firstPollsLimit bounds the wait for the first poll of every task.
 	firstPollsLimit = 2 * time.Minute
