@@ -36,7 +36,8 @@ var webhookFigures = []string{
 	"completions_per_second", "webhook_latency_p50", "webhook_latency_p99", "isolation_p99", "isolation", "isolation_trouble",
 	"bare_deliveries_per_second", "deliveries_per_second", "part_of_bare", "attempts_per_delivery", "wal_per_delivery",
 	"bare_cpu_per_delivery", "klingwatch_cpu_per_delivery", "klingwatch_postgres_cpu_per_delivery",
-	"crowd_p50", "crowd_max",
+	"restarted_last", "taken_over_last",
+	"crowd_few_p50", "crowd_few_p99", "crowd_few_max", "crowd_p50", "crowd_p99", "crowd_max",
 	"drip_idle", "drip_memory", "drip_memory_per_receiver", "drip_in_flight",
 }
 
@@ -108,6 +109,16 @@ func TestArchivePrintsAllFigures(t *testing.T) {
 		"picture_stored_p50", "bare_clip_stored_p50", "clip_stored_p50", "clip_stored_p99",
 		"beside_mb_per_second", "late_alone_p99", "late_beside_p99", "late_ratio", "webhook_alone_p99", "webhook_beside_p99", "webhook_ratio",
 	}, "archive", "--only=throughput,memory,stored,beside")
+}
+
+func TestAKillLosesNoWebhook(t *testing.T) {
+	t.Parallel()
+	d, stderr := measure(t, "webhook", "--quick", "--json", "--fsync=off", "--only=crash")
+	for _, name := range []string{"restarted_lost", "taken_over_lost"} {
+		if i := slices.IndexFunc(d.Figures, func(f figures.Figure) bool { return f.Name == name }); i < 0 || d.Figures[i].Value != 0 {
+			t.Errorf("%s is missing or not 0:\n%s", name, stderr)
+		}
+	}
 }
 
 // Whether files are lost or doubled is no matter of speed.

@@ -14,7 +14,10 @@ import (
 
 // crowd is callbacks to paths of one host, which are due at once: healthy ones behind
 // others in trouble.
-type crowd struct{ trouble, healthy int }
+type crowd struct {
+	name             string // of its figures
+	trouble, healthy int
+}
 
 // troubles are the manners of those in trouble; each has as many of them.
 var troubles = []string{standin.Silent, standin.Failing, standin.Breaking, standin.Limiting, standin.Dripping}

@@ -14,15 +14,16 @@ import (
 // WebhookCommand measures the delivery of webhooks.
 type WebhookCommand struct {
 	bench.Options
-	Runs       int `placeholder:"N" help:"Runs, whose median counts; default: 3, with --quick 1."`
-	Deliveries int `placeholder:"N" help:"Deliveries of the saturated measurement; default: 20000, with --quick 1000."`
-	Silent     int `default:"1" help:"Receivers that never answer, in addition to the healthy ones."`
-	Goroutines int `default:"100" help:"Goroutines that post when the webhook client is measured alone."`
+	Only       []string `placeholder:"PART" help:"Parts to measure: stream, flood, crash, crowd, trickle; default: all."`
+	Runs       int      `placeholder:"N" help:"Runs, whose median counts; default: 3, with --quick 1."`
+	Deliveries int      `placeholder:"N" help:"Deliveries of the saturated measurement; default: 20000, with --quick 1000."`
+	Silent     int      `default:"1" help:"Receivers that never answer, in addition to the healthy ones."`
+	Goroutines int      `default:"100" help:"Goroutines that post when the webhook client is measured alone."`
 }
 
 // Run measures.
 func (cmd WebhookCommand) Run(ctx context.Context, c *figures.Console) error {
-	return cmd.Measure(ctx, c, "webhook", cmd.plan().measure)
+	return cmd.MeasureParts(ctx, c, "webhook", cmd.plan().parts(), cmd.Only)
 }
 
 // webhookPlan is the size of everything that webhook does.
@@ -33,7 +34,8 @@ type webhookPlan struct {
 	goroutines int
 	limitTime  time.Duration // of the webhook client alone
 	silent     int           // silent receivers beside the healthy ones of the stream
-	crowd      crowd
+	crashes    []crash
+	crowds     []crowd
 	trickle    trickle
 }
 
@@ -42,13 +44,15 @@ func (cmd WebhookCommand) plan() webhookPlan {
 		runs: 3, goroutines: cmd.Goroutines, silent: cmd.Silent, limitTime: 4 * time.Second,
 		stream:  stream{places: 10, rate: 200, window: 20 * time.Second},
 		flood:   flood{places: 20, deliveries: 20_000},
-		crowd:   crowd{trouble: 1_000, healthy: 40},
+		crashes: []crash{{places: 20, deliveries: 2_000}, {places: 20, deliveries: 2_000, other: true}},
+		crowds:  []crowd{{name: "crowd_few", trouble: 24, healthy: 40}, {name: "crowd", trouble: 1_000, healthy: 40}},
 		trickle: trickle{places: 2_000, each: 5, window: 25 * time.Second},
 	}
 	if cmd.Quick {
 		p.runs, p.limitTime, p.flood.deliveries = 1, bench.Settle, 1_000
 		p.stream.window = bench.Settle
-		p.crowd = crowd{trouble: 50, healthy: 10}
+		p.crashes[0].deliveries, p.crashes[1].deliveries = 400, 400
+		p.crowds[0].healthy, p.crowds[1].healthy, p.crowds[1].trouble = 10, 10, 50
 		p.trickle = trickle{places: 50, each: 2, window: bench.Settle}
 	}
 	if cmd.Runs > 0 {
@@ -60,25 +64,15 @@ func (cmd WebhookCommand) plan() webhookPlan {
 	return p
 }
 
-func (p webhookPlan) measure(ctx context.Context, b *bench.Bench) ([]figures.Figure, error) {
-	s := figures.NewSeries(figures.Median)
-	for run := range p.runs {
-		for _, part := range []struct {
-			name    string
-			measure func(context.Context, *bench.Bench, *figures.Series) error
-		}{
-			{"from commit to receiver", p.measureStreams},
-			{"as many as possible", p.measureFlood},
-			{"paths of one host", p.measureCrowd},
-			{"receivers that drip", p.measureTrickle},
-		} {
-			b.Progress.Sayf("run %d of %d: %s", run+1, p.runs, part.name)
-			if err := part.measure(ctx, b, s); err != nil {
-				return nil, err
-			}
-		}
+// parts are what can be measured alone.
+func (p webhookPlan) parts() []bench.Part {
+	return []bench.Part{
+		{Name: "stream", Runs: p.runs, Measure: p.measureStreams},
+		{Name: "flood", Runs: p.runs, Measure: p.measureFlood},
+		{Name: "crash", Runs: p.runs, Measure: p.measureCrashes},
+		{Name: "crowd", Runs: p.runs, Measure: p.measureCrowds},
+		{Name: "trickle", Runs: p.runs, Measure: p.measureTrickle},
 	}
-	return s.Result(), nil
 }
 
 // measureStreams measures the delay of healthy receivers alone, and beside others
@@ -135,16 +129,37 @@ func (p webhookPlan) measureFlood(ctx context.Context, b *bench.Bench, s *figure
 	return nil
 }
 
-// measureCrowd measures how soon healthy paths of a host get what is theirs beside others
-// in trouble.
-func (p webhookPlan) measureCrowd(ctx context.Context, b *bench.Bench, s *figures.Series) error {
-	latencies, err := p.crowd.measure(ctx, b)
-	if err != nil {
-		return err
+// measureCrashes measures what a kill -9 in the middle of deliveries does to them.
+func (p webhookPlan) measureCrashes(ctx context.Context, b *bench.Bench, s *figures.Series) error {
+	for _, c := range p.crashes {
+		seen, err := c.measure(ctx, b)
+		if err != nil {
+			return err
+		}
+		name := "restarted"
+		if c.other {
+			name = "taken_over"
+		}
+		s.Add(name+"_lost", c.String()+": lost", "", float64(seen.lost), figures.AtMost(0))
+		s.Add(name+"_twice", "  sent twice", "%", 100*figures.Ratio(float64(seen.twice), float64(c.deliveries)), figures.AtMost(2))
+		s.Add(name+"_last", "  from the kill to the last", "s", seen.last.Seconds(), figures.AtMost(5))
 	}
-	what := fmt.Sprintf("%d healthy paths behind %d in trouble on one host", p.crowd.healthy, p.crowd.trouble)
-	s.Add("crowd_p50", what+", p50", "ms", figures.Percentile(latencies, 0.5), nil)
-	s.Add("crowd_max", what+", the latest", "ms", figures.Percentile(latencies, 1), figures.AtMost(5000))
+	return nil
+}
+
+// measureCrowds measures how soon healthy paths of a host get what is theirs beside others
+// in trouble.
+func (p webhookPlan) measureCrowds(ctx context.Context, b *bench.Bench, s *figures.Series) error {
+	for _, c := range p.crowds {
+		latencies, err := c.measure(ctx, b)
+		if err != nil {
+			return err
+		}
+		what := fmt.Sprintf("%d healthy paths behind %d in trouble on one host", c.healthy, c.trouble)
+		s.Add(c.name+"_p50", what+", p50", "ms", figures.Percentile(latencies, 0.5), nil)
+		s.Add(c.name+"_p99", what+", p99", "ms", figures.Percentile(latencies, 0.99), nil)
+		s.Add(c.name+"_max", what+", the latest", "ms", figures.Percentile(latencies, 1), figures.AtMost(5000))
+	}
 	return nil
 }
 
