@@ -12,7 +12,7 @@ import (
 )
 
 var roles = []process.Role{
-	standin.RelayRole, standin.ReceiversRole, standin.FilesRole, callers.Role,
+	standin.RelayRole, standin.ProviderRole, standin.ReceiversRole, standin.FilesRole, callers.Role,
 	contender.WorkerRole, contender.ServerRole, contender.NaiveRole, contender.PollerRole, contender.PosterRole, contender.CopierRole,
 }
 

@@ -9,6 +9,7 @@
 //	go run ./cmd/klingbench crash           # taking over after kill -9
 //	go run ./cmd/klingbench order           # what the order of events costs
 //	go run ./cmd/klingbench webhook         # how soon and how many webhooks go out, beside receivers in trouble
+//	go run ./cmd/klingbench latency         # from the end at the provider to the webhook, for each way to learn of the end
 //	go run ./cmd/klingbench api             # the HTTP API: feed, waits, lists, inserts, bulk actions, callbacks
 //	go run ./cmd/klingbench pages           # the pages: how fast, how soon they change, what an idle one asks
 //	go run ./cmd/klingbench archive         # kept files: over kills, throughput, memory, beside polls and webhooks
@@ -27,7 +28,7 @@
 // speak. webhook compares the worker with its webhook client alone,
 // and healthy receivers alone with the same ones beside others in trouble.
 //
-//	main -> apis, archives, fleets -> polls, webhooks, reports -> bench -> contender -> standin -> process
+//	main -> apis, archives, fleets -> polls, webhooks, reports, latencies -> bench -> contender -> standin -> process
 //	             -> callers                  -> completions -> bench   -> figures
 //	     -> schedules -> figures
 //	     -> chaos -> cluster -> bench
@@ -50,6 +51,7 @@ import (
 	"github.com/klingwatch/klingwatch/cmd/klingbench/chaos"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/fleets"
+	"github.com/klingwatch/klingwatch/cmd/klingbench/latencies"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/polls"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/reports"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/schedules"
@@ -75,6 +77,7 @@ type commands struct {
 	Crash    polls.CrashCommand        `cmd:"" help:"How soon the tasks of a killed process are polled again."`
 	Order    polls.OrderCommand        `cmd:"" help:"How many tasks end per second with events in the order of their commits, and without."`
 	Webhook  webhooks.WebhookCommand   `cmd:"" help:"From the commit to the receiver, against the webhook client alone, beside receivers in trouble."`
+	Latency  latencies.Command         `cmd:"" help:"From the end of a task at the provider to its webhook: fixed interval, learned schedule, batches, callback."`
 	API      apis.Command              `cmd:"" name:"api" help:"How soon followers and waiters are told, how fast tasks are listed, tracked and canceled over the HTTP API, from a callback to the webhook."`
 	Pages    apis.PagesCommand         `cmd:"" help:"How fast pages are made of a million tasks, how soon an open one changes, and what an idle one asks the database."`
 	Archive  archives.Command          `cmd:"" help:"Whether files are kept once over kills -9, how fast and how soon, and what that does to memory, polls and webhooks."`

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/xml"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -78,6 +80,23 @@ func TestInsertPrintsAllFigures(t *testing.T) {
 func TestOrderPrintsAllFigures(t *testing.T) {
 	t.Parallel()
 	checkFigures(t, []string{"ordered_completions_per_second", "unordered_completions_per_second", "order_part"}, "order")
+}
+
+func TestLatencyPrintsAllFiguresAndDrawsThem(t *testing.T) {
+	t.Parallel()
+	picture := filepath.Join(t.TempDir(), "latency.svg")
+	var names []string
+	for _, way := range []string{"fixed", "learned", "batches", "callback"} {
+		names = append(names, way+"_mean", way+"_p50", way+"_p99", way+"_requests", way+"_rate")
+	}
+	checkFigures(t, names, "latency", "--picture="+picture)
+	drawn, err := os.ReadFile(picture)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := xml.Unmarshal(drawn, new(struct{})); err != nil || bytes.Count(drawn, []byte(`class="mean"`)) != 4 {
+		t.Errorf("the picture is broken (%v):\n%s", err, drawn)
+	}
 }
 
 func TestAPIPrintsAllFigures(t *testing.T) {
