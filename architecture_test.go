@@ -88,6 +88,7 @@ var arrows = map[string][]string{
 	"cmd/klingbench/reports":       {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/figures", "db"},
 	"cmd/klingbench/latencies":     {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "operate", "db"},
 	"cmd/klingbench/schedules":     {"cmd/klingbench/figures", "schedule"},
+	"cmd/klingbench/capacities":    {"cmd/klingbench/figures", "worker/poll"},
 	"cmd/klingbench/chaos":         {"cmd/klingbench/chaos/cluster", "cmd/klingbench/bench", "cmd/klingbench/process", "cmd/klingbench/figures", "operate", "db", "klingapi/klingsim", "webhook", "outbound"},
 	"cmd/klingbench/chaos/cluster": {"cmd/klingbench/bench", "cmd/klingbench/process", "embeddedpg"},
 	"cmd/klingbench/bench":         {"cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "db", "embeddedpg", "migrations"},

@@ -17,6 +17,7 @@
 //	go run ./cmd/klingbench fleet           # many processes on one database, many tasks in flight
 //	go run ./cmd/klingbench soak            # sizes while everything runs at once for minutes
 //	go run ./cmd/klingbench schedule        # what the learned schedule gains, a simulation
+//	go run ./cmd/klingbench capacity        # how far one Postgres goes, a simulation
 //	go run ./cmd/klingbench chaos           # everything around klingwatch fails; is anything lost, doubled or left?
 //	go run ./cmd/klingbench poll --quick --json
 //
@@ -30,7 +31,7 @@
 //
 //	main -> apis, archives, fleets -> polls, webhooks, reports, latencies -> bench -> contender -> standin -> process
 //	             -> callers                  -> completions -> bench   -> figures
-//	     -> schedules -> figures
+//	     -> schedules, capacities -> figures
 //	     -> chaos -> cluster -> bench
 package main
 
@@ -48,6 +49,7 @@ import (
 
 	"github.com/klingwatch/klingwatch/cmd/klingbench/apis"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/archives"
+	"github.com/klingwatch/klingwatch/cmd/klingbench/capacities"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/chaos"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/fleets"
@@ -85,6 +87,7 @@ type commands struct {
 	Report   reports.ReportCommand     `cmd:"" help:"How fast the report views answer on a million tasks."`
 	Soak     reports.SoakCommand       `cmd:"" help:"Whether the database stays small while tasks come, end, are reported by webhook, read and deleted."`
 	Schedule schedules.ScheduleCommand `cmd:"" help:"How soon an end is seen with the learned schedule and with the fixed interval, at the same number of polls."`
+	Capacity capacities.Command        `cmd:"" help:"How many tasks can be in flight on one Postgres by interval and duration, and what runs out first; a simulation."`
 	Chaos    chaos.Command             `cmd:"" help:"Whether anything is lost, doubled or left behind while processes, Postgres, its clock, the network, the relay and receivers fail; exit code 1 if so."`
 	Child    childCommand              `cmd:"" hidden:"" help:"A process of a measurement."`
 }

@@ -197,6 +197,14 @@ func TestSchedulePrintsEverySpread(t *testing.T) {
 	}
 }
 
+func TestCapacitySaysWhatRunsOutFirst(t *testing.T) {
+	t.Parallel()
+	d, table := measure(t, "capacity", "--quick", "--json")
+	if !slices.ContainsFunc(d.Figures, func(f figures.Figure) bool { return f.Name == "most_batch_20_every_5s_for_1m" && f.Value > 0 }) || !strings.Contains(table, "the limit is rate of the relay") {
+		t.Errorf("the table is incomplete:\n%s", table)
+	}
+}
+
 func TestAnUnknownRoleIsAnError(t *testing.T) {
 	t.Parallel()
 	var out, errOut bytes.Buffer

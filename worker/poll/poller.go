@@ -435,9 +435,15 @@ func (p *Poller) next(w *Watched, v verdict) (wait time.Duration, again bool) {
 // staysFor reports whether a task stays resident until its next poll; the mutex
 // is held.
 func (p *Poller) staysFor(w *Watched, wait time.Duration) bool {
+	return Stays(wait, time.Since(w.read), w.relay.crowded(crowdedPart))
+}
+
+// Stays reports whether a task stays resident for a wait; read is how long ago its row was
+// read, crowded whether slots run short.
+func Stays(wait, read time.Duration, crowded bool) bool {
 	longest := residentFor
-	if w.relay.crowded(crowdedPart) {
+	if crowded {
 		longest = crowdedFor
 	}
-	return wait <= longest && time.Since(w.read) < rereadAfter
+	return wait <= longest && read < rereadAfter
 }

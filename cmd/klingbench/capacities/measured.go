@@ -1,0 +1,18 @@
+package capacities
+
+// measured is what klingbench found on 2026-11-26, 2 cores AMD EPYC, Postgres 15.18:
+// fleet (saturated, shared, many) and poll.
+var measured = costs{
+	postgresPerTask: 205e-6,
+	postgresPerStay: 100e-6,
+	postgresIdle:    0.034,
+	clientPerPoll:   50e-6,
+	clientPerAnswer: 10e-6,
+	clientPerTask:   95e-6,
+	clientPerStay:   100e-6,
+	walPerTask:      4_700,
+	walPerStay:      1_000,
+	memoryPerTask:   14.3 * 1024,
+	connections:     21,
+	slots:           80_000,
+}
