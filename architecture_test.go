@@ -80,7 +80,7 @@ var arrows = map[string][]string{
 	// klingbench: measurements stand on bench, bench on the processes that it starts
 	"cmd/klingbench/apis":          {"cmd/klingbench/polls", "cmd/klingbench/reports", "cmd/klingbench/completions", "cmd/klingbench/callers", "cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "operate", "db", "metrics"},
 	"cmd/klingbench/archives":      {"cmd/klingbench/polls", "cmd/klingbench/completions", "cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "archive", "worker/keep", "db"},
-	"cmd/klingbench/polls":         {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "db"},
+	"cmd/klingbench/polls":         {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "db", "klingapi"},
 	"cmd/klingbench/fleets":        {"cmd/klingbench/polls", "cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures"},
 	"cmd/klingbench/webhooks":      {"cmd/klingbench/completions", "cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "webhook"},
 	"cmd/klingbench/completions":   {"cmd/klingbench/bench", "cmd/klingbench/figures", "cmd/klingbench/standin", "ledger", "db"},

@@ -10,6 +10,7 @@ import (
 	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/process"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/standin"
+	"github.com/klingwatch/klingwatch/klingapi"
 )
 
 // flight is a time with a fixed number of tasks in flight, none of which ends,
@@ -45,6 +46,8 @@ const (
 	warmLimit = 5 * time.Second
 	// firstPollsLimit bounds the wait for the first poll of every task.
 	firstPollsLimit = time.Minute
+	// arrivalLimit is longer than a request may take.
+	arrivalLimit = klingapi.DefaultTimeout + 5*time.Second
 )
 
 // allowedRate is the rate in polls per second.
@@ -113,7 +116,7 @@ func (f flight) land(ctx context.Context, b *bench.Bench, c *contender.Service, 
 		if seen.polls, err = c.Polls(ctx); err != nil {
 			return err
 		}
-		if seen.arrivals, err = b.Relay.Arrivals(ctx); err != nil {
+		if seen.arrivals, err = awaitArrivals(ctx, seen.polls, b.Relay.Arrivals); err != nil {
 			return err
 		}
 	}

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/klingwatch/klingwatch/cmd/klingbench/bench"
+	"github.com/klingwatch/klingwatch/cmd/klingbench/contender"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
+	"github.com/klingwatch/klingwatch/cmd/klingbench/standin"
 )
 
 // LateCommand measures how exactly polls keep their time.
@@ -62,6 +64,27 @@ func (f flight) measureLateness(ctx context.Context, b *bench.Bench) ([]figures.
 	s.Add("wal_per_poll", "WAL per poll", "B", seen.WALPerRequest(), nil)
 	s.Add("memory_per_task", "memory per task", "KiB", seen.memoryPerTask(), nil)
 	return s.Result(), nil
+}
+
+// awaitArrivals returns the log of the relay when all polls stand in it: the worker notes a
+// poll before it sends the request, which on a busy machine is still on its way when the log
+// of the worker has been read.
+func awaitArrivals(ctx context.Context, polls []contender.Poll, look func(context.Context) ([]standin.Arrival, error)) ([]standin.Arrival, error) {
+	return bench.Until(ctx, "all polls that the worker noted have arrived", arrivalLimit, look, func(arrivals []standin.Arrival) bool {
+		missing := map[int64]int{}
+		for _, p := range polls {
+			missing[p.Task]++
+		}
+		for _, a := range arrivals {
+			missing[int64(a.Task)]--
+		}
+		for _, n := range missing {
+			if n > 0 {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // lateness of the polls that were due in the window, in milliseconds.

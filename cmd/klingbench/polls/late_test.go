@@ -1,6 +1,7 @@
 package polls
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"time"
@@ -31,5 +32,24 @@ func TestLatenessJoinsTheNthPollWithTheNthArrival(t *testing.T) {
 	f.arrivals[2].At = at(5 * ms)
 	if _, err := f.lateness(); err == nil {
 		t.Error("an arrival before the start of its poll was accepted")
+	}
+}
+
+// The worker notes a poll before it sends it.
+func TestAPollOnItsWayIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	polls := []contender.Poll{{Task: 1}, {Task: 2}, {Task: 1}}
+	looks := [][]standin.Arrival{
+		{{Task: 1}, {Task: 2}},
+		{{Task: 1}, {Task: 2}, {Task: 2}}, // as many as polls, but one of them is newer
+		{{Task: 1}, {Task: 2}, {Task: 2}, {Task: 1}},
+	}
+	next := 0
+	arrivals, err := awaitArrivals(t.Context(), polls, func(context.Context) ([]standin.Arrival, error) {
+		next++
+		return looks[next-1], nil
+	})
+	if err != nil || next != len(looks) || len(arrivals) != 4 {
+		t.Errorf("after %d looks: %v, %v", next, arrivals, err)
 	}
 }
