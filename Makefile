@@ -7,7 +7,7 @@ GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.
 # What make generate writes.
 GENERATED := docs/metrics.md docs/replies.md docs/settings.md docs/sql.md docs/webhooks.md web/api/openapi.json web/api/testdata/contract-v1.json
 
-.PHONY: help build dev test race lint fmt generate check-generated compose-check end-to-end ci clean
+.PHONY: help build dev test race lint fmt generate check-generated bench-check compose-check end-to-end ci clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ check-generated: ## Fail when a generated page differs from what make generate w
 			echo "$$page was out of date: commit what make generate wrote" >&2; exit 1; \
 		fi; \
 	done
+
+bench-check: ## Fail when quick measurements are worse than stored ones by more than 15 %
+	go run ./cmd/klingbench check
 
 compose-check: ## Check docker-compose.yml, Dockerfile and .env.example without Docker
 	go -C deploy test -count=1 -run 'TestCompose|TestExampleEnv' .

@@ -87,6 +87,7 @@ var arrows = map[string][]string{
 	"cmd/klingbench/callers":       {"cmd/klingbench/process"},
 	"cmd/klingbench/reports":       {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/figures", "db"},
 	"cmd/klingbench/latencies":     {"cmd/klingbench/bench", "cmd/klingbench/contender", "cmd/klingbench/standin", "cmd/klingbench/process", "cmd/klingbench/figures", "operate", "db"},
+	"cmd/klingbench/checks":        {"cmd/klingbench/figures"},
 	"cmd/klingbench/schedules":     {"cmd/klingbench/figures", "schedule"},
 	"cmd/klingbench/capacities":    {"cmd/klingbench/figures", "worker/poll"},
 	"cmd/klingbench/chaos":         {"cmd/klingbench/chaos/cluster", "cmd/klingbench/bench", "cmd/klingbench/process", "cmd/klingbench/figures", "operate", "db", "klingapi/klingsim", "webhook", "outbound"},

@@ -99,6 +99,33 @@ func UpTelling(ctx context.Context, pool *pgxpool.Pool, tell func(message string
 	return pending, nil
 }
 
+// UpTo brings an empty database to River's tables and the first steps of ours, as a
+// version did that had no more: what is newer is compared with it.
+func UpTo(ctx context.Context, pool *pgxpool.Pool, last int) error {
+	acquired, err := pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer acquired.Release()
+	conn := acquired.Conn()
+	if err := createSchema(ctx, conn); err != nil {
+		return err
+	}
+	if err := applyRivers(ctx, pool); err != nil {
+		return err
+	}
+	steps, err := ours()
+	if err != nil {
+		return err
+	}
+	for _, s := range steps[:last] {
+		if err := s.apply(ctx, conn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Querier is a pool, a connection or a transaction.
 type Querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row

@@ -19,6 +19,7 @@
 //	go run ./cmd/klingbench schedule        # what the learned schedule gains, a simulation
 //	go run ./cmd/klingbench capacity        # how far one Postgres goes, a simulation
 //	go run ./cmd/klingbench chaos           # everything around klingwatch fails; is anything lost, doubled or left?
+//	go run ./cmd/klingbench check           # are quick runs worse than stored ones?
 //	go run ./cmd/klingbench poll --quick --json
 //
 // Absolute figures say little about another machine: what is compared with a
@@ -31,12 +32,14 @@
 //
 //	main -> apis, archives, fleets -> polls, webhooks, reports, latencies -> bench -> contender -> standin -> process
 //	             -> callers                  -> completions -> bench   -> figures
-//	     -> schedules, capacities -> figures
+//	     -> schedules, capacities, checks -> figures
 //	     -> chaos -> cluster -> bench
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -51,10 +54,12 @@ import (
 	"github.com/klingwatch/klingwatch/cmd/klingbench/archives"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/capacities"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/chaos"
+	"github.com/klingwatch/klingwatch/cmd/klingbench/checks"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/fleets"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/latencies"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/polls"
+	"github.com/klingwatch/klingwatch/cmd/klingbench/process"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/reports"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/schedules"
 	"github.com/klingwatch/klingwatch/cmd/klingbench/webhooks"
@@ -66,7 +71,7 @@ func main() {
 
 // Exit codes.
 const (
-	exitOK    = 0 // measured; missed targets are no error, but faults of the chaos run are
+	exitOK    = 0 // measured; missed targets are no error, but faults of the chaos run and what check finds are
 	exitError = 1
 	exitUsage = 2
 )
@@ -89,6 +94,7 @@ type commands struct {
 	Schedule schedules.ScheduleCommand `cmd:"" help:"How soon an end is seen with the learned schedule and with the fixed interval, at the same number of polls."`
 	Capacity capacities.Command        `cmd:"" help:"How many tasks can be in flight on one Postgres by interval and duration, and what runs out first; a simulation."`
 	Chaos    chaos.Command             `cmd:"" help:"Whether anything is lost, doubled or left behind while processes, Postgres, its clock, the network, the relay and receivers fail; exit code 1 if so."`
+	Check    checks.Command            `cmd:"" help:"Whether figures of quick runs are worse than stored ones by more than 15 %; exit code 1 if so."`
 	Child    childCommand              `cmd:"" hidden:"" help:"A process of a measurement."`
 }
 
@@ -105,7 +111,7 @@ func run(args []string, out, errOut io.Writer) int {
 		kong.Writers(out, errOut),
 		kong.Exit(func(code int) { exit = code }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(&figures.Console{Out: out, Err: errOut}),
+		kong.Bind(&figures.Console{Out: out, Err: errOut}, checks.Measure(measureQuickly)),
 	)
 	if err != nil {
 		return fail(errOut, err)
@@ -126,6 +132,16 @@ func run(args []string, out, errOut io.Writer) int {
 		err = context.Canceled
 	}
 	return fail(errOut, err)
+}
+
+// measureQuickly runs a command as check needs it: without the disk, whose speed says
+// nothing about us.
+func measureQuickly(args ...string) (d figures.Document, err error) {
+	var out, errOut bytes.Buffer
+	if run(append(args, "--quick", "--json", "--fsync=off"), &out, &errOut) != exitOK {
+		return d, fmt.Errorf("running %s: %s", strings.Join(args, " "), strings.TrimPrefix(process.LastLine(errOut.String()), "klingbench: "))
+	}
+	return d, json.Unmarshal(out.Bytes(), &d)
 }
 
 // fail prints an error as one line and returns the exit code.

@@ -73,7 +73,8 @@ func TestInsertPrintsAllFigures(t *testing.T) {
 	t.Parallel()
 	checkFigures(t, []string{
 		"insert_to_poll_p50", "insert_to_poll_p99", "reply_to_webhook_p50", "reply_to_webhook_p99",
-		"bare_copy_rows_per_second", "untriggered_copy_rows_per_second", "copy_rows_per_second", "copy_part_of_bare", "single_inserts_per_second",
+		"bare_copy_rows_per_second", "untriggered_copy_rows_per_second", "copy_rows_per_second", "copy_part_of_bare", "copy_to_old", "copy_cpu_to_old",
+		"single_inserts_per_second", "single_to_old", "single_cpu_to_old",
 	}, "insert", "--singles=5", "--rows=1000")
 }
 
@@ -202,6 +203,15 @@ func TestCapacitySaysWhatRunsOutFirst(t *testing.T) {
 	d, table := measure(t, "capacity", "--quick", "--json")
 	if !slices.ContainsFunc(d.Figures, func(f figures.Figure) bool { return f.Name == "most_batch_20_every_5s_for_1m" && f.Value > 0 }) || !strings.Contains(table, "the limit is rate of the relay") {
 		t.Errorf("the table is incomplete:\n%s", table)
+	}
+}
+
+func TestCheckMeasuresAndCompares(t *testing.T) {
+	t.Parallel()
+	var out, errOut bytes.Buffer
+	code := run([]string{"check", "--only=late", "--file=" + filepath.Join(t.TempDir(), "ratios.json")}, &out, &errOut)
+	if code != exitOK || !strings.Contains(out.String(), "peak_per_second") || !strings.Contains(out.String(), "not stored yet") {
+		t.Errorf("exit code %d: %s%s", code, &out, &errOut)
 	}
 }
 

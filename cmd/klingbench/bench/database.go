@@ -13,20 +13,29 @@ import (
 	"github.com/klingwatch/klingwatch/migrations"
 )
 
-// Database is a fresh database with klingwatch's schema.
+// Database is a fresh database with klingwatch's schema, or with one of before.
 type Database struct {
 	*pgxpool.Pool
 	URL string
 }
 
-// migrated is the database with klingwatch's schema that all others are copied from.
+// migrated is the database with klingwatch's schema that all others are copied from; a
+// number after it is that of the last step of the schema of before.
 const migrated = "bench_migrated"
 
 func (b *Bench) makeMigrated(ctx context.Context) error {
-	if err := createDatabase(ctx, b.admin, migrated, "template1"); err != nil {
+	return b.makeTemplate(ctx, migrated, func(pool *pgxpool.Pool) error {
+		_, err := migrations.Up(ctx, pool)
+		return err
+	})
+}
+
+// makeTemplate makes a database that others are copied from.
+func (b *Bench) makeTemplate(ctx context.Context, name string, migrate func(*pgxpool.Pool) error) error {
+	if err := createDatabase(ctx, b.admin, name, "template1"); err != nil {
 		return fmt.Errorf("creating a database: %w", err)
 	}
-	url, err := urlOf(b.server.URL(), migrated)
+	url, err := urlOf(b.server.URL(), name)
 	if err != nil {
 		return err
 	}
@@ -35,14 +44,32 @@ func (b *Bench) makeMigrated(ctx context.Context) error {
 		return err
 	}
 	defer pool.Close() // nobody may be connected to what is copied
-	_, err = migrations.Up(ctx, pool)
-	return err
+	return migrate(pool)
 }
 
 // WithDatabase calls work with a fresh database, which is dropped after it.
-func (b *Bench) WithDatabase(ctx context.Context, work func(*Database) error) (err error) {
+func (b *Bench) WithDatabase(ctx context.Context, work func(*Database) error) error {
+	return b.withCopy(ctx, migrated, work)
+}
+
+// WithOldDatabase is WithDatabase with the schema of a version that had no steps after
+// last.
+func (b *Bench) WithOldDatabase(ctx context.Context, last int, work func(*Database) error) error {
+	template := fmt.Sprint(migrated, last)
+	known, err := databaseExists(ctx, b.admin, template)
+	if err == nil && !known {
+		err = b.makeTemplate(ctx, template, func(pool *pgxpool.Pool) error { return migrations.UpTo(ctx, pool, last) })
+	}
+	if err != nil {
+		return fmt.Errorf("making a database with the first %d steps of the schema: %w", last, err)
+	}
+	return b.withCopy(ctx, template, work)
+}
+
+// withCopy calls work with a copy of a database, which is dropped after it.
+func (b *Bench) withCopy(ctx context.Context, template string, work func(*Database) error) (err error) {
 	d, name := &Database{}, fmt.Sprintf("bench_%d", time.Now().UnixNano())
-	if err := createDatabase(ctx, b.admin, name, migrated); err != nil {
+	if err := createDatabase(ctx, b.admin, name, template); err != nil {
 		return fmt.Errorf("creating a database: %w", err)
 	}
 	if d.URL, err = urlOf(b.server.URL(), name); err != nil {

@@ -46,6 +46,11 @@ func serverFacts(ctx context.Context, pool *pgxpool.Pool) (version string, backe
 	return version, backend, err
 }
 
+func databaseExists(ctx context.Context, pool *pgxpool.Pool, name string) (exists bool, err error) {
+	err = pool.QueryRow(ctx, `select exists (select from pg_database where datname = $1)`, name).Scan(&exists)
+	return exists, err
+}
+
 func createDatabase(ctx context.Context, pool *pgxpool.Pool, name, template string) error {
 	_, err := pool.Exec(ctx, `create database `+pgx.Identifier{name}.Sanitize()+` template `+template)
 	return err

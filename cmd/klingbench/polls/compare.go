@@ -59,6 +59,7 @@ func (p pollPlan) compare(ctx context.Context, b *bench.Bench, run int, s *figur
 		addCPU(s, d.name+"klingwatch", "klingwatch, "+d.label, seen[i].ours)
 	}
 	addCPU(s, "naive", "naive River", naive)
+	s.Add("cpu_to_naive", "CPU per poll of all processes, klingwatch : naive River", "", figures.Ratio(plain.ours.cpuPerPoll(), naive.cpuPerPoll()), nil)
 	return nil
 }
 
@@ -92,6 +93,8 @@ func (p pollPlan) addParts(s *figures.Series, d door, seen compared) {
 		label := fmt.Sprintf("%s, %d polls per task", d.label, one.polls)
 		s.Add(d.name+"polls_per_second"+one.ending, "klingwatch, "+label, "polls/s", one.used.Rate(), nil)
 		s.Add(d.name+"part_of_http_limit"+one.ending, "klingwatch : HTTP limit, "+label, "", figures.Ratio(one.used.Rate(), seen.limit.Rate()), one.target)
+		s.Add(d.name+"cpu_to_http_limit"+one.ending, "CPU per poll of all processes, klingwatch : HTTP limit, "+label, "",
+			figures.Ratio(one.used.cpuPerPoll(), seen.limit.cpuPerPoll()), nil)
 	}
 }
 

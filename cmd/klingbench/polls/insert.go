@@ -29,13 +29,13 @@ func (cmd InsertCommand) Run(ctx context.Context, c *figures.Console) error {
 // insertPlan is the size of everything that insert does.
 type insertPlan struct {
 	runs, singles, rows int
-	rateTime            time.Duration // of single-row inserts one after the other
+	rateTime            time.Duration // of single-row inserts one after the other, into each schema
 }
 
 func (cmd InsertCommand) plan() insertPlan {
 	p := insertPlan{runs: 3, singles: 200, rows: 100_000, rateTime: 5 * time.Second}
 	if cmd.Quick {
-		p = insertPlan{runs: 1, singles: 40, rows: 10_000, rateTime: time.Second}
+		p = insertPlan{runs: 1, singles: 40, rows: 10_000, rateTime: 2 * time.Second}
 	}
 	for _, given := range []struct{ flag, field *int }{{&cmd.Runs, &p.runs}, {&cmd.Singles, &p.singles}, {&cmd.Rows, &p.rows}} {
 		if *given.flag > 0 {
@@ -62,7 +62,7 @@ func (p insertPlan) measure(ctx context.Context, b *bench.Bench) ([]figures.Figu
 	bulk := figures.NewSeries(figures.Median)
 	for run := range p.runs {
 		b.Progress.Sayf("run %d of %d: inserting %d rows in bulk", run+1, p.runs, p.rows)
-		if err := p.measureBulk(ctx, b, bulk); err != nil {
+		if err := p.measureBulk(ctx, b, run, bulk); err != nil {
 			return nil, err
 		}
 	}

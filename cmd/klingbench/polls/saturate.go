@@ -29,6 +29,10 @@ type asked struct {
 // taskRate returns the tasks that were asked about per second.
 func (a asked) taskRate() float64 { return figures.Ratio(a.tasks, a.Elapsed.Seconds()) }
 
+// cpuPerPoll is what a poll costs in all processes; where they keep all cores busy, the ratio
+// of two of them is that of the polls per second turned over, and other work disturbs it less.
+func (a asked) cpuPerPoll() float64 { return a.PerRequest(a.Client + a.Server + a.Postgres) }
+
 // spent calls work and returns what was used meanwhile by a client, which asks the relay at
 // an address; over TLS it must do so with HTTP/2.
 func spent(ctx context.Context, b *bench.Bench, client int, at standin.Address, work func() error) (used asked, err error) {

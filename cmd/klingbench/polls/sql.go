@@ -48,8 +48,31 @@ func commitTask(ctx context.Context, pool *pgxpool.Pool, number int, callback st
 	return committing, nil
 }
 
+// app is the login of an app.
+const app = "bench_app"
+
+func createApp(ctx context.Context, pool *pgxpool.Pool) error {
+	if _, err := pool.Exec(ctx, `create role `+app+` login in role klingwatch_producer`); err != nil {
+		return fmt.Errorf("creating the login of an app: %w", err)
+	}
+	return nil
+}
+
+// connectApp connects as an app does: with its own rights, and without the settings of our
+// sessions.
+func connectApp(ctx context.Context, url string) (*pgx.Conn, error) {
+	conn, err := pgx.Connect(ctx, url)
+	if err == nil {
+		_, err = conn.Exec(ctx, `set session authorization `+app)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("connecting as an app: %w", err)
+	}
+	return conn, nil
+}
+
 // insertTask inserts one task in a transaction of its own.
-func insertTask(ctx context.Context, conn *pgxpool.Conn, number int) error {
+func insertTask(ctx context.Context, conn *pgx.Conn, number int) error {
 	_, err := conn.Exec(ctx, `insert into klingwatch.tasks (task_id, action, action2) values ($1, $2, $3)`,
 		standin.TaskID(number), standin.Action, standin.Action2)
 	if err != nil {
@@ -82,11 +105,13 @@ func createBareTables(ctx context.Context, pool *pgxpool.Pool) error {
 	return err
 }
 
-// emptyTables makes room for the next bulk insert.
-func emptyTables(ctx context.Context, pool *pgxpool.Pool) error {
-	_, err := pool.Exec(ctx, `
-		truncate klingwatch.tasks, klingwatch.bare, klingwatch.untriggered, klingwatch.river_job restart identity cascade`)
-	return err
+// emptyTable makes room for the next bulk insert into a table.
+func emptyTable(ctx context.Context, pool *pgxpool.Pool, table string) error {
+	_, err := pool.Exec(ctx, `truncate klingwatch.river_job, `+pgx.Identifier{"klingwatch", table}.Sanitize()+` restart identity cascade`)
+	if err != nil {
+		return fmt.Errorf("emptying the table %s: %w", table, err)
+	}
+	return nil
 }
 
 // forgetOrder takes away what gives events ids in the order of their commits.
