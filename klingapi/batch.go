@@ -30,17 +30,17 @@ func (c *Client) GetTasks(ctx context.Context, refs []Ref) ([]Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	res, body, err := c.ask(ctx, refs[0], ids...)
+	a, err := c.ask(ctx, refs[0], ids...)
 	if err != nil {
 		return nil, err
 	}
-	p, err := decode(body)
+	p, err := decode(a.body)
 	if err != nil {
-		return nil, unreadable(res, body, err)
+		return nil, unreadable(a.Response, a.body, err)
 	}
-	answers, err := newBatch(p, ids...).read(refs, *errorOf(res), c.host)
+	answers, err := newBatch(p, ids...).read(refs, *errorOf(a.Response), c.host)
 	if err != nil {
-		c.learn(res, err)
+		c.learn(a.Response, err)
 		return nil, err
 	}
 	return answers, nil

@@ -3,13 +3,10 @@ package klingapi
 import (
 	"bytes"
 	"cmp"
-	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -54,8 +51,8 @@ type Client struct {
 	account    account
 	credential Credential
 	timeout    time.Duration
-	userAgent  string
-	http       *http.Client
+	transport  http.RoundTripper
+	headers    *headers
 }
 
 // New checks the configuration and returns a client, without connecting.
@@ -91,30 +88,13 @@ func New(cfg Config) (*Client, error) {
 		account:    account{host: host},
 		credential: cfg.Credential,
 		timeout:    cfg.Timeout,
-		userAgent:  cfg.UserAgent,
-		http: &http.Client{
-			Transport:     cfg.transport(),
-			CheckRedirect: followSlash,
-		},
+		transport:  cfg.transport(),
 	}
 	if c.timeout <= 0 {
 		c.timeout = DefaultTimeout
 	}
-	if c.userAgent == "" {
-		c.userAgent = "klingwatch"
-	}
+	c.headers = &headers{userAgent: cmp.Or(cfg.UserAgent, "klingwatch")}
 	return c, nil
-}
-
-// followSlash follows one redirect to the same host and path plus or minus a slash,
-// as routers send it. No other place must receive the key.
-func followSlash(next *http.Request, before []*http.Request) error {
-	last := before[len(before)-1].URL
-	if len(before) > 1 || next.URL.Scheme != last.Scheme || next.URL.Host != last.Host || next.URL.RawQuery != last.RawQuery ||
-		strings.TrimRight(next.URL.EscapedPath(), "/") != strings.TrimRight(last.EscapedPath(), "/") {
-		return http.ErrUseLastResponse
-	}
-	return nil
 }
 
 // transport returns the given one, or one with the limits of the configuration.
@@ -137,7 +117,11 @@ func (cfg Config) transport() http.RoundTripper {
 }
 
 // Close closes idle connections. Requests under way go on.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() {
+	if t, ok := c.transport.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
+}
 
 // BaseURL is the one of the configuration, without a slash at its end.
 func (c *Client) BaseURL() string { return c.base }
@@ -154,22 +138,35 @@ func (c *Client) At(template string) (*Client, error) {
 	}
 	return &Client{
 		base: c.base, path: path, host: c.host, account: account{host: c.account.host}, credential: c.credential, timeout: c.timeout,
-		userAgent: c.userAgent, http: c.http,
+		transport: c.transport, headers: c.headers,
 	}, nil
 }
 
 // GetTask asks for one task: GET {base}{task path}. It returns a Reply, or an *Error,
 // or the error of ctx when ctx ends.
 func (c *Client) GetTask(ctx context.Context, ref Ref) (*Reply, error) {
-	res, body, err := c.ask(ctx, ref, ref.TaskID)
+	return c.GetTaskAgain(ctx, ref, Known{})
+}
+
+// GetTaskAgain is GetTask about a task of which the last answer is known: one that says
+// the same is not read again. Then Reply.Same is set, and the Reply has only what is
+// known: HTTPStatus, Known, and Word and Status of its Record.
+func (c *Client) GetTaskAgain(ctx context.Context, ref Ref, known Known) (*Reply, error) {
+	a, err := c.ask(ctx, ref, ref.TaskID)
 	if err != nil {
 		return nil, err
 	}
-	reply, err := interpret(ref, res, body, c.host)
-	if err != nil {
-		c.learn(res, err)
+	defer a.forget()
+	if known.isAnswer(ref, a) {
+		return known.reply(), nil
 	}
-	return reply, err
+	reply, err := interpret(ref, a.Response, bytes.Clone(a.body), c.host)
+	if err != nil {
+		c.learn(a.Response, err)
+		return nil, err
+	}
+	reply.Known = knownOf(ref, a, reply)
+	return reply, nil
 }
 
 // Batches reports whether the task path takes several ids, so that GetTasks asks for
@@ -215,95 +212,4 @@ func (c *Client) adjustClock(res *http.Response) {
 		relayTime, _ := http.ParseTime(res.Header.Get("Date")) // the zero time when absent
 		adjuster.adjustClock(relayTime)
 	}
-}
-
-// ask asks for ids in the place of a ref, and returns the answer with its body. It
-// returns an *Error, or the error of ctx when ctx ends.
-func (c *Client) ask(ctx context.Context, ref Ref, ids ...string) (*http.Response, []byte, error) {
-	address, err := c.path.address(c.base, ref, ids...)
-	if err != nil {
-		return nil, nil, &Error{Kind: Rejected, Message: misfit + ": " + err.Error(), Err: err}
-	}
-	exchange, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	res, body, err := c.exchange(exchange, address)
-	if err != nil && ctx.Err() != nil {
-		err = ctx.Err()
-	}
-	return res, body, err
-}
-
-// misfit is the message of an error that prevents the request.
-const misfit = "the task's action, action2 or id does not fit into a URL"
-
-// exchange sends the request and reads the body up to MaxBody, under one deadline.
-func (c *Client) exchange(ctx context.Context, address string) (*http.Response, []byte, error) {
-	token, err := c.credential.Token()
-	if err != nil {
-		return nil, nil, &Error{Kind: Refused, Message: err.Error(), Err: err}
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return nil, nil, &Error{Kind: Rejected, Message: misfit, Err: err}
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("Authorization", "Bearer "+token)
-	req.Header.Set("User-Agent", c.userAgent)
-
-	res, err := c.http.Do(req)
-	if err != nil {
-		return nil, nil, c.unreachable(ctx, 0, err)
-	}
-	defer res.Body.Close()
-	body, more, err := readBody(res)
-	if err != nil {
-		return nil, nil, c.unreachable(ctx, res.StatusCode, err)
-	}
-	if more {
-		return nil, nil, tooLarge(res)
-	}
-	return res, redactToken(body, token), nil
-}
-
-// readBody reads an answer up to MaxBody. gzip is read although it was not asked for:
-// some gateways compress whatever they are told.
-func readBody(res *http.Response) (body []byte, more bool, err error) {
-	body, more, err = outbound.ReadBody(res.Body, MaxBody)
-	if err != nil || more || !bytes.HasPrefix(body, []byte("\x1f\x8b")) {
-		return body, more, err
-	}
-	unzip, err := gzip.NewReader(bytes.NewReader(body))
-	if err != nil {
-		return body, false, nil // it only looks like gzip
-	}
-	return outbound.ReadBody(unzip, MaxBody)
-}
-
-// minHidden is the length of the shortest token that is hidden in replies: shorter
-// ones would occur by chance.
-const minHidden = 8
-
-// redactToken keeps a key that the relay repeats out of tables and logs.
-func redactToken(body []byte, token string) []byte {
-	if len(token) < minHidden || !bytes.Contains(body, []byte(token)) {
-		return body
-	}
-	return bytes.ReplaceAll(body, []byte(token), []byte("[key]"))
-}
-
-// unreachable names the cause without the URL, which people know, and which would
-// make the error of every task a different one.
-func (c *Client) unreachable(ctx context.Context, status int, err error) *Error {
-	message := err.Error()
-	var urlErr *url.Error
-	if errors.As(err, &urlErr) {
-		message = urlErr.Err.Error()
-	}
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		message = fmt.Sprintf("no complete answer within %s", c.timeout)
-	} else if errors.Is(err, io.ErrUnexpectedEOF) {
-		message = "the connection was closed before the answer was complete"
-	}
-	return &Error{Kind: Unreachable, HTTPStatus: status, Message: line(message), Err: err}
 }

@@ -35,7 +35,7 @@ func ask(t *testing.T, ref klingapi.Ref, status int, header http.Header, body []
 	return client.GetTask(t.Context(), ref)
 }
 
-func golden(t *testing.T, file string) []byte {
+func golden(t testing.TB, file string) []byte {
 	t.Helper()
 	body, err := os.ReadFile(filepath.Join("testdata", file))
 	if err != nil {

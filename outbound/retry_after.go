@@ -15,6 +15,9 @@ import (
 // without the field. Of several fields the first counts.
 func RetryAfter(header http.Header, now time.Time, limit time.Duration) time.Duration {
 	value := strings.TrimSpace(header.Get("Retry-After"))
+	if value == "" {
+		return 0 // as nearly all answers have it
+	}
 	seconds, err := strconv.ParseFloat(value, 64)
 	if err == nil || errors.Is(err, strconv.ErrRange) { // out of range: seconds is infinite
 		switch {
