@@ -129,6 +129,9 @@ func (c *Client) BaseURL() string { return c.base }
 // TaskPath is the template of the configuration.
 func (c *Client) TaskPath() string { return c.path.String() }
 
+// Timeout bounds one exchange.
+func (c *Client) Timeout() time.Duration { return c.timeout }
+
 // At returns a client that asks the same relay, with the same credential and over the
 // same connections, at addresses of another form.
 func (c *Client) At(template string) (*Client, error) {

@@ -134,7 +134,7 @@ func (p *Poller) gather(q *request) {
 		}
 		p.waiting.remove(w)
 		limit := w.inCompany(now)
-		if w.relay != q.relay || w.trial != first.trial || limit > 0 && limit <= len(q.tasks) || q.relay.place(w.task) != q.place {
+		if w.relay != q.relay || w.trial != first.trial || limit > 0 && limit <= len(q.tasks) || w.place != q.place {
 			passed = append(passed, w)
 			continue
 		}

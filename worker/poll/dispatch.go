@@ -28,10 +28,18 @@ type request struct {
 	relay  *relay
 	place  string // where the relay is asked
 	tasks  []*Watched
-	ticket ticket // of the lane
+	only   [1]*Watched // room for the tasks of most requests
+	ticket ticket      // of the lane
 	onPath ticket // of the place
 	probe  bool   // it probes a refused credential
 	begun  time.Time
+}
+
+// newRequest is one about a task, to which others may be added.
+func newRequest(w *Watched, t ticket) *request {
+	q := &request{relay: w.relay, place: w.place, ticket: t, only: [1]*Watched{w}}
+	q.tasks = q.only[:]
+	return q
 }
 
 // Run asks about tasks as they come due until ctx ends, then waits for the
@@ -78,7 +86,7 @@ func (p *Poller) dispatch(ctx context.Context, t ticket) {
 		p.gate.cancel(t)
 		return
 	}
-	q := &request{relay: w.relay, place: w.relay.place(w.task), tasks: []*Watched{w}, ticket: t}
+	q := newRequest(w, t)
 	var wait time.Duration
 	if q.onPath, wait = q.relay.paths.admit(q.place, time.Now()); wait > 0 {
 		p.gate.cancel(t)
@@ -180,6 +188,10 @@ func (p *Poller) awaitDue(ctx context.Context) bool {
 
 // awaitRate waits until the rate limit lets one more request through.
 func (p *Poller) awaitRate(ctx context.Context) error {
+	if p.limiter.Allow() {
+		p.Metrics.RateWaitSeconds.Observe(0)
+		return ctx.Err()
+	}
 	begun := time.Now()
 	defer func() { p.Metrics.RateWaitSeconds.Observe(time.Since(begun).Seconds()) }()
 	for ctx.Err() == nil {
@@ -212,8 +224,8 @@ func (p *Poller) takeDue(probe bool) *Watched {
 	}
 	if probe {
 		for _, other := range p.waiting.list {
-			if !other.due.After(now) && p.betterProbe(other, w) {
-				w = other
+			if !other.due.After(now) && p.betterProbe(other.Watched, w) {
+				w = other.Watched
 			}
 		}
 	}
@@ -242,7 +254,7 @@ func (p *Poller) betterProbe(w, than *Watched) bool {
 	}
 	return cmp.Or(
 		cmp.Compare(trouble(w), trouble(than)),
-		cmp.Compare(p.probed[w.relay.place(w.task)], p.probed[than.relay.place(than.task)]),
+		cmp.Compare(p.probed[w.place], p.probed[than.place]),
 		cmp.Compare(w.probes, than.probes)) < 0
 }
 

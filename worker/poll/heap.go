@@ -5,12 +5,15 @@ import (
 	"time"
 
 	"github.com/klingwatch/klingwatch/db"
+	"github.com/klingwatch/klingwatch/klingapi"
 )
 
 // Watched is a task that is resident in this process.
 type Watched struct {
 	relay      *relay
+	place      string // where the relay is asked, without the id
 	task       db.PollTarget
+	known      klingapi.Known // the last answer, where it said plainly that the task runs
 	read       time.Time // when task was read; its Age and Left count from then
 	memory     Memory
 	due        time.Time // of the next poll
@@ -71,11 +74,17 @@ func (w *Watched) heedWaking(interval time.Duration, now time.Time) {
 // written.
 func (w *Watched) asked() bool { return w.inWaiting < 0 }
 
-// timeHeap orders tasks by one of their times.
+// timeHeap orders tasks by one of their times, which does not change while they are in it.
 type timeHeap struct {
-	list  []*Watched
+	list  []timed
 	time  func(*Watched) time.Time
 	place func(*Watched) *int
+}
+
+// timed has the time beside the task: to compare, thousands of tasks need not be fetched.
+type timed struct {
+	at time.Time
+	*Watched
 }
 
 func newWaiting() timeHeap {
@@ -88,22 +97,22 @@ func newDeadlines() timeHeap {
 
 // Len is for container/heap, as are Less, Swap, Push and Pop.
 func (h *timeHeap) Len() int           { return len(h.list) }
-func (h *timeHeap) Less(i, j int) bool { return h.time(h.list[i]).Before(h.time(h.list[j])) }
+func (h *timeHeap) Less(i, j int) bool { return h.list[i].at.Before(h.list[j].at) }
 func (h *timeHeap) Swap(i, j int) {
 	h.list[i], h.list[j] = h.list[j], h.list[i]
-	*h.place(h.list[i]), *h.place(h.list[j]) = i, j
+	*h.place(h.list[i].Watched), *h.place(h.list[j].Watched) = i, j
 }
 
 func (h *timeHeap) Push(x any) {
 	w := x.(*Watched)
 	*h.place(w) = len(h.list)
-	h.list = append(h.list, w)
+	h.list = append(h.list, timed{h.time(w), w})
 }
 
 func (h *timeHeap) Pop() any {
 	last := len(h.list) - 1
-	w := h.list[last]
-	h.list[last] = nil
+	w := h.list[last].Watched
+	h.list[last] = timed{}
 	h.list = h.list[:last]
 	*h.place(w) = -1
 	return w
@@ -115,16 +124,16 @@ func (h *timeHeap) first() *Watched {
 	if len(h.list) == 0 {
 		return nil
 	}
-	return h.list[0]
+	return h.list[0].Watched
 }
 
 // eachBefore calls visit with all tasks whose time is before a moment; i is where to begin:
 // 0, the root.
 func (h *timeHeap) eachBefore(moment time.Time, i int, visit func(*Watched)) {
-	if i >= len(h.list) || !h.time(h.list[i]).Before(moment) {
+	if i >= len(h.list) || !h.list[i].at.Before(moment) {
 		return
 	}
-	visit(h.list[i])
+	visit(h.list[i].Watched)
 	h.eachBefore(moment, 2*i+1, visit)
 	h.eachBefore(moment, 2*i+2, visit)
 }

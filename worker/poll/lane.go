@@ -12,7 +12,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/time/rate"
 
-	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/klingapi"
 	"github.com/klingwatch/klingwatch/metrics"
 	"github.com/klingwatch/klingwatch/outbound"
@@ -127,14 +126,14 @@ func (l *lane) logGate(relay string, err error) {
 }
 
 // count puts a poll into the metrics; an unknown word is logged once.
-func (c *common) count(task db.PollTarget, v verdict, reply *klingapi.Reply) {
-	c.Metrics.Polls.WithLabelValues(task.Relay, string(v.outcome)).Inc()
+func (c *common) count(w *Watched, v verdict, reply *klingapi.Reply) {
+	w.relay.polls[v.outcome].Inc()
 	if !v.unknown {
 		return
 	}
 	c.Metrics.UnknownWords.Inc()
 	if c.words.isNew(reply.Record.Word) {
-		c.Log.Warn("unknown status word, counted as still running; logged once", "word", reply.Record.Word, "task", task.ID, "task_id", task.TaskID)
+		c.Log.Warn("unknown status word, counted as still running; logged once", "word", reply.Record.Word, "task", w.task.ID, "task_id", w.task.TaskID)
 	}
 }
 

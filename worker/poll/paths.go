@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/klingapi"
 	"github.com/klingwatch/klingwatch/outbound"
 )
@@ -23,6 +24,28 @@ type pathState struct {
 	gate     gate
 	reason   string
 	answered time.Time // the last good answer; zero: none
+}
+
+// places are the names of the paths of a relay, each of which is made up once.
+type places struct {
+	mu     sync.Mutex
+	byPath map[[2]string]string // of action and action2
+}
+
+// place is where the relay is asked about a task, without the id.
+func (r *relay) place(task db.PollTarget) string {
+	path := [2]string{task.Action, task.Action2}
+	r.places.mu.Lock()
+	defer r.places.mu.Unlock()
+	place, known := r.places.byPath[path]
+	if !known {
+		if r.places.byPath == nil || len(r.places.byPath) >= maxPaths {
+			r.places.byPath = map[[2]string]string{}
+		}
+		place = r.Client.Place(refOf(task))
+		r.places.byPath[path] = place
+	}
+	return place
 }
 
 // isMisconfigured reports whether an answer is not a relay's.

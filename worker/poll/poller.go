@@ -70,7 +70,7 @@ func (p *Poller) watch(at *relay, task db.PollTarget, m Memory) *Watched {
 	now := time.Now()
 	m = m.until(now, task.Age)
 	w := &Watched{
-		relay: at, task: task, read: now, memory: m, due: firstDue(task, m, p.Interval, now, rand.Float64()),
+		relay: at, place: at.place(task), task: task, read: now, memory: m, due: firstDue(task, m, p.Interval, now, rand.Float64()),
 		inWaiting: -1, inDeadlines: -1, done: make(chan Departure, 1),
 	}
 	w.aloneUntil, w.refusedAt = m.AloneUntil, m.RefusedAt
@@ -293,7 +293,8 @@ func (p *Poller) ask(q *request) {
 			p.TestHook(w.task.ID, w.due, q.begun)
 		}
 	}
-	answers, err := p.exchangeAbout(q)
+	var one [1]klingapi.Answer
+	answers, err := p.exchangeAbout(q, one[:])
 	if p.ctx.Err() != nil {
 		p.giveBack(q)
 		p.returnProbe(q.probe)
@@ -335,11 +336,12 @@ func (p *Poller) ask(q *request) {
 }
 
 // exchangeAbout asks about one task or several. An error about the only task is that of
-// the request.
-func (p *Poller) exchangeAbout(q *request) ([]klingapi.Answer, error) {
+// the request; its answer is put into one.
+func (p *Poller) exchangeAbout(q *request, one []klingapi.Answer) (_ []klingapi.Answer, err error) {
 	if len(q.tasks) == 1 {
-		reply, err := q.relay.Client.GetTask(p.ctx, refOf(q.tasks[0].task))
-		return []klingapi.Answer{{Reply: reply}}, err
+		w := q.tasks[0]
+		one[0].Reply, err = q.relay.Client.GetTaskAgain(p.ctx, refOf(w.task), w.knownAnswer(q.begun))
+		return one, err
 	}
 	refs := make([]klingapi.Ref, len(q.tasks))
 	for i, w := range q.tasks {
@@ -356,33 +358,45 @@ func (p *Poller) settle(q *request, w *Watched, reply *klingapi.Reply, err error
 		v = judge(task, w.memory, forever, reply, err)
 		p.askAlone(w) // a relay that answers with ids of its own knows it perhaps
 	}
-	p.count(task, v, reply)
+	p.count(w, v, reply)
 	r := p.newResult(w, v, reply, now)
-	if r.change == nil && r.trouble == nil {
-		p.written(r, true, nil)
+	if r == nil {
+		p.goOn(w, v, reply, writing{})
 		return
 	}
 	p.tracePoll(r, q.begun, now, err)
 	p.writer.Add(r)
 }
 
-// written goes on after a poll was written, or needed no writing.
+// written goes on after a poll was written.
 func (p *Poller) written(r *pollResult, applied bool, err error) {
-	w, v := r.watched, r.verdict
+	p.goOn(r.watched, r.verdict, r.reply, writing{made: true, applied: applied, err: err})
+}
+
+// writing is how it went to write a poll.
+type writing struct {
+	made    bool // false: nothing was to be written
+	applied bool // false: somebody changed the task
+	err     error
+}
+
+// goOn plans what follows a poll that was written, or needed no writing.
+func (p *Poller) goOn(w *Watched, v verdict, reply *klingapi.Reply, row writing) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.resident[w.task.ID] != w {
 		return // its job was cut off meanwhile
 	}
 	w.memory, w.answered = v.memory, time.Now()
-	if applied && err == nil {
-		w.take(r)
+	stale := row.made && !row.applied
+	if !stale && row.err == nil {
+		w.take(v, reply, row.made)
 	}
 	wait, again := p.next(w, v)
 	switch {
-	case err != nil:
-		p.leave(w, Departure{Err: err})
-	case !applied || w.stale:
+	case row.err != nil:
+		p.leave(w, Departure{Err: row.err})
+	case stale || w.stale:
 		p.leaveToBeRead(w) // somebody changed the task
 	case !again:
 		p.leave(w, Departure{Ended: true})
@@ -396,15 +410,25 @@ func (p *Poller) written(r *pollResult, applied bool, err error) {
 }
 
 // take brings what is known of the row up to date with what was written.
-func (w *Watched) take(r *pollResult) {
-	w.task.Status, w.task.EndedBy, w.task.Polls = r.verdict.status, r.verdict.endedBy, r.verdict.memory.Polls
-	if r.change != nil || r.trouble != nil {
+func (w *Watched) take(v verdict, reply *klingapi.Reply, written bool) {
+	w.task.Status, w.task.EndedBy, w.task.Polls = v.status, v.endedBy, v.memory.Polls
+	if written {
 		w.task.Version++
-		w.task.LastError = r.verdict.trouble
+		w.task.LastError = v.trouble
 	}
-	if r.reply != nil {
-		w.task.UpstreamStatus = r.reply.Record.Word
+	w.known = klingapi.Known{}
+	if reply != nil {
+		w.task.UpstreamStatus, w.known = reply.Record.Word, reply.Known
 	}
+}
+
+// knownAnswer is the last answer, which need not be read again: unless the task may reach
+// its deadline meanwhile, since then the answer is stored.
+func (w *Watched) knownAnswer(now time.Time) klingapi.Known {
+	if w.now(now).Left <= 2*w.relay.Client.Timeout() {
+		return klingapi.Known{}
+	}
+	return w.known
 }
 
 // next plans the poll after a verdict; false when there is none. The mutex is

@@ -302,7 +302,7 @@ func TestATaskIsAbandonedWhileItsPollIsWritten(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { p.abandon(w) })
 		wg.Go(func() {
-			p.written(&pollResult{watched: w, verdict: verdict{status: db.Processing, outcome: unchanged, memory: Memory{Polls: 3}}}, true, nil)
+			p.goOn(w, verdict{status: db.Processing, outcome: unchanged, memory: Memory{Polls: 3}}, nil, writing{})
 		})
 		wg.Wait()
 		p.abandon(w)
@@ -368,13 +368,13 @@ func TestTheHeapsHoldTheTasksThatAreHere(t *testing.T) {
 				}
 				for _, h := range []*timeHeap{&p.waiting, &p.deadlines} {
 					for i, w := range h.list {
-						if *h.place(w) != i || i > 0 && h.Less(i, (i-1)/2) {
+						if *h.place(w.Watched) != i || i > 0 && h.Less(i, (i-1)/2) {
 							rt.Fatalf("task %d is out of place", w.task.ID)
 						}
 					}
 				}
 				for _, w := range p.deadlines.list {
-					if here[w.task.ID] != w || db.Terminal(w.task.Status) {
+					if here[w.task.ID] != w.Watched || db.Terminal(w.task.Status) {
 						rt.Fatalf("a deadline of task %d, which is not here or has ended", w.task.ID)
 					}
 				}

@@ -11,9 +11,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/klingwatch/klingwatch/db"
 	"github.com/klingwatch/klingwatch/klingapi"
 	"github.com/klingwatch/klingwatch/ledger"
+	"github.com/klingwatch/klingwatch/metrics"
 )
 
 // Spec is a relay to ask, as its row and the machine of this process say.
@@ -43,6 +46,8 @@ type relay struct {
 	Spec
 	poller    *Poller // nil: it cannot be asked here
 	paths     paths
+	places    places
+	polls     map[pollOutcome]prometheus.Counter
 	batch     batchLimit
 	residents atomic.Int64 // tasks here
 }
@@ -68,9 +73,6 @@ func (r *relay) is(s Spec, credential string) bool {
 	}
 	return r.Version == s.Version && now == credential && r.Unusable == s.Unusable
 }
-
-// place is where the relay is asked about a task, without the id.
-func (r *relay) place(task db.PollTarget) string { return r.Client.Place(refOf(task)) }
 
 func refOf(task db.PollTarget) klingapi.Ref {
 	return klingapi.Ref{Action: task.Action, Action2: task.Action2, TaskID: task.TaskID}
@@ -123,8 +125,8 @@ func (r *Relays) Set(specs []Spec) {
 	for _, s := range specs {
 		known, credential := r.byName[s.Name], s.lane() // once: a key file may change in between
 		if known == nil || !known.is(s, credential) {
-			next[s.Name] = &relay{Spec: s, poller: r.lane(credential)}
 			r.showRelay(s)
+			next[s.Name] = &relay{Spec: s, poller: r.lane(credential), polls: r.pollCounters(s.Name)}
 		} else {
 			next[s.Name] = known
 		}
@@ -169,6 +171,15 @@ func (r *Relays) showRelay(s Spec) {
 		asked = 0
 	}
 	r.Metrics.RelayAsked.WithLabelValues(s.Name).Set(asked)
+}
+
+// pollCounters are those of a relay, which are looked up once.
+func (r *Relays) pollCounters(relay string) map[pollOutcome]prometheus.Counter {
+	counters := map[pollOutcome]prometheus.Counter{}
+	for _, outcome := range metrics.PollOutcomes {
+		counters[pollOutcome(outcome)] = r.Metrics.Polls.WithLabelValues(relay, outcome)
+	}
+	return counters
 }
 
 // lane returns the lane of a credential, which may be new, nil for none; the mutex is

@@ -24,18 +24,33 @@ type pollResult struct {
 	spans   *spans         // nil without tracing
 }
 
-// newResult decides what to write of a poll: nothing when it changed nothing.
+// isNews reports whether a verdict and the reply behind it change the row, but for its
+// last error.
+func (v verdict) isNews(task db.PollTarget, reply *klingapi.Reply) bool {
+	newWord := reply != nil && reply.Record.Word != task.UpstreamStatus && !v.late
+	return v.status != task.Status || v.endedBy != task.EndedBy || newWord
+}
+
+// isNewTrouble reports whether last_error of the row is to be written.
+func (v verdict) isNewTrouble(task db.PollTarget) bool {
+	return v.trouble != task.LastError && troubleClass(v.trouble) != troubleClass(task.LastError)
+}
+
+// newResult decides what to write of a poll; nil: it changed nothing.
 func (c *common) newResult(watched *Watched, v verdict, reply *klingapi.Reply, now time.Time) *pollResult {
 	task := watched.now(now)
+	news := v.isNews(task, reply)
+	if !news && !v.isNewTrouble(task) {
+		return nil
+	}
 	r := &pollResult{watched: watched, verdict: v, reply: reply, task: task}
-	newWord := reply != nil && reply.Record.Word != task.UpstreamStatus && !v.late
 	switch {
-	case v.status != task.Status || v.endedBy != task.EndedBy || newWord:
+	case news:
 		r.change = &ledger.Change{Change: changeOf(task, v, reply, c.TaskDeadline), Outputs: outputsOf(task.ID, v, reply, watched.relay.OutputLifetime), Archive: c.Archive}
 		if v.status == db.Succeeded && reply != nil {
 			r.change.TaskResult = reply.Record.Result
 		}
-	case troubleClass(v.trouble) != troubleClass(task.LastError):
+	default:
 		r.trouble = &db.Trouble{Task: task.ID, Created: task.CreatedAt, Version: task.Version, Error: v.trouble, Polls: v.memory.Polls}
 	}
 	return r

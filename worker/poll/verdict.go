@@ -207,11 +207,13 @@ func (v *verdict) advance(status string) {
 	if v.late {
 		return
 	}
-	order := map[string]int{db.Pending: 0, db.Submitted: 1, db.Processing: 2}
-	if order[status] > order[v.status] {
+	if forward[status] > forward[v.status] {
 		v.outcome, v.status = changed, status
 	}
 }
+
+// forward is the order of the states of a task that is open.
+var forward = map[string]int{db.Pending: 0, db.Submitted: 1, db.Processing: 2}
 
 // judgeError keeps the status, but for a "not found" that lasts.
 func (v *verdict) judgeError(task db.PollTarget, grace time.Duration, err error) {
