@@ -67,10 +67,10 @@ func (cmd Command) plan() plan {
 	}
 	const batch = standin.BatchSize
 	p.ways = []way{
-		{name: "fixed", label: fmt.Sprintf("fixed interval of %s", p.interval), interval: p.interval},
-		{name: "learned", label: "learned schedule", interval: p.interval, learns: true, target: 1200},
-		{name: "batches", label: fmt.Sprintf("%d tasks in a request, every %s", batch, p.interval/batch), interval: p.interval / batch, batches: true},
-		{name: "callback", label: "callback of the provider", interval: p.interval, called: true, target: 100},
+		{name: "fixed", label: fmt.Sprintf("fixed interval of %s", p.interval), drawn: "Fixed interval of " + span(figures.Milliseconds(p.interval)), interval: p.interval},
+		{name: "learned", label: "learned schedule", drawn: "Learned schedule", interval: p.interval, learns: true, target: 1200},
+		{name: "batches", label: fmt.Sprintf("%d tasks in a request, every %s", batch, p.interval/batch), drawn: fmt.Sprintf("%d tasks in a request", batch), interval: p.interval / batch, batches: true},
+		{name: "callback", label: "callback of the provider", drawn: "Callback of the provider", interval: p.interval, called: true, target: 100},
 	}
 	return p
 }

@@ -41,9 +41,8 @@ const pictureHead = `<svg xmlns="http://www.w3.org/2000/svg" width="600" viewBox
 
 // bar is one way in the picture, in milliseconds.
 type bar struct {
-	label          string
-	mean, p99      float64
-	requestsPerSec float64
+	label     string
+	mean, p99 float64
 }
 
 // draw makes a picture of the figures.
@@ -55,33 +54,26 @@ func (p plan) draw(measured []figures.Figure, date time.Time) []byte {
 		}
 		return measured[i].Value
 	}
-	labels := map[string]string{
-		"fixed":    fmt.Sprintf("Asked every %s", p.interval),
-		"learned":  "Asked when such tasks end",
-		"batches":  "Asked 20 at a time",
-		"callback": "The provider calls back",
-	}
 	var bars []bar
-	longest := 1.0
 	for _, w := range p.ways {
-		b := bar{labels[w.name], value(w.name + "_mean"), value(w.name + "_p99"), value(w.name + "_rate")}
-		longest = max(longest, b.p99)
-		bars = append(bars, b)
+		bars = append(bars, bar{w.drawn, value(w.name + "_mean"), value(w.name + "_p99")})
 	}
-	return drawBars(bars, longest, fmt.Sprintf("%d tasks of about %s each, %s", p.tasks, p.median, date.Format(time.DateOnly)))
+	return drawBars(bars, fmt.Sprintf("%d tasks of about %s each, %s", p.tasks, span(figures.Milliseconds(p.median)), date.Format(time.DateOnly)))
 }
 
 // drawBars draws a row per bar, its mean over its 99th percentile.
-func drawBars(bars []bar, longest float64, footer string) []byte {
+func drawBars(bars []bar, footer string) []byte {
 	var b bytes.Buffer
 	var told []string
+	longest := 1.0
 	for _, one := range bars {
+		longest = max(longest, one.p99)
 		told = append(told, fmt.Sprintf("%s: %s on average, %s at the 99th percentile", one.label, span(one.mean), span(one.p99)))
 	}
 	height := barsFrom + rowHeight*len(bars) + 22
 	fmt.Fprintf(&b, pictureHead, pictureWidth, height, "From the end of a task to its webhook. "+strings.Join(told, ". "))
 	fmt.Fprintf(&b, `<text class="title" x="%d" y="24">From the end of a task to its webhook</text>`+"\n", margin)
-	fmt.Fprintf(&b, `<text class="small" x="%d" y="43">as many requests to the relay each; mean, and 99 %% in pale</text>`+"\n", margin)
+	fmt.Fprintf(&b, `<text class="small" x="%d" y="43">equally many requests; mean, and faint the 99th percentile</text>`+"\n", margin)
 	for i, one := range bars {
 		y := barsFrom + i*rowHeight
 		width := func(ms float64) float64 { return max(2, ms/longest*(pictureWidth-2*margin)) }
@@ -96,7 +88,7 @@ func drawBars(bars []bar, longest float64, footer string) []byte {
 // span is a time for people: in seconds from one second on.
 func span(ms float64) string {
 	if ms >= 1000 {
-		return fmt.Sprintf("%.1f s", ms/1000)
+		return strings.TrimSuffix(fmt.Sprintf("%.1f", ms/1000), ".0") + " s"
 	}
 	return fmt.Sprintf("%.0f ms", ms)
 }

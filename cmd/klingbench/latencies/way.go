@@ -27,6 +27,7 @@ const (
 // way is how the end of a task comes to be known.
 type way struct {
 	name, label string
+	drawn       string // its label in the picture
 	interval    time.Duration
 	learns      bool    // such tasks have ended before
 	batches     bool    // the relay is asked about several tasks at once
