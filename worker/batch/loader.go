@@ -16,21 +16,21 @@ const (
 
 // Loader reads rows for many jobs at once: while one query runs, the next batch
 // gathers.
-type Loader[T any] struct {
-	read func(ctx context.Context, ids []int64) (map[int64]T, error)
+type Loader[K comparable, T any] struct {
+	read func(ctx context.Context, keys []K) (map[K]T, error)
 
 	mu      sync.Mutex
 	running bool
-	waiting []loading[T]
+	waiting []loading[K, T]
 }
 
-// NewLoader returns a Loader; read returns the rows that there are, by id.
-func NewLoader[T any](read func(ctx context.Context, ids []int64) (map[int64]T, error)) *Loader[T] {
-	return &Loader[T]{read: read}
+// NewLoader returns a Loader; read returns the rows that there are, by key.
+func NewLoader[K comparable, T any](read func(ctx context.Context, keys []K) (map[K]T, error)) *Loader[K, T] {
+	return &Loader[K, T]{read: read}
 }
 
-type loading[T any] struct {
-	id   int64
+type loading[K comparable, T any] struct {
+	key  K
 	done chan loaded[T] // one value
 }
 
@@ -41,10 +41,10 @@ type loaded[T any] struct {
 }
 
 // Load returns a row, and false when there is none.
-func (l *Loader[T]) Load(ctx context.Context, id int64) (row T, found bool, err error) {
+func (l *Loader[K, T]) Load(ctx context.Context, key K) (row T, found bool, err error) {
 	done := make(chan loaded[T], 1)
 	l.mu.Lock()
-	l.waiting = append(l.waiting, loading[T]{id, done})
+	l.waiting = append(l.waiting, loading[K, T]{key, done})
 	if !l.running {
 		l.running = true
 		go l.run(context.WithoutCancel(ctx))
@@ -59,7 +59,7 @@ func (l *Loader[T]) Load(ctx context.Context, id int64) (row T, found bool, err 
 }
 
 // run reads batches until nobody waits.
-func (l *Loader[T]) run(ctx context.Context) {
+func (l *Loader[K, T]) run(ctx context.Context) {
 	for {
 		l.mu.Lock()
 		batch := l.waiting[:min(len(l.waiting), maxLoad)]
@@ -74,16 +74,16 @@ func (l *Loader[T]) run(ctx context.Context) {
 	}
 }
 
-func (l *Loader[T]) readBatch(ctx context.Context, batch []loading[T]) {
+func (l *Loader[K, T]) readBatch(ctx context.Context, batch []loading[K, T]) {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
-	ids := make([]int64, len(batch))
+	keys := make([]K, len(batch))
 	for i, want := range batch {
-		ids[i] = want.id
+		keys[i] = want.key
 	}
-	rows, err := l.read(ctx, ids)
+	rows, err := l.read(ctx, keys)
 	for _, want := range batch {
-		row, ok := rows[want.id]
+		row, ok := rows[want.key]
 		want.done <- loaded[T]{row, ok, err}
 	}
 }

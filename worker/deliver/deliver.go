@@ -43,7 +43,7 @@ type Config struct {
 // Sender delivers webhooks. It is safe for concurrent use.
 type Sender struct {
 	Config
-	loader    *batch.Loader[db.DeliveryTarget]
+	loader    *batch.Loader[int64, db.DeliveryTarget]
 	receivers *receivers
 	writer    *writer
 	unsigned  unsignedLog

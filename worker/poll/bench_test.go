@@ -36,7 +36,7 @@ func BenchmarkUnchangedPoll(b *testing.B) {
 		p.ask(newRequest(w, ticket{}))
 	}
 	for id := range int64(100) {
-		p.watch(at, processing(id), Memory{})
+		p.admit(at, NewWatched(processing(id), Memory{}))
 		poll() // the first answer is read
 	}
 	b.ReportAllocs()

@@ -150,7 +150,8 @@ func TestACallbackThatWokeAJobIsHeededOnce(t *testing.T) {
 		{"asked again by a person", Memory{Next: now.Add(time.Hour), Woken: woken, Seen: woken}, 0},
 	} {
 		task := processing(1)
-		w := &Watched{task: task, memory: test.m, due: firstDue(task, test.m, 5*time.Second, now, 0.5)}
+		w := &Watched{task: task, memory: test.m}
+		w.due = w.firstDue(5*time.Second, now, 0.5)
 		w.heedWaking(5*time.Second, now)
 		if got := w.due.Sub(now); got != test.want {
 			t.Errorf("%s: due in %s, want %s", test.name, got, test.want)

@@ -30,8 +30,8 @@ type request struct {
 	tasks  []*Watched
 	only   [1]*Watched // room for the tasks of most requests
 	ticket ticket      // of the lane
-	onPath ticket // of the place
-	probe  bool   // it probes a refused credential
+	onPath ticket      // of the place
+	probe  bool        // it probes a refused credential
 	begun  time.Time
 }
 

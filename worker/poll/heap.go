@@ -14,7 +14,7 @@ type Watched struct {
 	place      string // where the relay is asked, without the id
 	task       db.PollTarget
 	known      klingapi.Known // the last answer, where it said plainly that the task runs
-	read       time.Time // when task was read; its Age and Left count from then
+	read       time.Time      // when task was read; its Age and Left count from then
 	memory     Memory
 	due        time.Time // of the next poll
 	answered   time.Time // when the last poll was settled; zero: none has been since it came
@@ -28,13 +28,28 @@ type Watched struct {
 	called     time.Time // when it was asked about last because of a callback, or will be
 	seen       time.Time // Memory.Woken
 	again      time.Time // a callback came while it was being asked about: it is asked again then; zero: none did
-	done       chan Departure
+	done       chan *Departure
 
 	inWaiting, inDeadlines int // places in the heaps; -1: it is in none
 }
 
+// NewWatched is a task as it was read just now, which Relays.Admit takes in.
+func NewWatched(task db.PollTarget, m Memory) *Watched {
+	now := time.Now()
+	m = m.until(now, task.Age)
+	return &Watched{
+		task: task, read: now, memory: m, aloneUntil: m.AloneUntil, refusedAt: m.RefusedAt,
+		inWaiting: -1, inDeadlines: -1, done: make(chan *Departure, 1),
+	}
+}
+
 // Done receives one Departure, when the task leaves.
-func (w *Watched) Done() <-chan Departure { return w.done }
+func (w *Watched) Done() <-chan *Departure { return w.done }
+
+// turnAway has a task leave that was not taken in.
+func (w *Watched) turnAway(snooze time.Duration) {
+	w.done <- &Departure{Snooze: snooze, Memory: w.memory}
+}
 
 // Departure is why a task leaves the poller: one of Ended, an Err of the
 // database, or else it is to be brought back after Snooze.
@@ -59,7 +74,7 @@ func (w *Watched) now(now time.Time) db.PollTarget {
 
 // heedWaking plans the poll of a task that a callback woke from its sleep.
 func (w *Watched) heedWaking(interval time.Duration, now time.Time) {
-	m := w.memory
+	m := &w.memory
 	w.called, w.seen = m.Called, m.Woken
 	if m.Woken.Equal(m.Seen) || m.Next.IsZero() {
 		return

@@ -33,7 +33,7 @@ type places struct {
 }
 
 // place is where the relay is asked about a task, without the id.
-func (r *relay) place(task db.PollTarget) string {
+func (r *relay) place(task *db.PollTarget) string {
 	path := [2]string{task.Action, task.Action2}
 	r.places.mu.Lock()
 	defer r.places.mu.Unlock()
@@ -42,7 +42,7 @@ func (r *relay) place(task db.PollTarget) string {
 		if r.places.byPath == nil || len(r.places.byPath) >= maxPaths {
 			r.places.byPath = map[[2]string]string{}
 		}
-		place = r.Client.Place(refOf(task))
+		place = r.Client.Place(refOf(*task))
 		r.places.byPath[path] = place
 	}
 	return place

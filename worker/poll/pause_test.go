@@ -47,7 +47,7 @@ func fresh(id int64) db.PollTarget {
 func answer(t *testing.T, p *Poller, err error, tasks ...*Watched) {
 	t.Helper()
 	at := tasks[0].relay
-	p.noteAnswer(t.Context(), &request{relay: at, place: at.place(tasks[0].task), tasks: tasks, begun: time.Now()}, err)
+	p.noteAnswer(t.Context(), &request{relay: at, place: at.place(&tasks[0].task), tasks: tasks, begun: time.Now()}, err)
 }
 
 func refuse(t *testing.T, r *Relays, p *Poller) *Watched {
@@ -221,7 +221,7 @@ func TestProbesRotateOverTasksAndPlaces(t *testing.T) {
 	places := map[string]bool{}
 	for range 5 {
 		w := p.takeDue(true)
-		p.noteProbe(&request{relay: w.relay, place: w.relay.place(w.task), tasks: []*Watched{w}})
+		p.noteProbe(&request{relay: w.relay, place: w.place, tasks: []*Watched{w}})
 		order, places[w.task.Action2] = append(order, w.task.ID), true
 		if len(order) == 3 && len(places) != 3 {
 			t.Errorf("after three probes: %v", places)

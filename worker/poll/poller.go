@@ -65,32 +65,26 @@ func newPoller(asking context.Context, l *lane) *Poller {
 	}
 }
 
-// watch takes a task of a relay in.
-func (p *Poller) watch(at *relay, task db.PollTarget, m Memory) *Watched {
+// admit takes a task of a relay in.
+func (p *Poller) admit(at *relay, w *Watched) {
 	now := time.Now()
-	m = m.until(now, task.Age)
-	w := &Watched{
-		relay: at, place: at.place(task), task: task, read: now, memory: m, due: firstDue(task, m, p.Interval, now, rand.Float64()),
-		inWaiting: -1, inDeadlines: -1, done: make(chan Departure, 1),
-	}
-	w.aloneUntil, w.refusedAt = m.AloneUntil, m.RefusedAt
+	w.relay, w.place, w.due = at, at.place(&w.task), w.firstDue(p.Interval, now, rand.Float64())
 	w.heedWaking(p.Interval, now)
-	if at.crowded(heldPart) && task.Left > 2*heldAway && (p.gate.closed() || p.paused()) {
-		w.done <- Departure{Snooze: jittered(heldAway), Memory: m} // others need the slot
-		return w
+	if at.crowded(heldPart) && w.task.Left > 2*heldAway && (p.gate.closed() || p.paused()) {
+		w.turnAway(jittered(heldAway)) // others need the slot
+		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, here := p.resident[task.ID]; here || p.draining.Load() {
-		w.done <- Departure{Snooze: fetchAhead, Memory: m}
-		return w
+	if _, here := p.resident[w.task.ID]; here || p.draining.Load() {
+		w.turnAway(fetchAhead)
+		return
 	}
-	w.expiry = now.Add(task.Left + deadlineGrace)
-	p.resident[task.ID] = w
+	w.expiry = w.read.Add(w.task.Left + deadlineGrace)
+	p.resident[w.task.ID] = w
 	p.residents.Add(1)
 	at.residents.Add(1)
 	p.wait(w)
-	return w
 }
 
 // makeRoom sends tasks away that are due, but must not be asked about now, where slots
@@ -116,9 +110,10 @@ func jittered(d time.Duration) time.Duration {
 // firstDue is when to ask about a task that comes in: a new one at once, one
 // that was planned at its time, and one of an earlier life soon, but not all of
 // them in the same moment.
-func firstDue(task db.PollTarget, m Memory, interval time.Duration, now time.Time, random float64) time.Time {
+func (w *Watched) firstDue(interval time.Duration, now time.Time, random float64) time.Time {
+	m := &w.memory
 	switch {
-	case task.Status == db.Pending && task.Polls == 0 && m.Polls == 0:
+	case w.task.Status == db.Pending && w.task.Polls == 0 && m.Polls == 0:
 		return now
 	case m.Next.After(now.Add(2 * fetchAhead)):
 		return now // somebody woke its job long before the time
@@ -163,7 +158,7 @@ func (p *Poller) leave(w *Watched, d Departure) {
 	if time.Now().Before(w.aloneUntil) {
 		d.Memory.AloneUntil = w.aloneUntil.Round(0)
 	}
-	w.done <- d
+	w.done <- &d
 }
 
 // leaveToBeRead ends a task's stay so that it comes back at once, with its row

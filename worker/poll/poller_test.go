@@ -104,7 +104,7 @@ func processing(id int64) db.PollTarget {
 func (b *bench) keep(task db.PollTarget, m Memory) {
 	b.jobs.Go(func() {
 		for {
-			var d Departure
+			var d *Departure
 			select {
 			case d = <-b.Watch(task, m).Done():
 			case <-b.over:
@@ -295,7 +295,8 @@ func TestATaskIsAbandonedWhileItsPollIsWritten(t *testing.T) {
 	t.Parallel()
 	p, at := onePoller(t, time.Second)
 	for id := range int64(200) {
-		w := p.watch(at, processing(id), Memory{})
+		w := NewWatched(processing(id), Memory{})
+		p.admit(at, w)
 		p.mu.Lock()
 		p.waiting.remove(w) // as takeDue does
 		p.mu.Unlock()
@@ -326,7 +327,8 @@ func TestTheHeapsHoldTheTasksThatAreHere(t *testing.T) {
 				if rapid.Bool().Draw(rt, "expired") {
 					task.Status = db.Expired
 				}
-				w := p.watch(at, task, Memory{Next: time.Now().Add(time.Duration(rapid.IntRange(-100, 100).Draw(rt, "due")) * time.Second)})
+				w := NewWatched(task, Memory{Next: time.Now().Add(time.Duration(rapid.IntRange(-100, 100).Draw(rt, "due")) * time.Second)})
+				p.admit(at, w)
 				if here[task.ID] == nil {
 					here[task.ID] = w
 				}

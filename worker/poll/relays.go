@@ -286,14 +286,21 @@ func (r *Relays) Close() { r.writer.Close() }
 // Watch takes a task in. One that is here already, comes while the process stops, or
 // belongs to a relay that cannot be asked here, leaves soon, to come back.
 func (r *Relays) Watch(task db.PollTarget, m Memory) *Watched {
+	w := NewWatched(task, m)
+	r.Admit(w)
+	return w
+}
+
+// Admit is Watch for a task that was made ready elsewhere. It needs little of the stack of
+// the goroutine that will wait for the task: thousands of them do.
+func (r *Relays) Admit(w *Watched) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if at := r.byName[task.Relay]; at != nil && at.poller != nil {
-		return at.poller.watch(at, task, m)
+	if at := r.byName[w.task.Relay]; at != nil && at.poller != nil {
+		at.poller.admit(at, w)
+		return
 	}
-	w := &Watched{task: task, done: make(chan Departure, 1)}
-	w.done <- Departure{Snooze: jittered(unaskedAway), Memory: m}
-	return w
+	w.turnAway(jittered(unaskedAway))
 }
 
 // Abandon forgets a task whose job was cut off.
