@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -67,6 +68,29 @@ func claimInstance(ctx context.Context, pool *pgxpool.Pool) (*instance, error) {
 func (i *instance) id() string { return db.InstanceID(i.slot) }
 
 func (i *instance) release() { closeConn(i.conn) }
+
+// prepare calls work, which may take long, and shows the server meanwhile that we live: it
+// ends a session that says nothing for 10 s.
+func (i *instance) prepare(ctx context.Context, work func(context.Context) error) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for sleep(ctx, lockCheck); ctx.Err() == nil; sleep(ctx, lockCheck) {
+			check, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockTimeout)
+			if err := i.conn.Ping(check); err != nil {
+				stop(lost(err))
+			}
+			cancel()
+		}
+	})
+	err := work(ctx)
+	stop(nil)
+	wg.Wait() // the connection is free
+	if cause := context.Cause(ctx); errors.Is(cause, errLockLost) {
+		return cause
+	}
+	return err
+}
 
 // hold returns when ctx ends (nil) or the lock's connection is lost. Once a
 // second it tells the others how many tasks are here, and which part of the rate they

@@ -181,18 +181,24 @@ func (w *Worker) runOnce(ctx context.Context) error {
 	}
 	defer i.release()
 	w.cfg.Pool.Reset() // none of its connections leads to a server that was left
+	s := &sweeper{cfg: w.cfg, sender: w.sender, clocks: &clocks{}}
+	if err := i.prepare(ctx, func(ctx context.Context) error { return w.prepare(ctx, i, s) }); err != nil {
+		return err
+	}
+	return w.work(ctx, i, s)
+}
+
+// prepare does what must be done before anything is worked. After a crash there may be
+// hundreds of thousands of jobs to give back.
+func (w *Worker) prepare(ctx context.Context, i *instance, s *sweeper) error {
 	if err := ledger.PrepareKeys(ctx, w.cfg.Pool, w.cfg.Keyring); err != nil {
 		return err
 	}
-	s := &sweeper{cfg: w.cfg, sender: w.sender, clocks: &clocks{}}
 	if err := s.shortenWaits(ctx); err != nil {
 		return err
 	}
 	w.sender.Resume()
-	if err := s.returnJobs(ctx, i.slot); err != nil {
-		return err
-	}
-	return w.work(ctx, i, s)
+	return s.returnJobs(ctx, i.slot)
 }
 
 // work runs River, the poller and the sweep until ctx ends (nil) or the lock is

@@ -23,7 +23,7 @@ import (
 
 const (
 	// startPatience bounds the start of a worker.
-	startPatience = 20 * time.Second
+	startPatience = 2 * time.Minute
 	// readinessLook is how often a starting worker is checked.
 	readinessLook = time.Millisecond
 )

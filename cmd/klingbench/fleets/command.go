@@ -74,7 +74,6 @@ func (cmd Command) plan() plan {
 	}
 	if cmd.Interval > 0 {
 		p.many.interval = cmd.Interval
-		p.many.window = max(p.many.window, min(cmd.Interval, 5*time.Minute))
 	}
 	return p
 }
