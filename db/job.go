@@ -216,7 +216,27 @@ func ShortenWaits(ctx context.Context, q Querier, longestRetry time.Duration, li
 // others work them at once instead of after River's rescue, and ends the leadership of
 // an instance that is gone. own is the caller's slot where it has just claimed it and
 // runs nothing yet, else 0. It returns how many jobs it made available.
+//
+// It does so in batches, in one order, and leaves alone what others have locked, who are
+// doing the same or ending the job; the sweep comes again. Only the jobs of its own slot
+// must not be left: nobody could tell them from what it works from now on.
 func ReturnJobs(ctx context.Context, q Querier, own int) (returned int, err error) {
+	for {
+		n, err := returnSomeJobs(ctx, q, own, returnBatch)
+		if returned += n; err != nil || n == 0 || own == 0 && n < returnBatch {
+			return returned, err
+		}
+	}
+}
+
+// returnBatch bounds how long the rows of jobs are locked that are given back.
+const returnBatch = 5000
+
+func returnSomeJobs(ctx context.Context, q Querier, own, limit int) (returned int, err error) {
+	locked := ` skip locked`
+	if own != 0 {
+		locked = ``
+	}
 	err = q.QueryRow(ctx, `
 		with running as materialized (
 			select id, attempted_at, attempted_by[array_upper(attempted_by, 1)] as instance
@@ -224,16 +244,24 @@ func ReturnJobs(ctx context.Context, q Querier, own int) (returned int, err erro
 			where state = 'running'
 		),`+liveInstances+`, alive as (
 			select name from instances where slot <> @own
+		), orphans as materialized (
+			select j.id
+			from running r
+			join klingwatch.river_job j using (id)
+			where j.state = 'running'
+			  -- not taken by a living instance in between
+			  and j.attempted_at = r.attempted_at and j.attempted_by[array_upper(j.attempted_by, 1)] = r.instance
+			  and r.instance not in (select name from alive)
+			order by j.id
+			limit @limit
+			for update of j`+locked+`
 		), returned as (
 			update klingwatch.river_job j
 			set state = 'available',
 			    scheduled_at = now(),
 			    attempt = greatest(j.attempt - 1, 0)
-			from running r
-			where j.id = r.id and j.state = 'running'
-			  -- not taken by a living instance in between
-			  and j.attempted_at = r.attempted_at and j.attempted_by[array_upper(j.attempted_by, 1)] = r.instance
-			  and r.instance not in (select name from alive)
+			from orphans o
+			where j.id = o.id
 			returning j.queue
 		), resigned as (
 			-- others can become the leader at once
@@ -244,7 +272,7 @@ func ReturnJobs(ctx context.Context, q Querier, own int) (returned int, err erro
 		)
 		select (select count(*) from returned)
 		from (select count(*) from woken) w`,
-		pgx.StrictNamedArgs{"class": instanceLock, "own": own}).Scan(&returned)
+		pgx.StrictNamedArgs{"class": instanceLock, "own": own, "limit": limit}).Scan(&returned)
 	if err != nil {
 		return 0, fmt.Errorf("giving back jobs of instances that are gone: %w", err)
 	}

@@ -220,8 +220,11 @@ func TestAJobThatIsTakenMeanwhileIsNotGivenBack(t *testing.T) {
 		} else {
 			take(t, tx, id, taker)
 		}
+		if n := must(db.ReturnJobs(t.Context(), pool, 0))(t); n != 0 {
+			t.Errorf("%d given back by a sweep while %s takes it", n, taker)
+		}
 		wait := dbtest.Blocked(t, pool, func() (err error) {
-			n, err = db.ReturnJobs(t.Context(), pool, 0)
+			n, err = db.ReturnJobs(t.Context(), pool, 9) // its slot is claimed again
 			return err
 		})
 		commit(t, tx)
@@ -240,14 +243,31 @@ func TestTwoProcessesGiveJobsBackOnce(t *testing.T) {
 	if n := must(db.ReturnJobs(t.Context(), first, 0))(t); n != 1 {
 		t.Errorf("the first gave back %d", n)
 	}
+	if n := must(db.ReturnJobs(t.Context(), pool, 0))(t); n != 0 {
+		t.Errorf("a sweep gave back %d that the first is giving back", n)
+	}
 	wait := dbtest.Blocked(t, pool, func() (err error) {
-		n, err = db.ReturnJobs(t.Context(), pool, 0)
+		n, err = db.ReturnJobs(t.Context(), pool, 9)
 		return err
 	})
 	commit(t, first)
 	check(t, wait())
 	if n != 0 {
 		t.Errorf("the second gave back %d", n)
+	}
+}
+
+// More jobs than are given back at once.
+func TestManyJobsAreGivenBackInBatches(t *testing.T) {
+	t.Parallel()
+	const jobs = 12_000
+	pool := dbtest.New(t)
+	run(t, pool, `insert into klingwatch.tasks (task_id, action, action2) select 't' || i, 'videos', 'text2video' from generate_series(1, $1::int) i`, jobs)
+	for _, own := range []int{0, 9} {
+		run(t, pool, `update klingwatch.river_job set state = 'running', attempted_at = now(), attempted_by = '{kw9}'`)
+		if n := must(db.ReturnJobs(t.Context(), pool, own))(t); n != jobs {
+			t.Errorf("%d jobs were given back", n)
+		}
 	}
 }
 
