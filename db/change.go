@@ -228,6 +228,7 @@ func ApplyChanges(ctx context.Context, q Querier, changes []Change) ([]Changed, 
 		    processing_at = case when c.status = 'processing' then coalesce(t.processing_at, now()) else t.processing_at end,
 		    deadline_at = coalesce(t.deadline_at, t.created_at + make_interval(secs => c.deadline)),
 		    ended_by = c.ended_by,
+		    ended_as = klingwatch.ended_as(c.status),
 		    late = t.late or t.finished_at is not null and t.status <> c.status,
 		    finished_at = case when c.status not in ('pending', 'submitted', 'processing') then case when t.status = c.status then t.finished_at else now() end end,
 		    late_checks_until = case when c.late > 0 then now() + make_interval(secs => c.late) end

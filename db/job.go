@@ -78,6 +78,14 @@ func WakeDueJobs(ctx context.Context, q Querier, limit int) (woken int64, err er
 	return tag.RowsAffected(), nil
 }
 
+// DeleteDoneJobs deletes jobs that have done their work. One that was given to another
+// process meanwhile stays.
+func DeleteDoneJobs(ctx context.Context, q interface {
+	Exec(ctx context.Context, sql string, args ...any) error
+}, ids []int64) error {
+	return q.Exec(ctx, `delete from klingwatch.river_job where id = any (@ids) and state = 'running'`, pgx.StrictNamedArgs{"ids": ids})
+}
+
 // CallTasks has tasks asked about at once, since callbacks say that they have changed. A
 // job that sleeps is woken, but for one in an interval, or brought forward to its end; of
 // all other tasks the processes are told, one of which has them, or has them soon.

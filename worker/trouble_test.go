@@ -355,7 +355,7 @@ func TestCancelStopsTracking(t *testing.T) {
 	}
 	await(t, "the event arrives", func() bool { return len(consumer.received()) == 1 })
 	await(t, "the job ends", func() bool {
-		return number(t, pool, `select count(*) from klingwatch.river_job where kind = 'poll' and state <> 'completed'`) == 0
+		return number(t, pool, `select count(*) from klingwatch.river_job where kind = 'poll'`) == 0
 	})
 	asked := relay.Queries("never-1")
 	if err := ledger.Cancel(t.Context(), pool, id, time.Hour); !errors.Is(err, ledger.ErrEnded) {
@@ -395,7 +395,7 @@ func TestCancelWinsAgainstAPollUnderWay(t *testing.T) {
 	}
 	close(release)
 	await(t, "the job ends", func() bool {
-		return number(t, pool, `select count(*) from klingwatch.river_job where kind = 'poll' and state = 'completed'`) == 1
+		return number(t, pool, `select count(*) from klingwatch.river_job where kind = 'poll'`) == 0
 	})
 	if n := number(t, pool, `select count(*) from klingwatch.events`); n != 1 || statusOf(t, pool, id).Status != db.Canceled {
 		t.Errorf("%d events, status %s", n, statusOf(t, pool, id).Status)

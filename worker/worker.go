@@ -210,7 +210,7 @@ func (w *Worker) work(ctx context.Context, i *instance, s *sweeper) error {
 	s.asked = asked
 	left := &atomic.Bool{}
 	heard := newWakeUps()
-	driver := wakeDriver{leavable{riverpgxv5.New(w.cfg.Pool), left}, heard}
+	driver := wakeDriver{leavable{doneDriver{riverpgxv5.New(w.cfg.Pool)}, left}, heard}
 	client, err := newClient(w.cfg, i.id(), driver, s.clocks, newPollWorker(w.cfg, asked, s.clocks), &deliverWorker{sender: w.sender, clocks: s.clocks}, newArchiveWorker(w.cfg, asked, s.clocks))
 	if err != nil {
 		return fmt.Errorf("preparing River: %w", err)

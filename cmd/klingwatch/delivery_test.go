@@ -80,7 +80,8 @@ func TestDeliveriesCanBeSentAgainByCommand(t *testing.T) {
 	launch(t, env, "serve").ready(t)
 	insert(t, pool, tasks, "quick-", box.URL)
 	await(t, "all are delivered and their jobs done", func() bool {
-		return count(t, pool, `select count(*) from klingwatch.river_job where kind = 'deliver' and state = 'completed'`) == tasks
+		return count(t, pool, `select count(*) from klingwatch.deliveries where state = 'delivered'`) == tasks &&
+			count(t, pool, `select count(*) from klingwatch.river_job where kind = 'deliver'`) == 0
 	})
 	if out := klingwatch(t, env, "deliveries", "show", "1"); !bytes.Contains([]byte(out), []byte("HTTP 200")) {
 		t.Errorf("the attempt is not shown:\n%s", out)
@@ -88,7 +89,7 @@ func TestDeliveriesCanBeSentAgainByCommand(t *testing.T) {
 	klingwatch(t, env, "deliveries", "redeliver", "1")
 	await(t, "it arrives again", func() bool {
 		return count(t, pool, `select attempts from klingwatch.deliveries where id = 1`) == 2 &&
-			count(t, pool, `select count(*) from klingwatch.river_job where kind = 'deliver' and state <> 'completed'`) == 0
+			count(t, pool, `select count(*) from klingwatch.river_job where kind = 'deliver'`) == 0
 	})
 	out := klingwatch(t, env, "deliveries", "redeliver", "--since", "1h", "--state", "delivered", "--per-second", "100", "--wait", "--yes")
 	await(t, "all arrive again", func() bool {
