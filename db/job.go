@@ -78,8 +78,8 @@ func WakeDueJobs(ctx context.Context, q Querier, limit int) (woken int64, err er
 	return tag.RowsAffected(), nil
 }
 
-// DeleteDoneJobs deletes jobs that have done their work. One that was given to another
-// process meanwhile stays.
+// DeleteDoneJobs deletes jobs that have done their work. One that was given back meanwhile,
+// and not taken yet, stays: it finds nothing to do.
 func DeleteDoneJobs(ctx context.Context, q interface {
 	Exec(ctx context.Context, sql string, args ...any) error
 }, ids []int64) error {
@@ -229,9 +229,20 @@ func ShortenWaits(ctx context.Context, q Querier, longestRetry time.Duration, li
 // doing the same or ending the job; the sweep comes again. Only the jobs of its own slot
 // must not be left: nobody could tell them from what it works from now on.
 func ReturnJobs(ctx context.Context, q Querier, own int) (returned int, err error) {
+	if own != 0 {
+		if returned, err = returnAllJobs(ctx, q, own, true); err != nil {
+			return returned, err
+		}
+	}
+	others, err := returnAllJobs(ctx, q, own, false)
+	return returned + others, err
+}
+
+// returnAllJobs returns those that were worked under the slot own, or all others.
+func returnAllJobs(ctx context.Context, q Querier, own int, ofOwn bool) (returned int, err error) {
 	for {
-		n, err := returnSomeJobs(ctx, q, own, returnBatch)
-		if returned += n; err != nil || n == 0 || own == 0 && n < returnBatch {
+		n, err := returnSomeJobs(ctx, q, own, ofOwn, returnBatch)
+		if returned += n; err != nil || n < returnBatch {
 			return returned, err
 		}
 	}
@@ -240,9 +251,9 @@ func ReturnJobs(ctx context.Context, q Querier, own int) (returned int, err erro
 // returnBatch bounds how long the rows of jobs are locked that are given back.
 const returnBatch = 5000
 
-func returnSomeJobs(ctx context.Context, q Querier, own, limit int) (returned int, err error) {
+func returnSomeJobs(ctx context.Context, q Querier, own int, ofOwn bool, limit int) (returned int, err error) {
 	locked := ` skip locked`
-	if own != 0 {
+	if ofOwn {
 		locked = ``
 	}
 	err = q.QueryRow(ctx, `
@@ -260,6 +271,7 @@ func returnSomeJobs(ctx context.Context, q Querier, own, limit int) (returned in
 			  -- not taken by a living instance in between
 			  and j.attempted_at = r.attempted_at and j.attempted_by[array_upper(j.attempted_by, 1)] = r.instance
 			  and r.instance not in (select name from alive)
+			  and (r.instance = @name) = @of_own
 			order by j.id
 			limit @limit
 			for update of j`+locked+`
@@ -280,7 +292,7 @@ func returnSomeJobs(ctx context.Context, q Querier, own, limit int) (returned in
 		)
 		select (select count(*) from returned)
 		from (select count(*) from woken) w`,
-		pgx.StrictNamedArgs{"class": instanceLock, "own": own, "limit": limit}).Scan(&returned)
+		pgx.StrictNamedArgs{"class": instanceLock, "own": own, "name": InstanceID(own), "of_own": ofOwn, "limit": limit}).Scan(&returned)
 	if err != nil {
 		return 0, fmt.Errorf("giving back jobs of instances that are gone: %w", err)
 	}

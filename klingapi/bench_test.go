@@ -3,6 +3,7 @@ package klingapi_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -52,7 +53,7 @@ func benchmarkBare(b *testing.B, body []byte) {
 		}
 		_ = res.Body.Close()
 		cancel()
-		if err != io.EOF {
+		if !errors.Is(err, io.EOF) {
 			b.Fatal(err)
 		}
 	}

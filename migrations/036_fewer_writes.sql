@@ -1,8 +1,11 @@
 -- What a task costs while it is polled: the checks of its rows are made once a statement instead of once a row, a write of its row needs
 -- no trigger before it, and the row finds room to grow on its page.
 
--- In the order in which klingwatch writes them: so nobody waits for the other in a ring.
-lock table klingwatch.tasks, klingwatch.outputs, klingwatch.events, klingwatch.deliveries, klingwatch.delivery_attempts in access exclusive mode;
+-- In the order in which klingwatch writes them, so that no writer waits for the other in a ring. Who waits for tasks waits for the others as
+-- well: where one of them is in use, all is given up soon and tried again.
+lock table klingwatch.tasks in access exclusive mode;
+set local lock_timeout = '200ms';
+lock table klingwatch.outputs, klingwatch.events, klingwatch.deliveries, klingwatch.delivery_attempts in access exclusive mode;
 
 -- References. A foreign key plans and runs a query for each row that is inserted, a fifth of what Postgres did for a task. These triggers
 -- hold the same: no row without the one it belongs to, and none is left when that is deleted.
@@ -37,6 +40,9 @@ create function klingwatch.delete_children() returns trigger
     language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
+    if current_setting('transaction_isolation') <> 'read committed' then -- it would not see, and leave, what others have added since its snapshot
+        raise exception using errcode = 'feature_not_supported', message = format('rows of klingwatch.%s are deleted only in transactions that are read committed', tg_table_name);
+    end if;
     execute format('delete from klingwatch.%I where %I in (select id from deleted)', tg_argv[0], tg_argv[1]);
     return null;
 end
@@ -45,17 +51,23 @@ $$;
 comment on function klingwatch.delete_children() is 'Trigger (table, column): deletes what belongs to deleted rows, in place of a foreign key.';
 revoke all on function klingwatch.delete_children() from public;
 
-create function klingwatch.truncate_children() returns trigger
+create function klingwatch.keep_children() returns trigger
     language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+    left_over boolean;
 begin
-    execute format('truncate klingwatch.%I', tg_argv[0]);
+    execute format('select exists (select from klingwatch.%I where %I is not null)', tg_argv[0], tg_argv[1]) into left_over;
+    if left_over then
+        raise exception using errcode = 'foreign_key_violation', message = format('klingwatch.%s has rows that belong to klingwatch.%s', tg_argv[0], tg_table_name),
+            hint = 'truncate both in one command, or delete the rows';
+    end if;
     return null;
 end
 $$;
 
-comment on function klingwatch.truncate_children() is 'Trigger (table): empties what belongs to a table that is emptied.';
-revoke all on function klingwatch.truncate_children() from public;
+comment on function klingwatch.keep_children() is 'Trigger (table, column): a table is truncated only together with what belongs to it, in place of a foreign key.';
+revoke all on function klingwatch.keep_children() from public;
 
 create function klingwatch.keep_id() returns trigger
     language plpgsql set search_path = pg_catalog, pg_temp
@@ -84,7 +96,7 @@ begin
         execute format('create trigger %I after delete on klingwatch.%I
             referencing old table as deleted for each statement execute function klingwatch.delete_children(%L, %L)', 'delete_' || link.child, link.parent, link.child, link.reference);
         execute format('create trigger %I after truncate on klingwatch.%I
-            for each statement execute function klingwatch.truncate_children(%L)', 'truncate_' || link.child, link.parent, link.child);
+            for each statement execute function klingwatch.keep_children(%L, %L)', 'keep_' || link.child, link.parent, link.child, link.reference);
     end loop;
     for link in values ('tasks'), ('events'), ('deliveries') loop
         execute format('create trigger keep_id after update of id on klingwatch.%I
@@ -185,4 +197,3 @@ $$;
 -- A task that has ended takes more than twice the room of a new one. Where its page has that room, its changes write no entries into indexes
 -- ("HOT") and less of the row. Pages that are full stay as they are.
 alter table klingwatch.tasks set (fillfactor = 50);
-alter table klingwatch.river_job set (fillfactor = 50);

@@ -18,7 +18,7 @@ import (
 const queueStep = "015_queues.sql"
 
 // storageStep sets how River's tables are stored, and knows nothing else of them.
-const storageStep = "036_fewer_writes.sql"
+const storageStep = "037_room_for_jobs.sql"
 
 // history are the earlier steps that named River's tables: what they defined was
 // defined anew in queueStep. They cannot change any more.

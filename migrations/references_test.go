@@ -87,9 +87,25 @@ func TestWhatBelongsToATaskGoesWithIt(t *testing.T) {
 		t.Errorf("%v are left without events", got)
 	}
 	family(t, pool, "d")
-	do(t, pool, `truncate klingwatch.tasks`)
+	for _, sql := range []string{`truncate klingwatch.tasks`, `truncate klingwatch.tasks, klingwatch.outputs, klingwatch.events`, `truncate klingwatch.deliveries cascade`} {
+		_, err := pool.Exec(t.Context(), sql)
+		violates(t, err)
+	}
+	do(t, pool, `insert into klingwatch.events (event_id, type, payload) values ('msg_endpoint', 'endpoint.disabled', '{}')`)
+	do(t, pool, `truncate klingwatch.tasks, klingwatch.outputs, klingwatch.events, klingwatch.deliveries, klingwatch.delivery_attempts`)
 	if got := belongings(t, pool); got != [4]int{} {
-		t.Errorf("%v are left of an empty table", got)
+		t.Errorf("%v are left of empty tables", got)
+	}
+}
+
+// With an older snapshot it would leave what others have added since.
+func TestATaskIsNotDeletedWithAnOldSnapshot(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	family(t, pool, "a")
+	_, err := pool.Exec(t.Context(), `begin isolation level repeatable read; delete from klingwatch.tasks; commit`)
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); !ok || pgErr.Message != "rows of klingwatch.tasks are deleted only in transactions that are read committed" {
+		t.Errorf("deleted with an old snapshot: %v", err)
 	}
 }
 

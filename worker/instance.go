@@ -69,18 +69,17 @@ func (i *instance) id() string { return db.InstanceID(i.slot) }
 
 func (i *instance) release() { closeConn(i.conn) }
 
-// prepare calls work, which may take long, and shows the server meanwhile that we live: it
-// ends a session that says nothing for 10 s.
-func (i *instance) prepare(ctx context.Context, work func(context.Context) error) error {
+// prepare calls work, which may take long, and shows meanwhile that we live: the server
+// ends a session that says nothing for 10 s, and the others would leave us a part of the
+// rate if we did not tell that we need none yet.
+func (i *instance) prepare(ctx context.Context, asks string, work func(context.Context) error) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for sleep(ctx, lockCheck); ctx.Err() == nil; sleep(ctx, lockCheck) {
-			check, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockTimeout)
-			if err := i.conn.Ping(check); err != nil {
+		for ; ctx.Err() == nil; sleep(ctx, lockCheck) {
+			if _, _, err := i.shareWork(ctx, db.Work{Asks: asks}); err != nil {
 				stop(lost(err))
 			}
-			cancel()
 		}
 	})
 	err := work(ctx)

@@ -86,9 +86,7 @@ func taskOf(job *rivertype.JobRow) int64 {
 // dead process are given back by the others.
 func (p *pollWorker) Timeout(*river.Job[pollArgs]) time.Duration { return -1 }
 
-// Work ends when the task is terminal, the next poll is far, or the process
-// stops. Trouble with the relay is not a job error; trouble with the database
-// is.
+// Work is what River wants a worker to have; Middleware does the same before it is called.
 func (p *pollWorker) Work(ctx context.Context, job *river.Job[pollArgs]) error {
 	return p.reside(ctx, job.JobRow)
 }
@@ -100,7 +98,9 @@ func (p *pollWorker) Middleware(*rivertype.JobRow) []rivertype.WorkerMiddleware 
 	return p.shallow
 }
 
-// reside hands the task of a job to the poller and waits until it leaves.
+// reside hands the task of a job to the poller and waits until it leaves: the task is
+// terminal, the next poll is far, or the process stops. Trouble with the relay is not a
+// job error; trouble with the database is.
 func (p *pollWorker) reside(ctx context.Context, job *rivertype.JobRow) error {
 	w, found, err := p.loader.Load(ctx, job)
 	if err != nil || !found {

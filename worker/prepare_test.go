@@ -22,7 +22,7 @@ func TestALongPreparationKeepsTheLock(t *testing.T) {
 	if _, err := i.conn.Exec(t.Context(), `set idle_session_timeout = '2s'`); err != nil {
 		t.Fatal(err)
 	}
-	err = i.prepare(t.Context(), func(ctx context.Context) error {
+	err = i.prepare(t.Context(), "", func(ctx context.Context) error {
 		_, err := pool.Exec(ctx, `select pg_sleep(4)`)
 		return err
 	})
@@ -42,7 +42,7 @@ func TestAPreparationEndsWithItsLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = i.prepare(t.Context(), func(ctx context.Context) error {
+	err = i.prepare(t.Context(), "", func(ctx context.Context) error {
 		if _, err := pool.Exec(ctx, `select pg_terminate_backend($1)`, i.conn.PgConn().PID()); err != nil {
 			return err
 		}

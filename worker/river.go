@@ -54,8 +54,8 @@ const (
 	// River gives up on a running job after this beyond its timeout. Jobs of dead
 	// instances are taken over much sooner, by the sweep.
 	rescueMargin = time.Minute
-	// The truth about a task is in tasks; a finished job is only of use to look at,
-	// and an hour of them would be most of the queue.
+	// Jobs that are done are deleted at once, see doneDriver. This is for those that were
+	// canceled or given up, to be looked at, and for what the version before left.
 	finishedRetention = 2 * time.Minute
 	// How long running requests may go on after a stop; they are at most 15-20 s
 	// long, and a stop should take less than 10.

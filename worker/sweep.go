@@ -130,7 +130,7 @@ func (s *sweeper) shortenWaits(ctx context.Context) error {
 // that was just claimed, or 0.
 func (s *sweeper) returnJobs(ctx context.Context, own int) error {
 	returned, err := db.ReturnJobs(ctx, s.cfg.Pool, own)
-	if err == nil && returned > 0 {
+	if returned > 0 {
 		s.cfg.Metrics.ReturnedJobs.Add(float64(returned))
 		s.cfg.Log.Info("took over jobs of an instance that is gone", "jobs", returned)
 	}

@@ -182,7 +182,7 @@ func (w *Worker) runOnce(ctx context.Context) error {
 	defer i.release()
 	w.cfg.Pool.Reset() // none of its connections leads to a server that was left
 	s := &sweeper{cfg: w.cfg, sender: w.sender, clocks: &clocks{}}
-	if err := i.prepare(ctx, func(ctx context.Context) error { return w.prepare(ctx, i, s) }); err != nil {
+	if err := i.prepare(ctx, w.book.asks(), func(ctx context.Context) error { return w.prepare(ctx, i, s) }); err != nil {
 		return err
 	}
 	return w.work(ctx, i, s)

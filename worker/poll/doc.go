@@ -9,14 +9,15 @@
 //	r.Set(specs)                  // again whenever a row changes
 //	r.Start()                     // writers
 //	go r.Run(dispatching)         // asks until dispatching ends
-//	w := r.Watch(target, memory)
+//	w := poll.NewWatched(target, memory)
+//	r.Admit(w)
 //	departure := <-w.Done()       // ended, to be brought back later, or an error of the database
 //	r.Drain()                     // sends all tasks back
 //	r.Close()                     // writes what is left
 //
 // The way of a task:
 //
-//	Watch ──▶ heap of due times ──▶ gate, pause, rate ──▶ ask ──▶ judge ──▶ write ──▶ Departure
+//	Admit ──▶ heap of due times ──▶ gate, pause, rate ──▶ ask ──▶ judge ──▶ write ──▶ Departure
 //	              ▲                                         │         │
 //	              └───────────────── pace ◀─ nothing new ───┴─────────┘
 //

@@ -142,15 +142,13 @@ func (h *timeHeap) first() *Watched {
 	return h.list[0].Watched
 }
 
-// eachBefore calls visit with all tasks whose time is before a moment; i is where to begin:
-// 0, the root.
-func (h *timeHeap) eachBefore(moment time.Time, i int, visit func(*Watched)) {
+// eachBefore calls visit with all tasks whose time is before a moment, until it returns
+// false; i is where to begin: 0, the root.
+func (h *timeHeap) eachBefore(moment time.Time, i int, visit func(*Watched) bool) bool {
 	if i >= len(h.list) || !h.list[i].at.Before(moment) {
-		return
+		return true
 	}
-	visit(h.list[i].Watched)
-	h.eachBefore(moment, 2*i+1, visit)
-	h.eachBefore(moment, 2*i+2, visit)
+	return visit(h.list[i].Watched) && h.eachBefore(moment, 2*i+1, visit) && h.eachBefore(moment, 2*i+2, visit)
 }
 
 func (h *timeHeap) remove(w *Watched) {

@@ -106,7 +106,7 @@ func (p *Poller) needs(passed time.Duration) float64 {
 	if p.allowed <= 0 || p.gate.closed() || p.paused() {
 		return 0
 	}
-	return (sent + p.overdue(time.Now())) / p.allowed
+	return (sent + p.overdue(time.Now(), p.allowed)) / p.allowed
 }
 
 // emptyBurst makes the next request wait for its turn.

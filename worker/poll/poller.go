@@ -207,11 +207,14 @@ func (p *Poller) call(task int64) {
 	}
 }
 
-// overdue is how many requests the tasks take that are due.
-func (p *Poller) overdue(now time.Time) (requests float64) {
+// overdue is how many requests the tasks take that are due; it stops counting at enough.
+func (p *Poller) overdue(now time.Time, enough float64) (requests float64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.waiting.eachBefore(now, 0, func(w *Watched) { requests += 1 / float64(w.relay.atOnce()) })
+	p.waiting.eachBefore(now, 0, func(w *Watched) bool {
+		requests += 1 / float64(w.relay.atOnce())
+		return requests < enough
+	})
 	return requests
 }
 

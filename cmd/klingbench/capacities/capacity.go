@@ -62,7 +62,7 @@ func (cmd Command) machine(batch float64) machine {
 
 // addKind adds how many tasks of a kind can be in flight, and why no more.
 func (cmd Command) addKind(s *figures.Series, k kind, tasks int) {
-	l := k.simulate(tasks, 1)
+	l := k.simulate(tasks)
 	name := fmt.Sprintf("_every_%s_for_%s", short(k.interval), short(k.median))
 	s.Add("polls"+name, fmt.Sprintf("every %s, tasks of %s: polls of a task", short(k.interval), short(k.median)), "polls", l.polls, nil)
 	s.Add("stays"+name, "  times that it is taken up", "", l.stays, nil)
@@ -81,9 +81,9 @@ func (cmd Command) addKind(s *figures.Series, k kind, tasks int) {
 // most is the first limit of a kind. Where slots run out first, waiting tasks leave, and
 // the next limit is that of tasks that sleep between their polls.
 func (k kind) most(tasks int, m machine) limit {
-	staying := first(limits(k.simulate(tasks, 1), measured, m))
+	staying := first(limits(k.simulate(tasks), measured, m))
 	k.crowded = true
-	leaving := first(limits(k.simulate(tasks, 1), measured, m))
+	leaving := first(limits(k.simulate(tasks), measured, m))
 	if leaving.tasks > staying.tasks {
 		return leaving
 	}

@@ -8,7 +8,7 @@ import (
 
 func TestATaskThatIsPolledOftenStaysForFiveMinutes(t *testing.T) {
 	t.Parallel()
-	l := kind{interval: 5 * time.Second, median: 10 * time.Minute}.simulate(2000, 1)
+	l := kind{interval: 5 * time.Second, median: 10 * time.Minute}.simulate(2000)
 	if math.Abs(l.polls-l.duration/5-1) > 0.02*l.polls {
 		t.Errorf("%.1f polls in %.0f s", l.polls, l.duration)
 	}
@@ -23,7 +23,7 @@ func TestATaskThatIsPolledSeldomSleepsBetweenItsPolls(t *testing.T) {
 		{interval: 5 * time.Minute, median: time.Hour},
 		{interval: 10 * time.Second, median: 10 * time.Minute, crowded: true},
 	} {
-		if l := k.simulate(2000, 1); l.stays != l.polls || l.resident != 0 {
+		if l := k.simulate(2000); l.stays != l.polls || l.resident != 0 {
 			t.Errorf("every %s: %.1f polls in %.1f stays, %.0f s in memory", k.interval, l.polls, l.stays, l.resident)
 		}
 	}
