@@ -4,10 +4,11 @@ import { test } from "node:test";
 import { BASE, cost, enter, observe, track } from "./browser.mjs";
 
 test("River's page works under our rules", async () => {
+  await track("slow");
   const page = await (await enter()).newPage();
   const seen = await observe(page);
   await page.goto("/jobs/", { waitUntil: "networkidle" });
-  await page.getByRole("link", { name: /Completed/ }).click();
+  await page.getByRole("link", { name: /Running/ }).click();
   await page.locator("a[href*='/jobs/jobs/']").first().click();
   await page.getByText("Attempt", { exact: true }).waitFor();
   await page.goto("/jobs/queues");
