@@ -179,7 +179,7 @@ func TestFleetChangesAndHoldsManyTasks(t *testing.T) {
 	t.Parallel()
 	checkFigures(t, []string{
 		"killed_takeover", "joined_first_poll_p50", "joined_first_poll_p99", "joined_share_after", "disk_per_task",
-		"many_late_p99", "many_wal_per_poll", "many_memory", "many_size_river_job", "many_jobs_running", "many_restarted",
+		"many_late_p99", "many_memory", "many_size_river_job", "many_jobs_running", "many_restarted",
 	}, "fleet", "--only=change,disk,many", "--processes=2")
 }
 
