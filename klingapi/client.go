@@ -152,8 +152,8 @@ func (c *Client) GetTask(ctx context.Context, ref Ref) (*Reply, error) {
 }
 
 // GetTaskAgain is GetTask about a task of which the last answer is known: one that says
-// the same is not read again. Then Reply.Same is set, and the Reply has only what is
-// known: HTTPStatus, Known, and Word and Status of its Record.
+// the same is not read again. Then the Reply has only what is known: HTTPStatus, Known, and
+// Word and Status of its Record; its Body is nil.
 func (c *Client) GetTaskAgain(ctx context.Context, ref Ref, known Known) (*Reply, error) {
 	a, err := c.ask(ctx, ref, ref.TaskID)
 	if err != nil {

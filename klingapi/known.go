@@ -31,7 +31,7 @@ func (k Known) isAnswer(ref Ref, a answer) bool {
 
 // reply is what is known.
 func (k Known) reply() *Reply {
-	return &Reply{HTTPStatus: http.StatusOK, Known: k, Same: true, Record: Record{Word: k.word, Status: ParseStatus(k.word)}}
+	return &Reply{HTTPStatus: http.StatusOK, Known: k, Record: Record{Word: k.word, Status: ParseStatus(k.word)}}
 }
 
 // seed keeps relays from making up bodies of one digest.

@@ -28,7 +28,6 @@ type Reply struct {
 	Record     Record          // the task
 	Body       json.RawMessage // the whole body, of an answer to several ids with this record only; what Postgres cannot store in jsonb is replaced
 	Known      Known           // for Client.GetTaskAgain
-	Same       bool            // it says what the known one said, and was not read again
 }
 
 // Record is the state of the task in a Reply.

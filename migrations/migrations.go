@@ -87,13 +87,11 @@ func UpTelling(ctx context.Context, pool *pgxpool.Pool, tell func(message string
 	if err != nil || len(pending) == 0 {
 		return nil, err
 	}
-	if err := createSchema(ctx, conn.Conn()); err != nil {
-		return nil, err
+	steps, err := ours()
+	if err == nil {
+		err = apply(ctx, pool, conn.Conn(), steps)
 	}
-	if err := applyRivers(ctx, pool); err != nil {
-		return nil, err
-	}
-	if err := applyOurs(ctx, conn.Conn()); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return pending, nil
@@ -102,28 +100,27 @@ func UpTelling(ctx context.Context, pool *pgxpool.Pool, tell func(message string
 // UpTo brings an empty database to River's tables and the first steps of ours, as a
 // version did that had no more: what is newer is compared with it.
 func UpTo(ctx context.Context, pool *pgxpool.Pool, last int) error {
-	acquired, err := pool.Acquire(ctx)
+	conn, err := pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
-	defer acquired.Release()
-	conn := acquired.Conn()
+	defer conn.Release()
+	steps, err := ours()
+	if err != nil {
+		return err
+	}
+	return apply(ctx, pool, conn.Conn(), steps[:last])
+}
+
+// apply brings River's tables, and of our steps those that are missing.
+func apply(ctx context.Context, pool *pgxpool.Pool, conn *pgx.Conn, steps []step) error {
 	if err := createSchema(ctx, conn); err != nil {
 		return err
 	}
 	if err := applyRivers(ctx, pool); err != nil {
 		return err
 	}
-	steps, err := ours()
-	if err != nil {
-		return err
-	}
-	for _, s := range steps[:last] {
-		if err := s.apply(ctx, conn); err != nil {
-			return err
-		}
-	}
-	return nil
+	return applyOurs(ctx, conn, steps)
 }
 
 // Querier is a pool, a connection or a transaction.

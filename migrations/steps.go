@@ -71,11 +71,7 @@ func applyRivers(ctx context.Context, pool *pgxpool.Pool) error {
 }
 
 // applyOurs applies each missing step.
-func applyOurs(ctx context.Context, conn *pgx.Conn) error {
-	steps, err := ours()
-	if err != nil {
-		return err
-	}
+func applyOurs(ctx context.Context, conn *pgx.Conn, steps []step) error {
 	applied, err := version(ctx, conn, "migrations")
 	if err != nil {
 		return err

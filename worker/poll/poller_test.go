@@ -99,6 +99,13 @@ func processing(id int64) db.PollTarget {
 	return db.PollTarget{ID: id, Relay: db.DefaultRelay, TaskID: fmt.Sprint(id), Action: "videos", Action2: "text2video", Status: db.Processing, UpstreamStatus: "processing", Age: time.Minute, Left: 1000 * time.Hour, Polls: 1}
 }
 
+// Watch takes a task in that was read just now.
+func (r *Relays) Watch(task db.PollTarget, m Memory) *Watched {
+	w := NewWatched(task, m)
+	r.Admit(w)
+	return w
+}
+
 // keep has a task asked for as long as the bench runs: as River does, it brings
 // back a task that left for a while.
 func (b *bench) keep(task db.PollTarget, m Memory) {

@@ -283,16 +283,9 @@ func (r *Relays) Start() { r.writer.Start() }
 // Close writes what is left. Run must have returned.
 func (r *Relays) Close() { r.writer.Close() }
 
-// Watch takes a task in. One that is here already, comes while the process stops, or
-// belongs to a relay that cannot be asked here, leaves soon, to come back.
-func (r *Relays) Watch(task db.PollTarget, m Memory) *Watched {
-	w := NewWatched(task, m)
-	r.Admit(w)
-	return w
-}
-
-// Admit is Watch for a task that was made ready elsewhere. It needs little of the stack of
-// the goroutine that will wait for the task: thousands of them do.
+// Admit takes a task in. One that is here already, comes while the process stops, or
+// belongs to a relay that cannot be asked here, leaves soon, to come back. It needs little
+// of the stack of the goroutine that will wait for the task: thousands of them do.
 func (r *Relays) Admit(w *Watched) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

@@ -2,7 +2,6 @@ package fleets
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -28,7 +27,7 @@ const (
 func (p plan) measureMany(ctx context.Context, b *bench.Bench, s *figures.Series) error {
 	m, allowed := p.many, spare*p.many.demand()
 	relay := standin.RelayPlan{Tasks: m.tasks, Polls: standin.Never, Log: true}
-	err := withFleet(ctx, b, p.processes, relay, func(f *fleet) error {
+	return withFleet(ctx, b, p.processes, relay, func(f *fleet) error {
 		plan := b.ServicePlan(f.d, m.interval, allowed)
 		plan.LogPolls = true
 		if err := f.run(ctx, plan); err != nil {
@@ -46,7 +45,6 @@ func (p plan) measureMany(ctx context.Context, b *bench.Bench, s *figures.Series
 		}
 		return p.restart(ctx, f, s)
 	})
-	return err
 }
 
 // bringIn inserts the tasks over one interval.
@@ -68,17 +66,10 @@ func (f flight) bringIn(ctx context.Context, fl *fleet, s *figures.Series) error
 }
 
 // watch measures a window of the flight.
-func (f flight) watch(ctx context.Context, fl *fleet, idle int64, s *figures.Series) (err error) {
-	var seen flown
+func (f flight) watch(ctx context.Context, fl *fleet, idle int64, s *figures.Series) error {
 	fl.b.Progress.Sayf("%d tasks in flight: measuring for %s", f.tasks, f.window)
-	stop := fl.watchConnections(ctx)
-	seen.Usage, err = fl.spent(ctx, func() error { return bench.Pause(ctx, f.window) })
-	connections, failed := stop()
-	if err := errors.Join(err, failed); err != nil {
-		return err
-	}
-	seen.connections = connections
-	if err := f.land(ctx, fl, &seen); err != nil {
+	seen, err := f.measure(ctx, fl)
+	if err != nil {
 		return err
 	}
 	s.Add("many_polls_per_second", "  polls", "polls/s", seen.Rate(), nil)

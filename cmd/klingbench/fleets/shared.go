@@ -80,15 +80,22 @@ func (f flight) fly(ctx context.Context, b *bench.Bench, n int, allowed float64)
 		if err := f.takeOff(ctx, fl, allowed); err != nil {
 			return err
 		}
-		stop := fl.watchConnections(ctx)
-		seen.Usage, err = fl.spent(ctx, func() error { return bench.Pause(ctx, f.window) })
-		connections, failed := stop()
-		if err := errors.Join(err, failed); err != nil {
-			return err
-		}
-		seen.connections = connections
-		return f.land(ctx, fl, &seen)
+		seen, err = f.measure(ctx, fl)
+		return err
 	})
+	return seen, err
+}
+
+// measure measures the window of a flight.
+func (f flight) measure(ctx context.Context, fl *fleet) (seen flown, err error) {
+	stop := fl.watchConnections(ctx)
+	seen.Usage, err = fl.spent(ctx, func() error { return bench.Pause(ctx, f.window) })
+	connections, failed := stop()
+	if err := errors.Join(err, failed); err != nil {
+		return seen, err
+	}
+	seen.connections = connections
+	err = f.land(ctx, fl, &seen)
 	return seen, err
 }
 
