@@ -234,25 +234,24 @@ func RecordDeliveries(ctx context.Context, q Querier, outcomes []DeliveryOutcome
 			                        else d.tries_before end
 			from outcome o
 			where d.id = o.delivery
-			returning d.id, d.attempts
+			returning d.id, d.attempts, o.*
 		)
 		insert into klingwatch.delivery_attempts (delivery, attempt, started_at, finished_at, status_code, error, response_body,
 		                                          remote_addr, dns_seconds, connect_seconds, tls_seconds, first_byte_seconds)
-		select d.id,
-		       d.attempts,
-		       now() - make_interval(secs => o.started_ago),
-		       now() - make_interval(secs => o.finished_ago),
-		       o.status_code,
-		       o.error,
-		       o.response_body,
-		       o.remote_addr,
-		       o.dns_seconds,
-		       o.connect_seconds,
-		       o.tls_seconds,
-		       o.first_byte_seconds
-		from done d
-		join outcome o on o.delivery = d.id
-		where o.sent`,
+		select id,
+		       attempts,
+		       now() - make_interval(secs => started_ago),
+		       now() - make_interval(secs => finished_ago),
+		       status_code,
+		       error,
+		       response_body,
+		       remote_addr,
+		       dns_seconds,
+		       connect_seconds,
+		       tls_seconds,
+		       first_byte_seconds
+		from done
+		where sent`,
 		pgx.StrictNamedArgs{"outcomes": input})
 	return err
 }
