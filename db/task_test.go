@@ -349,7 +349,7 @@ func TestPagesFindAllThatIsChosen(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
 	const n = 6000
-	run(t, pool, `alter table klingwatch.tasks disable trigger enqueue, disable trigger note_backfill`)
+	run(t, pool, `alter table klingwatch.tasks disable trigger enqueue`)
 	run(t, pool, `
 		insert into klingwatch.tasks (task_id, action, action2, app, external_id, metadata, status, status_message, created_at, finished_at)
 		select 't' || i, case when i = 5 then 'audio' else 'videos' end, 'text2video', case when i = 7 then 'rare' else 'shop' end,

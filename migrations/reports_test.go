@@ -183,7 +183,7 @@ func TestARetriedTaskLeavesASummaryAndItsDurations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.ApplyChanges(t.Context(), pool, []db.Change{{Task: 10, Created: ten.CreatedAt, Version: 1, From: db.Pending, Status: db.Succeeded, Deadline: time.Hour}}); err != nil {
+	if _, err := db.ApplyChanges(t.Context(), pool, []db.Change{{Task: 10, Created: ten.CreatedAt, Version: ten.Version, From: db.Pending, Status: db.Succeeded, Deadline: time.Hour}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := pool.Exec(t.Context(), `insert into klingwatch.events (event_id, task, sequence, type, payload) values ('msg_r', 10, 9, 'task.succeeded', '{}')`); err != nil {

@@ -53,14 +53,14 @@ func writeHistory(ctx context.Context, d *bench.Database, n, days int, statement
 // tasksSQL writes n tasks (@n) over some days (@days); @payload is the body of each result.
 var tasksSQL = []string{
 	`alter table klingwatch.tasks disable trigger enqueue`,
-	`alter table klingwatch.tasks disable trigger note_backfill`,
-	`insert into klingwatch.tasks (task_id, action, action2, callback_url, metadata, status, status_message, error_code, result, unit_deduction, polls,
+	`alter table klingwatch.tasks disable trigger check_tasks`,
+	`insert into klingwatch.tasks (task_id, action, action2, callback_url, metadata, status, status_message, error_code, result, unit_deduction, polls, ended_as,
 	                               created_at, submitted_at, processing_at, deadline_at, finished_at, last_polled_at)
 	 select 'h' || i, (array['videos', 'videos', 'images'])[1 + i % 3], (array['text2video', 'image2video', 'generations'])[1 + i % 3],
 	        'https://app' || i % 5 || '.example/hook', jsonb_build_object('customer', 'c-' || i % 20),
 	        case when open then 'processing' when i % 20 = 0 then 'failed' else 'succeeded' end,
 	        case when i % 20 = 0 and not open then 'reason ' || chr(65 + i % 7) || ', request ' || md5(i::text) else '' end,
-	        case when i % 20 = 0 and not open then '1301' end, @payload::jsonb, 2.5, 6,
+	        case when i % 20 = 0 and not open then '1301' end, @payload::jsonb, 2.5, 6, case when i % 20 = 0 and not open then 'failed' end,
 	        at, at + interval '1 s', at + interval '5 s', at + interval '1 day',
 	        case when not open then at + interval '60 s' + (i % 120) * interval '1 s' end, at + interval '60 s'
 	 from (select i, i > @n - @n / 1000 as open, now() - interval '3 min' - (@n - i) * (@days * interval '1 day' / @n) as at
