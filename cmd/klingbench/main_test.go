@@ -2,8 +2,12 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
+	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/klingwatch/klingwatch/cmd/klingbench/figures"
+	"github.com/klingwatch/klingwatch/embeddedpg"
 )
 
 // TestMain lets this test binary be a child of klingbench when it is started as
@@ -19,7 +24,39 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "child" {
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	}
-	os.Exit(m.Run())
+	// Most of a run are windows of time in which the machine has little to do.
+	_ = flag.Set("test.parallel", "4")
+	code, err := withPostgres(m.Run)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// postgresDir is the data of the Postgres that the runs share: to make one takes more than
+// many of them.
+var postgresDir string
+
+// withPostgres calls work while that Postgres runs.
+func withPostgres(work func() int) (code int, err error) {
+	dir, err := os.MkdirTemp("", "klingbench-test-")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := os.Chmod(dir, 0o755); err != nil { // the server's user enters it
+		return 0, err
+	}
+	postgresDir = filepath.Join(dir, "postgres")
+	server, err := embeddedpg.Start(context.Background(), embeddedpg.Config{
+		DataDir: postgresDir, Parameters: map[string]string{"fsync": "off", "shared_buffers": "256MB", "max_connections": "500"},
+	})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, server.Close()) }()
+	return work(), nil
 }
 
 // The figures that the targets are about, and those that they are ratios of.
@@ -111,7 +148,7 @@ func TestAPIPrintsAllFigures(t *testing.T) {
 
 func TestAPIMeasuresOnlyWhatIsWanted(t *testing.T) {
 	t.Parallel()
-	d, _ := measure(t, "api", "--quick", "--json", "--fsync=off", "--only=callback")
+	d, _ := measure(t, "api", "--quick", "--json", "--only=callback")
 	if len(d.Figures) != 2 || d.Figures[0].Name != "callback_p50" {
 		t.Errorf("the figures are %+v", d.Figures)
 	}
@@ -133,7 +170,7 @@ func TestArchivePrintsAllFigures(t *testing.T) {
 
 func TestAKillLosesNoWebhook(t *testing.T) {
 	t.Parallel()
-	d, stderr := measure(t, "webhook", "--quick", "--json", "--fsync=off", "--only=crash")
+	d, stderr := measure(t, "webhook", "--quick", "--json", "--only=crash")
 	for _, name := range []string{"restarted_lost", "taken_over_lost"} {
 		if i := slices.IndexFunc(d.Figures, func(f figures.Figure) bool { return f.Name == name }); i < 0 || d.Figures[i].Value != 0 {
 			t.Errorf("%s is missing or not 0:\n%s", name, stderr)
@@ -144,7 +181,7 @@ func TestAKillLosesNoWebhook(t *testing.T) {
 // Whether files are lost or doubled is no matter of speed.
 func TestArchiveLosesAndDoublesNoFile(t *testing.T) {
 	t.Parallel()
-	d, stderr := measure(t, "archive", "--quick", "--json", "--fsync=off", "--only=kill")
+	d, stderr := measure(t, "archive", "--quick", "--json", "--only=kill")
 	if len(d.Figures) == 0 || d.Figures[0].Name != "kill_stored" {
 		t.Errorf("the figures are %+v", d.Figures)
 	}
@@ -172,7 +209,7 @@ func TestFleetPrintsAllFigures(t *testing.T) {
 	checkFigures(t, []string{
 		"saturated_1_polls_per_second", "saturated_2_polls_per_second", "saturated_2_to_1", "saturated_2_wal_per_poll", "saturated_2_connections",
 		"shared_1_late_p99", "shared_2_late_p99", "shared_2_least_share", "shared_2_peak_per_second", "bound_part_of_rate", "bound_peak_of_rate",
-	}, "fleet", "--only=saturated,shared,bound")
+	}, "fleet", "--only=saturated,shared,bound", "--processes=2")
 }
 
 func TestFleetChangesAndHoldsManyTasks(t *testing.T) {
@@ -185,7 +222,7 @@ func TestFleetChangesAndHoldsManyTasks(t *testing.T) {
 
 func TestSchedulePrintsEverySpread(t *testing.T) {
 	t.Parallel()
-	d, _ := measure(t, "schedule", "--quick", "--json")
+	d, _ := measureAlone(t, "schedule", "--quick", "--json")
 	var compared []string
 	for _, f := range d.Figures {
 		if f.Target != nil && f.Value > 0 {
@@ -200,7 +237,7 @@ func TestSchedulePrintsEverySpread(t *testing.T) {
 
 func TestCapacitySaysWhatRunsOutFirst(t *testing.T) {
 	t.Parallel()
-	d, table := measure(t, "capacity", "--quick", "--json")
+	d, table := measureAlone(t, "capacity", "--quick", "--json")
 	if !slices.ContainsFunc(d.Figures, func(f figures.Figure) bool { return f.Name == "most_batch_20_every_5s_for_1m" && f.Value > 0 }) || !strings.Contains(table, "the limit is rate of the relay") {
 		t.Errorf("the table is incomplete:\n%s", table)
 	}
@@ -226,7 +263,7 @@ func TestAnUnknownRoleIsAnError(t *testing.T) {
 // checkFigures measures quickly, looks for figures and returns the table.
 func checkFigures(t *testing.T, names []string, command string, args ...string) string {
 	t.Helper()
-	d, table := measure(t, append([]string{command, "--quick", "--json", "--fsync=off"}, args...)...)
+	d, table := measure(t, append([]string{command, "--quick", "--json"}, args...)...)
 	if d.Command != command || !d.Quick || d.Date.IsZero() || d.Machine.Cores < 1 || d.Machine.Go == "" || d.Machine.Postgres == "" || d.Postgres["fsync"] != "off" {
 		t.Errorf("the head of the document is incomplete: %+v", d)
 	}
@@ -244,8 +281,15 @@ func checkFigures(t *testing.T, names []string, command string, args ...string) 
 	return table
 }
 
-// measure runs klingbench and returns the document and what went to stderr.
+// measure runs klingbench on the shared Postgres and returns the document and what went
+// to stderr.
 func measure(t *testing.T, args ...string) (d figures.Document, stderr string) {
+	t.Helper()
+	return measureAlone(t, append(args, "--fsync=off", "--postgres-dir="+postgresDir)...)
+}
+
+// measureAlone is measure for what needs no Postgres.
+func measureAlone(t *testing.T, args ...string) (d figures.Document, stderr string) {
 	t.Helper()
 	var out, errOut bytes.Buffer
 	if code := run(args, &out, &errOut); code != exitOK {

@@ -41,7 +41,7 @@ func (cmd Command) plan() plan {
 		stream:   stream{clients: 1000, rate: 50, window: 20 * time.Second, after: 10 * time.Second},
 		wait:     wait{waiters: 5000, rate: 200, crowd: 1000},
 		list:     list{tasks: 1_000_000, each: 40},
-		post:     post{tasks: 1000, rounds: 15},
+		post:     post{tasks: 1000, rounds: 15, rest: 2 * bench.Settle},
 		callback: callback{tasks: 200, rate: 10},
 		quick:    cmd.Quick,
 	}
@@ -50,7 +50,7 @@ func (cmd Command) plan() plan {
 		p.stream = stream{clients: 20, rate: 50, window: bench.Settle, after: bench.Settle}
 		p.wait = wait{waiters: 20, rate: 50, crowd: 5}
 		p.list = list{tasks: 5000, each: 2}
-		p.post = post{tasks: 100, rounds: 2}
+		p.post = post{tasks: 100, rounds: 1, rest: bench.Settle}
 		p.callback = callback{tasks: 10, rate: 20}
 	}
 	for _, given := range []struct {

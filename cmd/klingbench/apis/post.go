@@ -19,6 +19,7 @@ import (
 type post struct {
 	tasks  int // of a request
 	rounds int
+	rest   time.Duration // before each, in which the worker takes the tasks before
 }
 
 // newTask is what an app says of a task.
@@ -56,11 +57,11 @@ func (p post) measure(ctx context.Context, b *bench.Bench, s *figures.Series) er
 				return err
 			}
 			for round := range p.rounds + 1 { // the first opens connections, and does not count
-				posted, err := timed(ctx, posting(ctx, c, p.batch(2*round)))
+				posted, err := p.timed(ctx, posting(ctx, c, p.batch(2*round)))
 				if err != nil {
 					return err
 				}
-				copied, err := timed(ctx, copying(ctx, d, p.batch(2*round+1)))
+				copied, err := p.timed(ctx, copying(ctx, d, p.batch(2*round+1)))
 				if err != nil {
 					return err
 				}
@@ -83,8 +84,8 @@ func (p post) measure(ctx context.Context, b *bench.Bench, s *figures.Series) er
 
 // timed returns how long something takes, in milliseconds, once the worker has taken the
 // tasks before.
-func timed(ctx context.Context, do func() error) (float64, error) {
-	if err := bench.Pause(ctx, 2*bench.Settle); err != nil {
+func (p post) timed(ctx context.Context, do func() error) (float64, error) {
+	if err := bench.Pause(ctx, p.rest); err != nil {
 		return 0, err
 	}
 	begun := time.Now()

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,7 +61,7 @@ func (b *Bench) open(ctx context.Context) (err error) {
 
 func (b *Bench) openPostgres(ctx context.Context) (err error) {
 	b.server, err = embeddedpg.Start(ctx, embeddedpg.Config{
-		DataDir: filepath.Join(b.dir, "postgres"), BinDir: b.options.PostgresBinDir, Parameters: b.options.serverSettings(), Notify: b.Progress.Say,
+		DataDir: cmp.Or(b.options.PostgresDir, filepath.Join(b.dir, "postgres")), BinDir: b.options.PostgresBinDir, Parameters: b.options.serverSettings(), Notify: b.Progress.Say,
 	})
 	if err != nil {
 		return err

@@ -30,10 +30,25 @@ func (b *Bench) makeMigrated(ctx context.Context) error {
 	})
 }
 
-// makeTemplate makes a database that others are copied from.
+// makeTemplate makes a database that others are copied from, unless it was made before,
+// perhaps by another run on the same server.
 func (b *Bench) makeTemplate(ctx context.Context, name string, migrate func(*pgxpool.Pool) error) error {
+	return alone(ctx, b.admin, func() error {
+		known, err := databaseExists(ctx, b.admin, name)
+		if err != nil || known {
+			return err
+		}
+		unready := name + "_unready"
+		if err := b.createMigrated(ctx, unready, migrate); err != nil {
+			return fmt.Errorf("making the database %s: %w", unready, err)
+		}
+		return renameDatabase(ctx, b.admin, unready, name)
+	})
+}
+
+func (b *Bench) createMigrated(ctx context.Context, name string, migrate func(*pgxpool.Pool) error) error {
 	if err := createDatabase(ctx, b.admin, name, "template1"); err != nil {
-		return fmt.Errorf("creating a database: %w", err)
+		return err
 	}
 	url, err := urlOf(b.server.URL(), name)
 	if err != nil {
@@ -56,11 +71,7 @@ func (b *Bench) WithDatabase(ctx context.Context, work func(*Database) error) er
 // last.
 func (b *Bench) WithOldDatabase(ctx context.Context, last int, work func(*Database) error) error {
 	template := fmt.Sprint(migrated, last)
-	known, err := databaseExists(ctx, b.admin, template)
-	if err == nil && !known {
-		err = b.makeTemplate(ctx, template, func(pool *pgxpool.Pool) error { return migrations.UpTo(ctx, pool, last) })
-	}
-	if err != nil {
+	if err := b.makeTemplate(ctx, template, func(pool *pgxpool.Pool) error { return migrations.UpTo(ctx, pool, last) }); err != nil {
 		return fmt.Errorf("making a database with the first %d steps of the schema: %w", last, err)
 	}
 	return b.withCopy(ctx, template, work)

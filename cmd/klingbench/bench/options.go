@@ -13,6 +13,7 @@ type Options struct {
 	figures.Output
 	Fsync          string `enum:"on,off" default:"on" help:"Setting of Postgres: ${enum}."`
 	PostgresBinDir string `placeholder:"DIR" help:"Directory of initdb and postgres; default: searched for."`
+	PostgresDir    string `hidden:"" placeholder:"DIR" help:"Data of a Postgres that runs of the same program share, also at once, and leave behind; default: one of its own."`
 }
 
 // serverSettings are those of a small production server: durable, and with

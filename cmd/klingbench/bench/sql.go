@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -51,8 +52,25 @@ func databaseExists(ctx context.Context, pool *pgxpool.Pool, name string) (exist
 	return exists, err
 }
 
+// alone calls work while no other session of the server does so.
+func alone(ctx context.Context, pool *pgxpool.Pool, work func() error) error {
+	return pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
+		if _, err := conn.Exec(ctx, `select pg_advisory_lock(hashtext('klingbench'))`); err != nil {
+			return err
+		}
+		err := work()
+		_, failed := conn.Exec(ctx, `select pg_advisory_unlock(hashtext('klingbench'))`)
+		return errors.Join(err, failed)
+	})
+}
+
 func createDatabase(ctx context.Context, pool *pgxpool.Pool, name, template string) error {
 	_, err := pool.Exec(ctx, `create database `+pgx.Identifier{name}.Sanitize()+` template `+template)
+	return err
+}
+
+func renameDatabase(ctx context.Context, pool *pgxpool.Pool, from, to string) error {
+	_, err := pool.Exec(ctx, `alter database `+pgx.Identifier{from}.Sanitize()+` rename to `+pgx.Identifier{to}.Sanitize())
 	return err
 }
 

@@ -17,8 +17,6 @@ const (
 	takeoverLimit = time.Minute
 	// lastRequests is how long requests of the killed process may still arrive.
 	lastRequests = 20 * time.Millisecond
-	// shareLook is how often, and over how long, the share of a new process is counted.
-	shareLook = 5 * time.Second
 )
 
 // measureChange kills one process, lets another one join, and brings tasks in that the new
@@ -26,7 +24,7 @@ const (
 func (p plan) measureChange(ctx context.Context, b *bench.Bench, s *figures.Series) error {
 	relay := standin.RelayPlan{Tasks: 2 * p.flight.tasks, Polls: standin.Never, Log: true}
 	allowed := 2 * spare * p.flight.demand()
-	return withFleet(ctx, b, p.processes, relay, func(f *fleet) error {
+	return p.withFleet(ctx, b, p.processes, relay, func(f *fleet) error {
 		if err := p.flight.takeOff(ctx, f, allowed); err != nil {
 			return err
 		}
@@ -75,7 +73,7 @@ func (p plan) kill(ctx context.Context, f *fleet, allowed float64, s *figures.Se
 func (p plan) newTasks(ctx context.Context, f *fleet, s *figures.Series) error {
 	n := p.flight.tasks
 	f.b.Progress.Sayf("a process joins, %d more tasks come in", n)
-	inserted, err := polls.InsertMore(ctx, f.d, n+1, 2*n, max(p.flight.interval, joining))
+	inserted, err := polls.InsertMore(ctx, f.d, n+1, 2*n, max(p.flight.interval, f.joining))
 	if err != nil {
 		return err
 	}
@@ -99,10 +97,10 @@ func (p plan) newTasks(ctx context.Context, f *fleet, s *figures.Series) error {
 // awaitShare waits until the new process makes at least half of its even share of the polls.
 func (p plan) awaitShare(ctx context.Context, f *fleet, c *contender.Service, s *figures.Series) error {
 	share, seen := 0.0, 0
-	even := 2 * p.flight.demand() * shareLook.Seconds() / float64(len(f.services))
+	even := 2 * p.flight.demand() * p.shareLook.Seconds() / float64(len(f.services))
 	begun := time.Now()
 	for {
-		if err := bench.Pause(ctx, shareLook); err != nil {
+		if err := bench.Pause(ctx, p.shareLook); err != nil {
 			return err
 		}
 		noted, err := c.Polls(ctx)

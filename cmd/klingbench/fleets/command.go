@@ -34,12 +34,14 @@ func (cmd Command) Run(ctx context.Context, c *figures.Console) error {
 // plan is the size of everything that fleet does.
 type plan struct {
 	runs      int
-	sizes     []int // of fleets that are compared
-	processes int   // of the others
-	tasks     int   // of a saturated run
-	polls     int   // per task of it
+	sizes     []int         // of fleets that are compared
+	processes int           // of the others
+	joining   time.Duration // that processes get when they have just started, to see each other and to share the rate
+	tasks     int           // of a saturated run
+	polls     int           // per task of it
 	flight    flight
-	evenLimit time.Duration // for the share of a process that joins
+	shareLook time.Duration // how often, and over how long, the share of a process that joins is counted
+	evenLimit time.Duration // for that share
 	kept      int           // tasks whose size on disk is measured
 	many      flight
 }
@@ -56,13 +58,14 @@ func (f flight) demand() float64 { return float64(f.tasks) / f.interval.Seconds(
 
 func (cmd Command) plan() plan {
 	p := plan{
-		runs: 3, sizes: []int{1, 2, 4}, processes: cmd.Processes, tasks: 10_000, polls: 6,
+		runs: 3, sizes: []int{1, 2, 4}, processes: cmd.Processes, joining: 4 * time.Second, tasks: 10_000, polls: 6,
 		flight:    flight{tasks: 5_000, interval: 5 * time.Second, window: 20 * time.Second},
-		evenLimit: 7 * time.Minute, kept: 20_000,
+		shareLook: 5 * time.Second, evenLimit: 7 * time.Minute, kept: 20_000,
 		many: flight{tasks: 100_000, interval: time.Minute, window: time.Minute},
 	}
 	if cmd.Quick {
-		p.runs, p.sizes, p.tasks, p.evenLimit, p.kept = 1, []int{1, 2}, 1_000, 0, 200
+		p.runs, p.sizes, p.tasks, p.kept = 1, []int{1, 2}, 1_000, 200
+		p.joining, p.shareLook, p.evenLimit = time.Second, time.Second, 0
 		p.flight = flight{tasks: 200, interval: time.Second, window: 2 * time.Second}
 		p.many = flight{tasks: 1_000, interval: time.Second, window: 2 * time.Second}
 	}

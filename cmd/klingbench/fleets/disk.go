@@ -16,7 +16,7 @@ var keptTables = []string{"tasks", "events", "outputs", "deliveries", "delivery_
 // is left of them.
 func (p plan) measureDisk(ctx context.Context, b *bench.Bench, s *figures.Series) error {
 	relay := standin.RelayPlan{Tasks: p.kept, Polls: 2}
-	return withFleet(ctx, b, 1, relay, func(f *fleet) error {
+	return p.withFleet(ctx, b, 1, relay, func(f *fleet) error {
 		before, err := f.sizes(ctx)
 		if err != nil {
 			return err

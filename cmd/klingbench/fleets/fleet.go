@@ -13,25 +13,22 @@ import (
 	"github.com/klingwatch/klingwatch/cmd/klingbench/standin"
 )
 
-// joining is how long processes that have just started need to see each other and to
-// share the rate.
-const joining = 4 * time.Second
-
 // fleet are processes on one database.
 type fleet struct {
 	b        *bench.Bench
 	d        *bench.Database
 	services []*contender.Service
+	joining  time.Duration // how long they wait for each other when they have just started
 }
 
 // withFleet calls work with processes that do not run yet on a fresh database, and end
 // after it.
-func withFleet(ctx context.Context, b *bench.Bench, n int, relay standin.RelayPlan, work func(*fleet) error) error {
+func (p plan) withFleet(ctx context.Context, b *bench.Bench, n int, relay standin.RelayPlan, work func(*fleet) error) error {
 	return b.WithDatabase(ctx, func(d *bench.Database) error {
 		if err := b.Relay.Plan(ctx, relay); err != nil {
 			return err
 		}
-		return enlist(ctx, &fleet{b: b, d: d}, n, work)
+		return enlist(ctx, &fleet{b: b, d: d, joining: p.joining}, n, work)
 	})
 }
 
@@ -53,7 +50,7 @@ func (f *fleet) run(ctx context.Context, plan contender.ServicePlan) error {
 			return err
 		}
 	}
-	return bench.Pause(ctx, joining)
+	return bench.Pause(ctx, f.joining)
 }
 
 func (f *fleet) pids() (pids []int) {

@@ -27,7 +27,7 @@ const (
 func (p plan) measureMany(ctx context.Context, b *bench.Bench, s *figures.Series) error {
 	m, allowed := p.many, spare*p.many.demand()
 	relay := standin.RelayPlan{Tasks: m.tasks, Polls: standin.Never, Log: true}
-	return withFleet(ctx, b, p.processes, relay, func(f *fleet) error {
+	return p.withFleet(ctx, b, p.processes, relay, func(f *fleet) error {
 		plan := b.ServicePlan(f.d, m.interval, allowed)
 		plan.LogPolls = true
 		if err := f.run(ctx, plan); err != nil {

@@ -49,7 +49,7 @@ func (p plan) measureSaturated(ctx context.Context, b *bench.Bench, s *figures.S
 // one has ended.
 func (p plan) saturate(ctx context.Context, b *bench.Bench, n int) (seen saturation, err error) {
 	relay := standin.RelayPlan{Tasks: p.tasks, Polls: p.polls}
-	err = withFleet(ctx, b, n, relay, func(f *fleet) error {
+	err = p.withFleet(ctx, b, n, relay, func(f *fleet) error {
 		if err := f.run(ctx, b.ServicePlan(f.d, polls.SaturatedInterval, polls.SaturatedRate)); err != nil {
 			return err
 		}

@@ -35,7 +35,7 @@ func (p plan) measureShared(ctx context.Context, b *bench.Bench, s *figures.Seri
 	for _, n := range p.sizes {
 		allowed := spare * p.flight.demand()
 		b.Progress.Sayf("%d processes, %d tasks every %s, %.0f polls/s allowed", n, p.flight.tasks, p.flight.interval, allowed)
-		seen, err := p.flight.fly(ctx, b, n, allowed)
+		seen, err := p.fly(ctx, b, n, allowed)
 		if err != nil {
 			return err
 		}
@@ -54,7 +54,7 @@ func (p plan) measureShared(ctx context.Context, b *bench.Bench, s *figures.Seri
 func (p plan) measureBound(ctx context.Context, b *bench.Bench, s *figures.Series) error {
 	allowed := p.flight.demand() / spare
 	b.Progress.Sayf("%d processes, %.0f polls/s allowed, which is half of what %d tasks want", p.processes, allowed, p.flight.tasks)
-	seen, err := p.flight.fly(ctx, b, p.processes, allowed)
+	seen, err := p.fly(ctx, b, p.processes, allowed)
 	if err != nil {
 		return err
 	}
@@ -74,13 +74,13 @@ func addShares(s *figures.Series, name string, seen flown) {
 }
 
 // fly measures a fleet with tasks in flight.
-func (f flight) fly(ctx context.Context, b *bench.Bench, n int, allowed float64) (seen flown, err error) {
-	relay := standin.RelayPlan{Tasks: f.tasks, Polls: standin.Never, Log: true}
-	err = withFleet(ctx, b, n, relay, func(fl *fleet) error {
-		if err := f.takeOff(ctx, fl, allowed); err != nil {
+func (p plan) fly(ctx context.Context, b *bench.Bench, n int, allowed float64) (seen flown, err error) {
+	relay := standin.RelayPlan{Tasks: p.flight.tasks, Polls: standin.Never, Log: true}
+	err = p.withFleet(ctx, b, n, relay, func(f *fleet) error {
+		if err := p.flight.takeOff(ctx, f, allowed); err != nil {
 			return err
 		}
-		seen, err = f.measure(ctx, fl)
+		seen, err = p.flight.measure(ctx, f)
 		return err
 	})
 	return seen, err
@@ -112,7 +112,7 @@ func (f flight) takeOff(ctx context.Context, fl *fleet, allowed float64) error {
 	if err := fl.untilPolled(ctx, f.tasks, firstPollsLimit+f.interval); err != nil {
 		return err
 	}
-	return bench.Pause(ctx, min(f.interval, joining))
+	return bench.Pause(ctx, min(f.interval, fl.joining))
 }
 
 // land reads what the processes and the relay have noted.

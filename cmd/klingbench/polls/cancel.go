@@ -46,7 +46,7 @@ func (f flight) cancelBeside(ctx context.Context, b *bench.Bench, d *bench.Datab
 	if err := insertSleeping(ctx, d, n); err != nil {
 		return err
 	}
-	if err := bench.Pause(ctx, warmLimit); err != nil {
+	if err := bench.Pause(ctx, f.interval); err != nil {
 		return err
 	}
 	seen, err := f.windows(ctx, b, c,

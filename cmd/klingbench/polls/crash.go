@@ -20,9 +20,9 @@ type CrashCommand struct {
 
 // Run measures.
 func (cmd CrashCommand) Run(ctx context.Context, c *figures.Console) error {
-	p := crashPlan{runs: 3, tasks: cmd.Tasks}
+	p := crashPlan{runs: 3, tasks: cmd.Tasks, flight: 3 * time.Second}
 	if cmd.Quick {
-		p.runs = 1
+		p.runs, p.flight = 1, crashInterval
 	}
 	if cmd.Runs > 0 {
 		p.runs = cmd.Runs
@@ -31,15 +31,16 @@ func (cmd CrashCommand) Run(ctx context.Context, c *figures.Console) error {
 }
 
 // crashPlan is the size of everything that crash does.
-type crashPlan struct{ runs, tasks int }
+type crashPlan struct {
+	runs, tasks int
+	flight      time.Duration // how long the tasks are in flight before the kill
+}
 
 const (
 	// A short interval shows the taking over and not the schedule; the rate
 	// leaves twice the room that the tasks need.
 	crashInterval = time.Second
 	crashSpare    = 2
-	// crashFlight is how long the tasks are in flight before the kill.
-	crashFlight = 3 * time.Second
 	// lastRequests is how long requests of the killed process may still arrive.
 	lastRequests = 20 * time.Millisecond
 	// crashLimit bounds the wait for the taking over. River by itself would need an
@@ -113,7 +114,7 @@ func (p crashPlan) withWorker(ctx context.Context, b *bench.Bench, d *bench.Data
 // inherit kills the victim and waits until all tasks are polled again, by the
 // other instance or, when there is none, by a new one.
 func (p crashPlan) inherit(ctx context.Context, b *bench.Bench, d *bench.Database, victim *contender.Service, other bool, t *takeover) error {
-	err := bench.Pause(ctx, crashFlight)
+	err := bench.Pause(ctx, p.flight)
 	if err != nil {
 		return err
 	}
