@@ -59,11 +59,14 @@ func (p pollPlan) measureLimit(ctx context.Context, b *bench.Bench, at standin.A
 	err = b.WithClient(ctx, contender.PollerRole, func(c *contender.Client) error {
 		plan := contender.PollerPlan{Relay: at, Tasks: p.tasks, Goroutines: p.goroutines, Duration: bench.WarmUp}
 		if err := c.Poll(ctx, plan); err != nil {
-			return err
+			return fmt.Errorf("warming up the HTTP client for %s: %w", at.URL, err)
 		}
 		plan.Duration = p.limitTime
 		used, err = spent(ctx, b, c.PID(), at, func() error { return c.Poll(ctx, plan) })
-		return err
+		if err != nil {
+			return fmt.Errorf("polling %s with the HTTP client alone: %w", at.URL, err)
+		}
+		return nil
 	})
 	return used, err
 }

@@ -41,6 +41,9 @@ func (t trickle) measure(ctx context.Context, b *bench.Bench) (seen trickled, er
 				if err := insertDeliveries(ctx, d.Pool, t.places*t.each, urls); err != nil {
 					return err
 				}
+				if _, err := bench.Until(ctx, "a receiver drips", streamPatience, r.Counts, func(n standin.ReceiverCounts) bool { return n.Peak > 0 }); err != nil {
+					return err
+				}
 				if seen.peak, err = peakMemory(ctx, c.PID(), t.window); err != nil {
 					return err
 				}
