@@ -3,6 +3,7 @@ package klingapi
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strconv"
@@ -34,7 +35,8 @@ func (c *Client) GetTasks(ctx context.Context, refs []Ref) ([]Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := decode(a.body)
+	defer a.forget()
+	p, err := decode(string(a.body))
 	if err != nil {
 		return nil, unreadable(a.Response, a.body, err)
 	}
@@ -188,10 +190,15 @@ func hasMore(o object, here int) bool {
 	return more || err == nil && total > here || o.firstText("next", "next_cursor", "next_page") != ""
 }
 
-// split returns, for each id with a record, the answer with that record only, to read
-// and to store.
-func (b *batch) split() (map[string]parsed, error) {
-	shares := make(map[string]parsed, len(b.found))
+// share is the answer with the record of one task only, to read and to store.
+type share struct {
+	tree   any
+	stored json.RawMessage
+}
+
+// split returns the share of each id with a record.
+func (b *batch) split() (map[string]share, error) {
+	shares := make(map[string]share, len(b.found))
 	for id, at := range b.found {
 		record, held := b.pick(at)
 		stored, err := b.encode(b.around.holding(held))
@@ -199,7 +206,7 @@ func (b *batch) split() (map[string]parsed, error) {
 			return nil, err
 		}
 		// read without its list: the envelopes may say that there are more records
-		shares[id] = parsed{tree: b.around.holding(record), stored: stored}
+		shares[id] = share{tree: b.around.holding(record), stored: stored}
 	}
 	if b.capitals { // only now, since the trees share their envelopes
 		for _, share := range shares {

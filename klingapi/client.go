@@ -1,7 +1,6 @@
 package klingapi
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
@@ -163,7 +162,7 @@ func (c *Client) GetTaskAgain(ctx context.Context, ref Ref, known Known) (*Reply
 	if known.isAnswer(ref, a) {
 		return known.reply(), nil
 	}
-	reply, err := interpret(ref, a.Response, bytes.Clone(a.body), c.host)
+	reply, err := interpret(ref, a.Response, a.body, c.host)
 	if err != nil {
 		c.learn(a.Response, err)
 		return nil, err

@@ -101,6 +101,10 @@ func TestTheBodyIsKeptAsReceived(t *testing.T) {
 	if err != nil || string(reply.Body) != string(body) {
 		t.Errorf("%v, %s", err, reply.Body)
 	}
+	const namedInHex = `{"task_id":"CjMT7WdSwWcAAAAAALvB3g","status":"succeed","url":"https://cdn.example/5e1234.png"}` // no number, although it looks like a huge one
+	if reply, err = ask(t, image, 200, nil, []byte(namedInHex)); err != nil || string(reply.Body) != namedInHex {
+		t.Errorf("%v, %s", err, reply.Body)
+	}
 	reply, err = ask(t, image, 200, nil, golden(t, "nul-and-surrogates.json"))
 	if err != nil || strings.Contains(string(reply.Body), `\u0000`) || !strings.Contains(string(reply.Body), `"1e999999"`) {
 		t.Errorf("what Postgres refuses is replaced: %v, %s", err, reply.Body)

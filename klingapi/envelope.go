@@ -108,7 +108,11 @@ func (o object) firstText(keys ...string) string {
 // statusCode is an HTTP status that is written into the body; "" for none.
 func statusCode(o object) string {
 	for _, key := range []string{"status_code", "http_status", "status"} {
-		if n, err := strconv.Atoi(o.text(key)); err == nil && n >= 400 && n < 600 {
+		text := o.text(key)
+		if text == "" {
+			continue
+		}
+		if n, err := strconv.Atoi(text); err == nil && n >= 400 && n < 600 {
 			return strconv.Itoa(n)
 		}
 	}

@@ -120,7 +120,7 @@ func renumber(outputs []Output) []Output {
 // relay says outside may be its own link, which needs its key, to the file that is
 // named inside. Where no node names a file, an envelope may, beside the record.
 func chooseFiles(nodes []node, ref Ref, a evidence) files {
-	ids := []string{ref.TaskID}
+	ids := append(make([]string, 0, 1+len(nodes)), ref.TaskID)
 	for _, n := range nodes {
 		ids = append(ids, idOf(n.object))
 	}
@@ -205,7 +205,7 @@ func canHoldFile(key string, v any) bool {
 
 // skips reports whether a field cannot hold outputs of this object.
 func (f *outputFinder) skips(o object, key string, at place) bool {
-	if named(key).other || at.listed == "" && requestNames.MatchString(key) {
+	if named(key).other || at.listed == "" && named(key).requested {
 		return true
 	}
 	switch key {
@@ -243,7 +243,7 @@ func (f *outputFinder) value(parent object, key string, v any, at place) {
 		for _, item := range v {
 			at := at
 			at.depth++
-			f.value(object{}, key, embedded(item), at)
+			f.value(nil, key, embedded(item), at)
 		}
 	}
 }
@@ -258,14 +258,19 @@ func (f *outputFinder) text(parent object, key, raw string, at place) {
 	if isBase64Field(key) && raw != "" && !isLink(raw) {
 		raw = inlined(raw, firstKind(at.kind, kindOfAction(f.ref)))
 	}
-	if !isLink(raw) {
+	whole, ok := parseLink(raw)
+	if !ok {
 		return
 	}
 	if strings.Count(raw, "://") > 1 {
 		raw = betweenLinks.ReplaceAllString(raw, "\n$1")
 	}
+	if !strings.Contains(raw, "\n") {
+		f.link(parent, key, whole, at)
+		return
+	}
 	for raw := range strings.SplitSeq(raw, "\n") {
-		if l, ok := parseLink(raw); ok && len(f.found) < maxOutputs {
+		if l, ok := parseLink(raw); ok {
 			f.link(parent, key, l, at)
 		}
 	}
@@ -273,7 +278,7 @@ func (f *outputFinder) text(parent object, key, raw string, at place) {
 
 func (f *outputFinder) link(parent object, key string, l link, at place) {
 	byExtension := l.kind()
-	if byExtension == "" && !named(key).mayHoldFile || noMedia[l.extension] || f.skip != nil && f.skip(l) {
+	if len(f.found) >= maxOutputs || byExtension == "" && !named(key).mayHoldFile || noMedia[l.extension] || f.skip != nil && f.skip(l) {
 		return
 	}
 	kind, same := firstKind(byExtension, at.kind, kindOfAction(f.ref)), l.identity()

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -68,7 +70,7 @@ func FuzzBatch(f *testing.F) {
 	}
 	refs := []Ref{{Action: "videos", Action2: "a", TaskID: "A"}, {Action: "images", Action2: "b", TaskID: "B"}, {Action: "videos", Action2: "a", TaskID: "A"}}
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
-		p, err := decode(body)
+		p, err := decode(string(body))
 		if err != nil {
 			return
 		}
@@ -87,4 +89,49 @@ func FuzzBatch(f *testing.F) {
 			}
 		}
 	})
+}
+
+// FuzzDecode compares what we decode with what the standard library does: the same
+// documents, to the same trees. Only what Postgres refuses differs, and what is nested
+// deeper than we read.
+func FuzzDecode(f *testing.F) {
+	nested := func(depth int) string { return strings.Repeat(`[{"a":`, depth/2) + "1" + strings.Repeat("}]", depth/2) }
+	for _, text := range []string{
+		"", " ", "{", "}", "{}", " [ ] ", `{"a"`, `{"a":}`, `{"a":1,}`, `{,}`, `{"a":1 "b":2}`, `{a:1}`, `[1,]`, `[1 2]`, `[1}`, `{} {}`, "{}\n", "[],", `{"a":1,"b":[true,false,null],"a":{"c":"d"}}`,
+		"0", "-0", "01", "-", "+1", "1.", ".5", "1.50", "1e", "1e+", "1E-05", "1e400", "-12.5e+3", strings.Repeat("1", 1000), "nul", "nullx", "truefalse",
+		`"`, `"a`, `"\`, `"\"`, `"\x"`, `"\\\"\/\b\f\n\r\t"`, `"\u00e9\u0000"`, `"\u12"`, `"\ud83d\ude00"`, `"\ud83d"`, `"中"`, "\"\xff\xfe\"", "{\"a\xff\":1}", "\"\x1f\"", "\"\x7f\"", "\x00", "\u00a01",
+		nested(maxDepth), nested(maxDepth + 2), nested(20_000), "\xef\xbb\xbf1", `{"TaskId":1}`,
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		p, err := decode(text)
+		decoder := json.NewDecoder(strings.NewReader(strings.TrimPrefix(text, byteOrderMark)))
+		decoder.UseNumber()
+		var tree any
+		valid := json.Valid([]byte(strings.TrimPrefix(text, byteOrderMark))) && decoder.Decode(&tree) == nil
+		switch {
+		case err != nil && valid && err.Error() != "it is nested too deeply", err == nil && !valid:
+			t.Fatalf("valid: %v, error: %v", valid, err)
+		case err == nil && !p.refused && !reflect.DeepEqual(plain(p.tree), tree):
+			t.Fatalf("%v instead of %v", p.tree, tree)
+		}
+	})
+}
+
+// plain is a tree in the types of the standard library.
+func plain(v any) any {
+	switch v := v.(type) {
+	case object:
+		o := make(map[string]any, len(v))
+		for key, value := range v {
+			o[key] = plain(value)
+		}
+		return o
+	case []any:
+		for i, value := range v {
+			v[i] = plain(value)
+		}
+	}
+	return v
 }

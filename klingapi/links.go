@@ -161,11 +161,12 @@ var expiryFields = []string{
 
 // momentsIn lists when one parameter says that the URL expires.
 func momentsIn(key, value string, query map[string]string) []time.Time {
-	prefix, relative := strings.CutSuffix(key, "-expires")
-	signed, dateErr := time.Parse(compactTime, strings.ToUpper(query[prefix+"-date"]))
+	if prefix, relative := strings.CutSuffix(key, "-expires"); relative { // X-Amz-Date with X-Amz-Expires; X-Goog-, x-tos-, x-oss-, x-obs-, x-cos-
+		if signed, err := time.Parse(compactTime, strings.ToUpper(query[prefix+"-date"])); err == nil {
+			return []time.Time{secondsAfter(signed, value)}
+		}
+	}
 	switch {
-	case relative && dateErr == nil: // X-Amz-Date with X-Amz-Expires; X-Goog-, x-tos-, x-oss-, x-obs-, x-cos-
-		return []time.Time{secondsAfter(signed, value)}
 	case slices.Contains(expiryFields, key), strings.HasSuffix(key, "expiretime"), strings.HasSuffix(key, "expire_time"), strings.HasSuffix(key, "expires_time"):
 		return []time.Time{moment(value)}
 	case key == "q-sign-time", key == "q-key-time": // begin;end (COS)
@@ -268,6 +269,9 @@ const millisecondsFrom = 1000
 
 // seconds reads 5, "5.041", "5s", "5041ms", 5041 and "00:05".
 func seconds(text string) string {
+	if text == "" {
+		return ""
+	}
 	text = strings.ToLower(text)
 	if match := clockForm.FindStringSubmatch(text); match != nil {
 		hours, _ := strconv.Atoi("0" + match[1])

@@ -17,6 +17,7 @@ type fieldName struct {
 	mayHoldFile bool // a URL in it is a file even if its extension does not say so
 	other       bool // it holds no output, nor does what is below it
 	marked      bool // it is for the file with a watermark
+	requested   bool // beside the status it is the request's
 }
 
 // Relays use the same few names in every reply, and reading one takes longer than
@@ -44,6 +45,7 @@ func named(key string) fieldName {
 		mayHoldFile: mayHoldFile(key),
 		other:       isOther(key),
 		marked:      isMarked(key),
+		requested:   requestNames.MatchString(key),
 	}
 	if len(key) <= maxKnownName && knownCount.Load() < maxKnownNames {
 		knownCount.Add(1)

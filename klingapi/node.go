@@ -198,11 +198,11 @@ func embedded(v any) any {
 	if !strings.HasPrefix(text, "{") && !strings.HasPrefix(text, "[") {
 		return v
 	}
-	inner, _, err := parse([]byte(text))
+	inner, err := decode(text)
 	if err != nil {
 		return v
 	}
-	return inner
+	return inner.small()
 }
 
 // statusFields say how the task is; stateFields may as well say how the request went.

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // object is a decoded JSON object. Its methods accept what relays send: strings for
@@ -21,50 +20,65 @@ type object map[string]any
 // parsed is a decoded body.
 type parsed struct {
 	tree     any
-	stored   json.RawMessage // the body in the form to store: as received, except for what Postgres' jsonb refuses
-	capitals bool            // a key has one, so that snakeCase is due
-	inline   bool            // it may hold files, which are cut in the form to store
+	capitals bool // a key has one, so that snakeCase is due
+	refused  bool // jsonb would refuse it as received, so that the tree was scrubbed
+	inline   bool // it may hold files, which are cut in the form to store
 }
 
-// parse decodes exactly one JSON document. It returns the tree to read, and the body in
-// the form to store.
+// parse decodes exactly one JSON document, with its keys in small letters. It returns the
+// tree to read, and the body in the form to store: as received where that can be.
 func parse(body []byte) (tree any, stored json.RawMessage, err error) {
-	p, err := decode(body)
-	if err == nil && p.capitals {
-		snakeCase(p.tree)
+	text := string(body)
+	p, err := decode(text)
+	if err != nil {
+		return nil, nil, err
 	}
-	return p.tree, p.stored, err
+	if p.refused || p.inline {
+		stored, err = p.encode(p.tree)
+	} else {
+		stored = json.RawMessage(strings.TrimPrefix(text, byteOrderMark))
+	}
+	return p.small(), stored, err
 }
 
-// decode is parse with the keys as the relay wrote them.
-func decode(body []byte) (parsed, error) {
-	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.UseNumber() // ids are longer than 2^53
-	var tree any
-	if err := decoder.Decode(&tree); err != nil {
+// small is the tree with its keys in small letters.
+func (p parsed) small() any {
+	if p.capitals {
+		return snakeCase(p.tree)
+	}
+	return p.tree
+}
+
+const byteOrderMark = "\xef\xbb\xbf"
+
+// decode decodes exactly one JSON document, with the keys as the relay wrote them.
+func decode(text string) (parsed, error) {
+	text = strings.TrimPrefix(text, byteOrderMark)
+	s := scanner{text: text}
+	tree := s.document()
+	if s.failed {
+		return parsed{}, whatIsWrong(text)
+	}
+	if s.refused {
+		tree = scrub(tree)
+	}
+	return parsed{tree: tree, capitals: s.capitals, refused: s.refused, inline: mayHoldInline(text)}, nil
+}
+
+// whatIsWrong says why a text is not one JSON document that we read.
+func whatIsWrong(text string) error {
+	decoder := json.NewDecoder(strings.NewReader(text))
+	var document json.RawMessage
+	if err := decoder.Decode(&document); err != nil {
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			err = errors.New("it is incomplete")
 		}
-		return parsed{}, err
+		return err
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return parsed{}, errors.New("something follows the document")
+		return errors.New("something follows the document")
 	}
-	var w walk
-	if tree = w.typed(tree, 1); w.deepest > maxDepth {
-		return parsed{}, errors.New("it is nested too deeply")
-	}
-	p := parsed{tree: tree, stored: body, capitals: w.capitals, inline: mayHoldInline(body)}
-	var err error
-	if needsScrub(body) {
-		p.tree = scrub(tree)
-		p.stored, err = encode(p.tree)
-	}
-	if err == nil && p.inline {
-		p.stored, err = p.encode(p.tree)
-	}
-	return p, err
+	return errors.New("it is nested too deeply")
 }
 
 // encode writes a part of the tree in the form to store.
@@ -88,8 +102,8 @@ func encode(v any) (json.RawMessage, error) {
 // output it is stored already.
 const maxStoredInline = 64
 
-func mayHoldInline(body []byte) bool {
-	return bytes.Contains(body, []byte(`"data:`)) || bytes.Contains(body, []byte("b64")) || bytes.Contains(body, []byte("base64"))
+func mayHoldInline(text string) bool {
+	return strings.Contains(text, `"data:`) || strings.Contains(text, "b64") || strings.Contains(text, "base64")
 }
 
 // withoutInline returns a copy of a tree in which files are cut: data: URLs, and
@@ -124,71 +138,6 @@ func withoutInline(v any) any {
 func cutInline(text string) string {
 	return fmt.Sprintf("%s... (%d bytes)", text[:maxStoredInline], len(text))
 }
-
-// maxDepth of a document; Postgres' own parser is limited by its stack.
-const maxDepth = 200
-
-// walk notes what is to be known of a tree.
-type walk struct {
-	deepest  int
-	capitals bool // a key has one
-}
-
-// typed converts every JSON object of a tree to object.
-func (w *walk) typed(v any, depth int) any {
-	switch v := v.(type) {
-	case map[string]any:
-		w.deepest = max(w.deepest, depth)
-		for key, value := range v {
-			w.capitals = w.capitals || strings.ContainsFunc(key, isCapital)
-			switch value.(type) {
-			case map[string]any, []any:
-				v[key] = w.typed(value, depth+1)
-			}
-		}
-		return object(v)
-	case []any:
-		w.deepest = max(w.deepest, depth)
-		for i, value := range v {
-			v[i] = w.typed(value, depth+1)
-		}
-	}
-	return v
-}
-
-// needsScrub reports whether jsonb might refuse the text: NUL and lone surrogates
-// (both are written as escapes), bytes that are not UTF-8, huge numbers.
-func needsScrub(body []byte) bool {
-	return bytes.Contains(body, []byte(`\u`)) || !utf8.Valid(body) || mayHoldHugeNumber(body)
-}
-
-// mayHoldHugeNumber is a quick check for what hugeNumber finds: an exponent of three
-// digits, or a thousand digits in a row. It may report true without need.
-func mayHoldHugeNumber(body []byte) bool {
-	digits := 0
-	for i, c := range body {
-		if c < '0' || c > '9' {
-			digits = 0
-			continue
-		}
-		digits++
-		if digits == 1000 {
-			return true
-		}
-		if digits == 3 && i >= 4 {
-			before := body[i-3]
-			if before == '+' || before == '-' {
-				before = body[i-4]
-			}
-			if before == 'e' || before == 'E' {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-var hugeNumber = regexp.MustCompile(`[0-9][eE][+-]?[0-9]{3,}|[0-9]{1000}`)
 
 // scrub replaces NUL in strings and turns huge numbers into strings; the decoder has
 // already replaced what else jsonb refuses.

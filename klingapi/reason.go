@@ -137,11 +137,11 @@ func reason(nodes []node, around []object) string {
 
 // outward adds the envelopes to the nodes, the innermost first.
 func outward(nodes []node, around []object) []node {
-	nodes = slices.Clone(nodes)
+	all := append(make([]node, 0, len(nodes)+len(around)), nodes...)
 	for _, o := range slices.Backward(around) {
-		nodes = append(nodes, node{object: o})
+		all = append(all, node{object: o})
 	}
-	return nodes
+	return all
 }
 
 // remark is what the messages of the nodes, and of the envelopes, say beyond phrases.

@@ -34,7 +34,7 @@ func findRecord(document any, ref Ref, a evidence) (Record, bool) {
 		nodes = slices.DeleteFunc(nodes, doubtful)
 	}
 	record := describe(nodes)
-	record.Word, record.Status = line(verdict.word), verdict.status()
+	record.Word, record.Status = strings.Clone(line(verdict.word)), verdict.status() // whoever keeps the word does not keep the whole answer
 	switch record.Status {
 	case Failed:
 		record.fail(nodes, verdict, a)
