@@ -1,6 +1,7 @@
 package migrations_test
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -118,13 +119,14 @@ func knowTheQueue(t *testing.T, pool *pgxpool.Pool) []string {
 
 // definedBy returns the last step that defines a function, view or trigger, "" for
 // none.
-func definedBy(t *testing.T, name string) (last string) {
+func definedBy(t *testing.T, name string) string {
 	t.Helper()
 	definition := regexp.MustCompile(`(?i)create\s+(or\s+replace\s+)?(function|view|materialized\s+view|trigger)\s+(klingwatch\.)?` + regexp.QuoteMeta(name) + `\b`)
-	for step, sql := range steps(t) {
-		if definition.MatchString(sql) {
-			last = max(last, step)
+	texts := steps(t)
+	for _, step := range slices.Backward(slices.Sorted(maps.Keys(texts))) {
+		if definition.MatchString(texts[step]) {
+			return step
 		}
 	}
-	return last
+	return ""
 }
