@@ -129,24 +129,22 @@ type Trouble struct {
 	Polls   int       `json:"polls"`   // times the relay was asked
 }
 
+var troubleFields = newColumns("task bigint, created timestamptz, version int, error text, polls int")
+
 // RecordTroubles writes why polls of tasks brought no news, by compare-and-set: a
 // task that was written since its version was read is left alone. It returns the
 // tasks that it wrote.
 func RecordTroubles(ctx context.Context, q Querier, troubles []Trouble) (recorded []int64, err error) {
-	input, err := json.Marshal(troubles)
-	if err != nil {
-		return nil, err
-	}
 	rows, err := q.Query(ctx, `
 		update klingwatch.tasks t
 		set last_error = nullif(n.error, ''),
 		    polls = greatest(t.polls, n.polls),
 		    last_polled_at = now(),
 		    version = t.version + 1
-		from jsonb_to_recordset(@troubles::jsonb) as n(task bigint, created timestamptz, version int, error text, polls int)
+		from `+troubleFields.as("n")+`
 		where t.id = n.task and t.created_at = n.created and t.version = n.version
 		returning t.id`,
-		pgx.StrictNamedArgs{"troubles": input})
+		arraysOf(troubleFields, troubles))
 	if err != nil {
 		return nil, err
 	}
@@ -197,6 +195,11 @@ type Changed struct {
 	Number      int        // of that event among those of its type
 }
 
+// changeFields has the number as text: Postgres judges it.
+var changeFields = newColumns(`task bigint, created timestamptz, version int, status text, status_message text, upstream_status text, error_code text,
+	request_id text, result jsonb, unit_deduction text, polls int, upstream_created_at timestamptz, upstream_updated_at timestamptz, last_error text,
+	polled bool, deadline float8, ended_by text, late float8`)
+
 // ApplyChanges writes changes by compare-and-set and returns those that took
 // place, in no particular order. A task that was written since its version was
 // read is left alone and not returned.
@@ -204,10 +207,6 @@ func ApplyChanges(ctx context.Context, q Querier, changes []Change) ([]Changed, 
 	for i := range changes {
 		changes[i].DeadlineSeconds = changes[i].Deadline.Seconds()
 		changes[i].LateSeconds = changes[i].LateChecks.Seconds()
-	}
-	input, err := json.Marshal(changes)
-	if err != nil {
-		return nil, err
 	}
 	return all[Changed](ctx, q, `
 		update klingwatch.tasks t
@@ -218,7 +217,7 @@ func ApplyChanges(ctx context.Context, q Querier, changes []Change) ([]Changed, 
 		    error_code = c.error_code,
 		    request_id = coalesce(c.request_id, t.request_id),
 		    result = coalesce(c.result, t.result),
-		    unit_deduction = coalesce(c.unit_deduction, t.unit_deduction),
+		    unit_deduction = coalesce(c.unit_deduction::numeric, t.unit_deduction),
 		    polls = greatest(t.polls, c.polls),
 		    upstream_created_at = coalesce(c.upstream_created_at, t.upstream_created_at),
 		    upstream_updated_at = coalesce(c.upstream_updated_at, t.upstream_updated_at),
@@ -232,13 +231,10 @@ func ApplyChanges(ctx context.Context, q Querier, changes []Change) ([]Changed, 
 		    late = t.late or t.finished_at is not null and t.status <> c.status,
 		    finished_at = case when c.status not in ('pending', 'submitted', 'processing') then case when t.status = c.status then t.finished_at else now() end end,
 		    late_checks_until = case when c.late > 0 then now() + make_interval(secs => c.late) end
-		from jsonb_to_recordset(@changes::jsonb) as c(
-		     task bigint, created timestamptz, version int, status text, status_message text, upstream_status text, error_code text,
-		     request_id text, result jsonb, unit_deduction numeric, polls int, upstream_created_at timestamptz,
-		     upstream_updated_at timestamptz, last_error text, polled bool, deadline float8, ended_by text, late float8)
+		from `+changeFields.as("c")+`
 		where t.id = c.task and t.created_at = c.created and t.version = c.version
 		returning`+changedColumns("'task.' || t.status"),
-		pgx.StrictNamedArgs{"changes": input})
+		arraysOf(changeFields, changes))
 }
 
 // changedColumns are the columns of Changed, of the task t and its next event, of a type.

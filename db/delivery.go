@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -200,23 +199,20 @@ type DeliveryOutcome struct {
 	FirstByteSeconds *float64  `json:"first_byte_seconds"`
 }
 
+var outcomeFields = newColumns(`delivery bigint, created timestamptz, seen int, since timestamptz, state text, wait float8, error text, held bool, skipped bool,
+	sent bool, started_ago float8, finished_ago float8, status_code int, response_body text, remote_addr text,
+	dns_seconds real, connect_seconds real, tls_seconds real, first_byte_seconds real`)
+
 // RecordDeliveries writes outcomes: an attempt for each request, and the new state
 // of its delivery. A delivery that somebody has sent again or canceled since it was
 // read keeps its state, unless it has arrived before it was sent again.
 func RecordDeliveries(ctx context.Context, q Querier, outcomes []DeliveryOutcome) error {
-	input, err := json.Marshal(outcomes)
-	if err != nil {
-		return err
-	}
-	_, err = q.Exec(ctx, `
+	_, err := q.Exec(ctx, `
 		with outcome as (
 			select o.*,
 			       d.state in ('pending', 'exhausted') and o.state = 'delivered'
 			           or d.state = 'pending' and d.attempts = o.seen and d.tries_since = o.since as applies
-			from jsonb_to_recordset(@outcomes::jsonb) as o(
-			     delivery bigint, created timestamptz, seen int, since timestamptz, state text, wait float8, error text, held bool, skipped bool, sent bool, started_ago float8, finished_ago float8,
-			     status_code int, response_body text, remote_addr text,
-			     dns_seconds real, connect_seconds real, tls_seconds real, first_byte_seconds real)
+			from `+outcomeFields.as("o")+`
 			join klingwatch.deliveries d on d.id = o.delivery and d.created_at = o.created
 			order by d.id
 			for update of d
@@ -252,7 +248,7 @@ func RecordDeliveries(ctx context.Context, q Querier, outcomes []DeliveryOutcome
 		       first_byte_seconds
 		from done
 		where sent`,
-		pgx.StrictNamedArgs{"outcomes": input})
+		arraysOf(outcomeFields, outcomes))
 	return err
 }
 

@@ -25,6 +25,8 @@ type NewEvent struct {
 // "<relay>/<action>/<action2>/<task_id> <status>" comes with the transaction that ends it.
 const TaskChannel = "klingwatch_task"
 
+var eventFields = newColumns("event_id text, task bigint, sequence int, type text, payload jsonb, traceparent text")
+
 // AddEvents writes events of tasks, a note on TaskChannel for each task that has ended,
 // and a delivery with its job for each receiver that wants one: the callback_url of a task
 // for its end and what it asked for beside, and endpoints by their event types and actions. The delivery of a disabled endpoint has no job and waits
@@ -37,15 +39,13 @@ func AddEvents(ctx context.Context, q Querier, events []NewEvent) (AddedEvents, 
 	if len(events) == 0 {
 		return AddedEvents{}, nil
 	}
-	input, err := json.Marshal(events)
-	if err != nil {
-		return AddedEvents{}, err
-	}
+	args := arraysOf(eventFields, events)
+	args["channel"] = TaskChannel
 	return one[AddedEvents](ctx, q, `
 		with turn as materialized (`+takeTurn+`
 		), wanted as (
 			select n.*
-			from turn, jsonb_to_recordset(@events::jsonb) as n(event_id text, task bigint, sequence int, type text, payload jsonb, traceparent text)
+			from turn, `+eventFields.as("n")+`
 		), news as (
 			insert into klingwatch.events (event_id, task, sequence, type, payload, traceparent)
 			select event_id, task, sequence, type, payload, traceparent
@@ -75,7 +75,7 @@ func AddEvents(ctx context.Context, q Querier, events []NewEvent) (AddedEvents, 
 		select (select waited from turn) as waited,
 		       array(select task from wanted except select task from news) as taken
 		from (select count(*) from told) as notes`,
-		pgx.StrictNamedArgs{"events": input, "channel": TaskChannel})
+		args)
 }
 
 // AddedEvents is what became of new events.

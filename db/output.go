@@ -69,22 +69,21 @@ func RemoveOutputs(ctx context.Context, q Querier, tasks []int64) error {
 	return err
 }
 
+// outputFields has the number as text: Postgres judges it.
+var outputFields = newColumns("task bigint, kind text, position int, url text, upstream_id text, duration_seconds text, watermark_url text, expires_at timestamptz, needs_key bool")
+
 // AddOutputs writes the outputs of tasks. With archive their files are to be kept, unless
 // the task or its relay say otherwise: each gets a job.
 func AddOutputs(ctx context.Context, q Querier, outputs []Output, archive bool) error {
 	if len(outputs) == 0 {
 		return nil
 	}
-	input, err := json.Marshal(outputs)
-	if err != nil {
-		return err
-	}
-	_, err = q.Exec(ctx, `
+	args := arraysOf(outputFields, outputs)
+	args["archive"] = archive
+	_, err := q.Exec(ctx, `
 		with news as (
 			select o.*, @archive and coalesce(t.archive, r.archive, true) as wanted
-			from jsonb_to_recordset(@outputs::jsonb) as o(
-			     task bigint, kind text, position int, url text, upstream_id text, duration_seconds numeric,
-			     watermark_url text, expires_at timestamptz, needs_key boolean)
+			from `+outputFields.as("o")+`
 			left join klingwatch.tasks t on t.id = o.task
 			left join klingwatch.relays r on r.name = t.relay
 		), stored as ( -- their files stay, see RemoveOutputs
@@ -92,19 +91,19 @@ func AddOutputs(ctx context.Context, q Querier, outputs []Output, archive bool) 
 			set url = n.url,
 			    watermark_url = n.watermark_url,
 			    expires_at = n.expires_at,
-			    needs_key = coalesce(n.needs_key, false)
+			    needs_key = n.needs_key
 			from news n
 			where o.task = n.task and o.kind = n.kind and o.position = n.position
 			returning o.task, o.kind, o.position
 		)
 		insert into klingwatch.outputs (task, kind, position, url, upstream_id, duration_seconds, watermark_url, expires_at, needs_key, archive_id, archive_state)
-		select task, kind, position, url, upstream_id, duration_seconds, watermark_url, expires_at, coalesce(needs_key, false),
+		select task, kind, position, url, upstream_id, duration_seconds::numeric, watermark_url, expires_at, needs_key,
 		       case when wanted then nextval('klingwatch.archive_ids') end,
 		       case when wanted then 'pending' end
 		from news
 		-- "on conflict" writes 48 bytes more of WAL for each
 		where (task, kind, position) not in (select task, kind, position from stored)`,
-		pgx.StrictNamedArgs{"outputs": input, "archive": archive})
+		args)
 	return err
 }
 

@@ -33,7 +33,7 @@ func TestOutputsAreKeptInOrderAndReplaced(t *testing.T) {
 	if got := must(db.OutputsOfTask(t.Context(), pool, ids[1]))(t); len(got) != 1 || got[0].URL != other.URL {
 		t.Errorf("an output a second time: %+v", got)
 	}
-	other.DurationSeconds = new(json.Number("long"))
+	other.Position, other.DurationSeconds = 1, new(json.Number("long"))
 	if err := db.AddOutputs(t.Context(), pool, []db.Output{other}, false); err == nil {
 		t.Error("a duration that is no number was accepted")
 	}

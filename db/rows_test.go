@@ -128,3 +128,27 @@ func (s step) mostRows() int {
 	}
 	return most
 }
+
+// Rows reach Postgres as they would in JSON, which has neither text that is no UTF-8 nor a
+// null that is a value.
+func TestRowsAreCleanedOnTheirWay(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	one := target(t, pool, track(t, pool, "a")[0])
+	change := db.Change{Task: one.ID, Created: one.CreatedAt, Version: one.Version, Status: db.Processing, StatusMessage: "a\xffb", RequestID: new("\xc3"), UnitDeduction: new("0.10")}
+	for _, result := range []json.RawMessage{json.RawMessage(`{"videos":[]}`), json.RawMessage("null"), nil} {
+		change.Result = result
+		if changed := must(db.ApplyChanges(t.Context(), pool, []db.Change{change}))(t); len(changed) != 1 {
+			t.Fatalf("changed %+v", changed)
+		}
+		change.Version++
+	}
+	got := task(t, pool, one.ID)
+	if got.StatusMessage != "a\ufffdb" || *got.RequestID != "\ufffd" || got.UnitDeduction.String() != "0.10" || string(got.Result) != `{"videos": []}` {
+		t.Errorf("the task became %+v", got)
+	}
+	change.UnitDeduction = new("1e999999")
+	if _, err := db.ApplyChanges(t.Context(), pool, []db.Change{change}); !db.RefusedValue(err) {
+		t.Errorf("a number that Postgres cannot hold: %v", err)
+	}
+}
