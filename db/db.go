@@ -265,7 +265,8 @@ func arraysOf[T any](c columns, rows []T) pgx.StrictNamedArgs {
 	return args
 }
 
-// cleaned makes of an array what JSON would have: text in valid UTF-8, and no value for null.
+// cleaned makes of an array what JSON would have: text in valid UTF-8, no value for null, and
+// none for a time that no JSON can hold, which nobody could read.
 func cleaned(array any) any {
 	switch list := array.(type) {
 	case []string:
@@ -276,6 +277,12 @@ func cleaned(array any) any {
 		for i, s := range list {
 			if s != nil {
 				list[i] = new(validUTF8(*s))
+			}
+		}
+	case []*time.Time:
+		for i, t := range list {
+			if t != nil && (t.UTC().Year() < 1 || t.UTC().Year() > 9999) {
+				list[i] = nil
 			}
 		}
 	case []json.RawMessage:

@@ -203,7 +203,7 @@ var outcomeFields = newColumns(`delivery bigint, created timestamptz, seen int, 
 	sent bool, started_ago float8, finished_ago float8, status_code int, response_body text, remote_addr text,
 	dns_seconds real, connect_seconds real, tls_seconds real, first_byte_seconds real`)
 
-// RecordDeliveries writes outcomes: an attempt for each request, and the new state
+// RecordDeliveries writes outcomes, one of a delivery at most: an attempt for each request, and the new state
 // of its delivery. A delivery that somebody has sent again or canceled since it was
 // read keeps its state, unless it has arrived before it was sent again.
 func RecordDeliveries(ctx context.Context, q Querier, outcomes []DeliveryOutcome) error {

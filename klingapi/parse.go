@@ -156,7 +156,7 @@ func scrub(v any) any {
 	case string:
 		return strings.ReplaceAll(v, "\x00", "\uFFFD")
 	case json.Number:
-		if hugeNumber.MatchString(v.String()) {
+		if isHuge(v.String()) {
 			return v.String()
 		}
 	}
@@ -192,25 +192,26 @@ const secondsBelow = 1e11
 // time reads unix milliseconds or seconds, as number or string, or RFC 3339. It
 // returns the zero time for no field and for times before 2001 or after 2286.
 func (o object) time(key string) time.Time {
-	text := o.text(key)
-	if text == "" {
+	t := timeOf(o.text(key))
+	if ms := t.UnixMilli(); ms < 1e12 || ms >= 1e13 {
 		return time.Time{}
 	}
+	return t
+}
+
+func timeOf(text string) time.Time {
 	n, err := strconv.ParseFloat(text, 64)
 	if err != nil {
 		t, _ := time.Parse(time.RFC3339, text) // the zero time where it is none
 		return t.UTC()
 	}
-	if math.IsNaN(n) {
+	if math.IsNaN(n) || math.IsInf(n, 0) {
 		return time.Time{}
 	}
 	if n < secondsBelow {
 		n *= 1000
 	}
-	if n < 1e12 || n >= 1e13 {
-		return time.Time{}
-	}
-	return time.UnixMilli(int64(n)).UTC()
+	return time.UnixMilli(int64(max(min(n, 1e13), 0))).UTC()
 }
 
 // firstTime returns the first of the fields that holds a time, else the zero time.

@@ -2,7 +2,6 @@ package klingapi
 
 import (
 	"encoding/json"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -124,8 +123,16 @@ func (s *scanner) unquoted(quoted string) string {
 	return text
 }
 
-// hugeNumber matches numbers that jsonb refuses, or takes much room for.
-var hugeNumber = regexp.MustCompile(`[0-9][eE][+-]?[0-9]{3,}|[0-9]{1000}`)
+// isHuge reports whether jsonb refuses a number, or takes much room for it: one with 1,000
+// digits in a row, or three in its exponent.
+func isHuge(number string) bool {
+	mantissa, exponent := number, ""
+	if e := strings.IndexAny(number, "eE"); e >= 0 {
+		mantissa, exponent = number[:e], strings.TrimLeft(number[e+1:], "+-")
+	}
+	whole, fraction, _ := strings.Cut(strings.TrimPrefix(mantissa, "-"), ".")
+	return len(exponent) >= 3 || len(whole) >= 1000 || len(fraction) >= 1000
+}
 
 // number reads a number, or fails.
 func (s *scanner) number() json.Number {
@@ -137,13 +144,15 @@ func (s *scanner) number() json.Number {
 	if s.oneOf(".") {
 		s.digits()
 	}
-	exponent := s.oneOf("eE")
-	if exponent {
+	if s.oneOf("eE") {
 		s.oneOf("+-")
 		s.digits()
 	}
+	if s.failed {
+		return ""
+	}
 	number := s.text[begin:s.at]
-	s.refused = s.refused || (exponent || len(number) >= 1000) && hugeNumber.MatchString(number)
+	s.refused = s.refused || isHuge(number)
 	return json.Number(number)
 }
 

@@ -12,6 +12,7 @@ create or replace function klingwatch.poll_queue(relay_id int, relay text, task 
 
 create function klingwatch.check_tasks() returns trigger
     language plpgsql security definer set search_path = pg_catalog, klingwatch, pg_temp
+    set enable_seqscan = off -- a plan that was made for few tasks is kept
 as $$
 declare
     elsewhere boolean;

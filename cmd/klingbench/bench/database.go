@@ -40,6 +40,7 @@ func (b *Bench) makeTemplate(ctx context.Context, name string, migrate func(*pgx
 		}
 		unready := name + "_unready"
 		if err := b.createMigrated(ctx, unready, migrate); err != nil {
+			_ = dropDatabase(ctx, b.admin, unready) // another run on this server makes it anew
 			return fmt.Errorf("making the database %s: %w", unready, err)
 		}
 		return renameDatabase(ctx, b.admin, unready, name)
