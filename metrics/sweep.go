@@ -52,7 +52,7 @@ type Sweep struct {
 func newSweep(auto promauto.Factory) Sweep {
 	return Sweep{
 		LastSweep: gauge(auto, "klingwatch_last_sweep_timestamp_seconds",
-			"Unix time of this process's last successful sweep; 0 before the first. A sweep runs every 15 s. The gauges of the deployment are updated as often, also while the database is read only."),
+			"Unix time of this process's last successful sweep; 0 before the first. A sweep runs every 15 s, less often where it takes longer than half a second. The gauges of the deployment are updated as often, also while the database is read only."),
 		MissingJobs: counter(auto, "klingwatch_missing_jobs_total",
 			"Tasks and deliveries that had lost their River job and were given a new one."),
 		ReturnedJobs: counter(auto, "klingwatch_returned_jobs_total",

@@ -12,7 +12,6 @@ create or replace function klingwatch.poll_queue(relay_id int, relay text, task 
 
 create function klingwatch.check_tasks() returns trigger
     language plpgsql security definer set search_path = pg_catalog, klingwatch, pg_temp
-    set enable_seqscan = off -- a plan that was made for few tasks is kept
 as $$
 declare
     elsewhere boolean;
@@ -43,10 +42,9 @@ begin
         end if;
     end if;
     if ended then
-        update klingwatch.tasks
-        set ended_as = klingwatch.ended_as(status),
-            version = version + 1
-        where id = any (array(select i.id from inserted i where i.ended_as is distinct from klingwatch.ended_as(i.status)));
+        -- planned anew each time, with the tasks that there are now
+        execute 'update klingwatch.tasks set ended_as = klingwatch.ended_as(status), version = version + 1 where id = any ($1)'
+        using array(select i.id from inserted i where i.ended_as is distinct from klingwatch.ended_as(i.status));
     end if;
     if backfilled then
         insert into klingwatch.days_to_summarize (day)

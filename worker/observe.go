@@ -23,9 +23,8 @@ const (
 // observe keeps the gauges that are read from the database up to date, until ctx ends:
 // also while nothing can be worked on, since that is when people look at them.
 func (w *Worker) observe(ctx context.Context) {
-	ticker := time.NewTicker(w.cfg.SweepInterval)
-	defer ticker.Stop()
 	for n := 0; ; n++ {
+		begun := time.Now()
 		state := w.databaseState(ctx)
 		for _, known := range metrics.DatabaseStates {
 			w.cfg.Metrics.Database.WithLabelValues(known).Set(map[bool]float64{true: 1}[known == state])
@@ -38,7 +37,7 @@ func (w *Worker) observe(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-time.After(restAfter(time.Since(begun), w.cfg.SweepInterval)):
 		}
 	}
 }

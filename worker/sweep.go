@@ -16,6 +16,8 @@ const (
 	// lookEvery sweeps, rows without a job are looked for: that reads all open
 	// tasks, 0.1 s at 50,000.
 	lookEvery = 3
+	// longestRest bounds how long the jobs of a dead process wait where sweeps take long.
+	longestRest = 30 * time.Second
 	// unaskedGrace is how long after its deadline a task expires whose relay this process
 	// cannot ask: one that can has done it long before.
 	unaskedGrace = 15 * time.Second
@@ -47,9 +49,8 @@ type sweeper struct {
 
 // sweepUntil sweeps at once and then regularly, until ctx ends.
 func (s *sweeper) sweepUntil(ctx context.Context) {
-	ticker := time.NewTicker(s.cfg.SweepInterval)
-	defer ticker.Stop()
 	for n := 0; ; n++ {
+		begun := time.Now()
 		err := s.sweep(ctx, n%lookEvery == 0)
 		s.sender.Survey()
 		if err != nil && ctx.Err() == nil {
@@ -58,9 +59,17 @@ func (s *sweeper) sweepUntil(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-time.After(restAfter(time.Since(begun), s.cfg.SweepInterval)):
 		}
 	}
+}
+
+// restAfter returns how long to wait before work is done again that took some time, and is
+// done once in an interval: that which reads all open tasks or jobs takes a tenth of the
+// time at most, but for a database in such trouble that longestRest is not enough. It must
+// not keep the database from what the tasks need.
+func restAfter(took, interval time.Duration) time.Duration {
+	return max(interval-took, min(9*took, longestRest))
 }
 
 // sweep gives back the jobs of instances that are gone, and shortens waits where a clock
