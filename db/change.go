@@ -36,7 +36,7 @@ type PollTarget struct {
 func PollTargets(ctx context.Context, q Querier, ids []int64, deadline time.Duration) ([]PollTarget, error) {
 	return all[PollTarget](ctx, q, `
 		select`+pollTargetColumns+`
-		where id = any (@ids)`,
+		where id = any (`+idsByKey+`)`,
 		pgx.StrictNamedArgs{"ids": ids, "deadline": deadline})
 }
 
@@ -110,9 +110,9 @@ func GetPollTarget(ctx context.Context, q Querier, id int64, deadline time.Durat
 func LockedTasks(ctx context.Context, q Querier, ids []int64) ([]int64, error) {
 	rows, err := q.Query(ctx, `
 		with free as materialized (
-			select id from klingwatch.tasks where id = any (@ids) for no key update skip locked
+			select id from klingwatch.tasks where id = any (`+idsByKey+`) for no key update skip locked
 		)
-		select id from klingwatch.tasks where id = any (@ids) and id not in (select id from free)`,
+		select id from klingwatch.tasks where id = any (`+idsByKey+`) and id not in (select id from free)`,
 		pgx.StrictNamedArgs{"ids": ids})
 	if err != nil {
 		return nil, err
@@ -262,7 +262,7 @@ func VersionsOf(ctx context.Context, q Querier, ids []int64) (map[int64]int, err
 	rows, err := all[struct {
 		ID      int64
 		Version int
-	}](ctx, q, `select id, version from klingwatch.tasks where id = any (@ids)`, pgx.StrictNamedArgs{"ids": ids})
+	}](ctx, q, `select id, version from klingwatch.tasks where id = any (`+idsByKey+`)`, pgx.StrictNamedArgs{"ids": ids})
 	versions := make(map[int64]int, len(rows))
 	for _, row := range rows {
 		versions[row.ID] = row.Version

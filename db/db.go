@@ -26,6 +26,11 @@ type Querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
+// idsByKey are the ids of rows that are looked up by their primary key. Where Postgres sees
+// some hundreds of them in a list, it takes the block range index of tasks, in which each
+// matches most of the ranges once rows have moved: 11 s for 1,000 of 500,000 tasks.
+const idsByKey = `array(select unnest(@ids::bigint[]))`
+
 // LimitLockWait returns the options of a transaction whose statements wait at most so
 // long for a row that another transaction has locked. Where one would wait longer,
 // RowLocked holds for its error.

@@ -153,3 +153,30 @@ func TestRowsAreCleanedOnTheirWay(t *testing.T) {
 		t.Errorf("a number that Postgres cannot hold: %v", err)
 	}
 }
+
+// Of a list of ids Postgres knows how many there are, and then takes the block range index of
+// tasks for the cheaper one. In it each id matches most ranges, once rows have moved.
+func TestTasksAreReadByTheirKey(t *testing.T) {
+	t.Parallel()
+	const tasks, many = 20_000, 1000
+	pool := dbtest.New(t)
+	run(t, pool, `alter table klingwatch.tasks disable trigger user`)
+	run(t, pool, `insert into klingwatch.tasks (task_id, action, action2) select 't' || i, 'videos', 'text2video' from generate_series(1, $1::int) i`, tasks)
+	run(t, pool, `update klingwatch.tasks set polls = 1 where id % 3 = 0`)
+	run(t, pool, `vacuum analyze klingwatch.tasks`)
+	ids := value[[]int64](t, pool, `select array_agg(id) from (select id from klingwatch.tasks order by hashint8(id) limit $1) t`, many)
+	q, looked := explaining(t, pool)
+	run(t, q, `set random_page_cost = 8`) // makes of so few tasks what 500,000 are
+	for name, read := range map[string]func() error{
+		"PollTargets": func() error { return second(db.PollTargets(t.Context(), q, ids, time.Hour)) },
+		"VersionsOf":  func() error { return second(db.VersionsOf(t.Context(), q, ids)) },
+		"TasksOf":     func() error { return second(db.TasksOf(t.Context(), q, ids)) },
+		"StatusesOf":  func() error { return second(db.StatusesOf(t.Context(), q, ids)) },
+	} {
+		*looked = 0
+		check(t, read())
+		if *looked < many || *looked > 2*many {
+			t.Errorf("%s looks at %d rows in one step, for %d", name, *looked, many)
+		}
+	}
+}

@@ -326,7 +326,7 @@ func FindTasks(ctx context.Context, q Querier, id string) ([]Task, error) {
 func TasksOf(ctx context.Context, q Querier, ids []int64) ([]Task, error) {
 	return all[Task](ctx, q, `
 		select`+taskColumns+`
-		where t.id = any (@ids)
+		where t.id = any (`+idsByKey+`)
 		order by t.id`,
 		pgx.StrictNamedArgs{"ids": ids})
 }
@@ -362,7 +362,7 @@ func StatusesOf(ctx context.Context, q Querier, ids []int64) ([]TaskStatus, erro
 		       status,
 		       status_message
 		from klingwatch.tasks
-		where id = any (@ids)
+		where id = any (`+idsByKey+`)
 		order by id`,
 		pgx.StrictNamedArgs{"ids": ids})
 }
@@ -374,7 +374,7 @@ func StatusesOf(ctx context.Context, q Querier, ids []int64) ([]TaskStatus, erro
 func ReopenTasks(ctx context.Context, q Querier, ids []int64, deadline time.Duration) (reopened []int64, err error) {
 	err = q.QueryRow(ctx, `
 		select coalesce(array_agg(t.id), '{}')
-		from klingwatch.retry(array(select id from klingwatch.tasks where id = any (@ids)), @deadline::interval) t
+		from klingwatch.retry(array(select id from klingwatch.tasks where id = any (`+idsByKey+`)), @deadline::interval) t
 		where t.finished_at is null and t.retried_at is not distinct from now() -- the time of this transaction`,
 		pgx.StrictNamedArgs{"ids": ids, "deadline": deadline}).Scan(&reopened)
 	return reopened, err

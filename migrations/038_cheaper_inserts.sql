@@ -43,7 +43,7 @@ begin
     end if;
     if ended then
         -- planned anew each time, with the tasks that there are now
-        execute 'update klingwatch.tasks set ended_as = klingwatch.ended_as(status), version = version + 1 where id = any ($1)'
+        execute 'update klingwatch.tasks set ended_as = klingwatch.ended_as(status), version = version + 1 where id = any (array(select unnest($1)))'
         using array(select i.id from inserted i where i.ended_as is distinct from klingwatch.ended_as(i.status));
     end if;
     if backfilled then
