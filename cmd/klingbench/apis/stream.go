@@ -103,7 +103,7 @@ func (t stream) watch(ctx context.Context, b *bench.Bench, d *bench.Database, c 
 			done, err = completions.Run(ctx, d.URL, 1, t.total(), time.Duration(float64(time.Second)/t.rate))
 			ended <- err
 		}()
-		if seen.used, err = b.Spent(ctx, server.PID(), idle{c}, func() error { return bench.Pause(ctx, t.window) }); err != nil {
+		if seen.used, err = b.Spent(ctx, server.PID(), idle{c}, func() error { return t.pass(ctx, c) }); err != nil {
 			return err
 		}
 		if seen.memory, err = process.ResidentMemory(server.PID()); err != nil {
@@ -125,6 +125,22 @@ func (t stream) watch(ctx context.Context, b *bench.Bench, d *bench.Database, c 
 			return t.join(ctx, d, c, done, seen)
 		})
 	})
+	return err
+}
+
+// pass lets the window pass, which is longer where a busy machine has not even told of the
+// first event by then.
+func (t stream) pass(ctx context.Context, c *callers.Callers) error {
+	if err := bench.Pause(ctx, t.window); err != nil {
+		return err
+	}
+	return t.caughtUp(ctx, c, 1)
+}
+
+// caughtUp waits until all have got an event.
+func (t stream) caughtUp(ctx context.Context, c *callers.Callers, event int64) error {
+	behind := func(ctx context.Context) (int, error) { return c.Behind(ctx, event) }
+	_, err := bench.Until(ctx, fmt.Sprintf("all followers have got the event %d", event), gatherLimit, behind, func(n int) bool { return n == 0 })
 	return err
 }
 
@@ -154,8 +170,7 @@ func (t stream) join(ctx context.Context, d *bench.Database, c *callers.Callers,
 		}
 		last = max(last, told[i].ID)
 	}
-	behind := func(ctx context.Context) (int, error) { return c.Behind(ctx, last) }
-	if _, err := bench.Until(ctx, "all followers have got the last event", gatherLimit, behind, func(n int) bool { return n == 0 }); err != nil {
+	if err := t.caughtUp(ctx, c, last); err != nil {
 		return err
 	}
 	seen.Followed, err = c.Followed(ctx, told)
