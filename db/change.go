@@ -129,7 +129,7 @@ type Trouble struct {
 	Polls   int       `json:"polls"`   // times the relay was asked
 }
 
-var troubleFields = newColumns("task bigint, created timestamptz, version int, error text, polls int")
+var troubleFields = newColumns[Trouble]("task bigint, created timestamptz, version int, error text, polls int")
 
 // RecordTroubles writes why polls of tasks brought no news, by compare-and-set: a
 // task that was written since its version was read is left alone. It returns the
@@ -144,7 +144,7 @@ func RecordTroubles(ctx context.Context, q Querier, troubles []Trouble) (recorde
 		from `+troubleFields.as("n")+`
 		where t.id = n.task and t.created_at = n.created and t.version = n.version
 		returning t.id`,
-		arraysOf(troubleFields, troubles))
+		troubleFields.arrays(troubles))
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +196,7 @@ type Changed struct {
 }
 
 // changeFields has the number as text: Postgres judges it.
-var changeFields = newColumns(`task bigint, created timestamptz, version int, status text, status_message text, upstream_status text, error_code text,
+var changeFields = newColumns[Change](`task bigint, created timestamptz, version int, status text, status_message text, upstream_status text, error_code text,
 	request_id text, result jsonb, unit_deduction text, polls int, upstream_created_at timestamptz, upstream_updated_at timestamptz, last_error text,
 	polled bool, deadline float8, ended_by text, late float8`)
 
@@ -234,7 +234,7 @@ func ApplyChanges(ctx context.Context, q Querier, changes []Change) ([]Changed, 
 		from `+changeFields.as("c")+`
 		where t.id = c.task and t.created_at = c.created and t.version = c.version
 		returning`+changedColumns("'task.' || t.status"),
-		arraysOf(changeFields, changes))
+		changeFields.arrays(changes))
 }
 
 // changedColumns are the columns of Changed, of the task t and its next event, of a type.

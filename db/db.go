@@ -221,20 +221,31 @@ func inClass(code string, classes ...string) bool {
 	return slices.ContainsFunc(classes, func(class string) bool { return len(code) == 5 && code[:len(class)] == class })
 }
 
-// columns are those of rows that a statement takes as arrays, one for each column, which
+// columns are those of rows of T that a statement takes as arrays, one for each column, which
 // costs Postgres half of what reading JSON does, and tells its planner how many there are.
-type columns struct {
-	names []string
-	table string // the expression that makes rows of the arrays, without an alias
+type columns[T any] struct {
+	names  []string
+	fields []reflect.StructField // of T, in the same order
+	table  string                // the expression that makes rows of the arrays, without an alias
 }
 
-// newColumns reads a list such as "task bigint, created timestamptz".
-func newColumns(list string) columns {
-	var c columns
+// newColumns reads a list such as "task bigint, created timestamptz". Each column has the
+// values of the field of T that bears its name in JSON; it panics where there is none.
+func newColumns[T any](list string) columns[T] {
+	named := map[string]reflect.StructField{}
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[T]()) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		named[name] = f
+	}
+	var c columns[T]
 	var arrays []string
 	for column := range strings.SplitSeq(list, ",") {
 		name, kind, _ := strings.Cut(strings.TrimSpace(column), " ")
-		c.names = append(c.names, name)
+		field, found := named[name]
+		if !found {
+			panic(fmt.Sprintf("%s has no field for the column %s", reflect.TypeFor[T](), name))
+		}
+		c.names, c.fields = append(c.names, name), append(c.fields, field)
 		arrays = append(arrays, "@"+name+"::"+kind+"[]")
 	}
 	c.table = "unnest(" + strings.Join(arrays, ", ") + ")"
@@ -242,30 +253,20 @@ func newColumns(list string) columns {
 }
 
 // as is the expression for a from clause, with the names of the columns.
-func (c columns) as(alias string) string {
+func (c columns[T]) as(alias string) string {
 	return c.table + " as " + alias + " (" + strings.Join(c.names, ", ") + ")"
 }
 
-// arraysOf are the arguments of a statement that takes rows: of each column, the values of
-// the fields that bear its name in JSON. A statement must not name a column that T lacks.
-func arraysOf[T any](c columns, rows []T) pgx.StrictNamedArgs {
-	fields := map[string]reflect.StructField{}
-	for _, f := range reflect.VisibleFields(reflect.TypeFor[T]()) {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		fields[name] = f
-	}
+// arrays are the arguments of a statement that takes rows.
+func (c columns[T]) arrays(rows []T) pgx.StrictNamedArgs {
 	args := pgx.StrictNamedArgs{}
 	all := reflect.ValueOf(rows)
-	for _, name := range c.names {
-		f, found := fields[name]
-		if !found {
-			panic(fmt.Sprintf("%s has no field for the column %s", reflect.TypeFor[T](), name))
-		}
+	for i, f := range c.fields {
 		array := reflect.MakeSlice(reflect.SliceOf(f.Type), len(rows), len(rows))
-		for i := range rows {
-			array.Index(i).Set(all.Index(i).FieldByIndex(f.Index))
+		for row := range rows {
+			array.Index(row).Set(all.Index(row).FieldByIndex(f.Index))
 		}
-		args[name] = cleaned(array.Interface())
+		args[c.names[i]] = cleaned(array.Interface())
 	}
 	return args
 }

@@ -199,7 +199,7 @@ type DeliveryOutcome struct {
 	FirstByteSeconds *float64  `json:"first_byte_seconds"`
 }
 
-var outcomeFields = newColumns(`delivery bigint, created timestamptz, seen int, since timestamptz, state text, wait float8, error text, held bool, skipped bool,
+var outcomeFields = newColumns[DeliveryOutcome](`delivery bigint, created timestamptz, seen int, since timestamptz, state text, wait float8, error text, held bool, skipped bool,
 	sent bool, started_ago float8, finished_ago float8, status_code int, response_body text, remote_addr text,
 	dns_seconds real, connect_seconds real, tls_seconds real, first_byte_seconds real`)
 
@@ -248,7 +248,7 @@ func RecordDeliveries(ctx context.Context, q Querier, outcomes []DeliveryOutcome
 		       first_byte_seconds
 		from done
 		where sent`,
-		arraysOf(outcomeFields, outcomes))
+		outcomeFields.arrays(outcomes))
 	return err
 }
 

@@ -25,7 +25,7 @@ type NewEvent struct {
 // "<relay>/<action>/<action2>/<task_id> <status>" comes with the transaction that ends it.
 const TaskChannel = "klingwatch_task"
 
-var eventFields = newColumns("event_id text, task bigint, sequence int, type text, payload jsonb, traceparent text")
+var eventFields = newColumns[NewEvent]("event_id text, task bigint, sequence int, type text, payload jsonb, traceparent text")
 
 // AddEvents writes events of tasks, a note on TaskChannel for each task that has ended,
 // and a delivery with its job for each receiver that wants one: the callback_url of a task
@@ -39,7 +39,7 @@ func AddEvents(ctx context.Context, q Querier, events []NewEvent) (AddedEvents, 
 	if len(events) == 0 {
 		return AddedEvents{}, nil
 	}
-	args := arraysOf(eventFields, events)
+	args := eventFields.arrays(events)
 	args["channel"] = TaskChannel
 	return one[AddedEvents](ctx, q, `
 		with turn as materialized (`+takeTurn+`

@@ -70,7 +70,7 @@ func RemoveOutputs(ctx context.Context, q Querier, tasks []int64) error {
 }
 
 // outputFields has the number as text: Postgres judges it.
-var outputFields = newColumns("task bigint, kind text, position int, url text, upstream_id text, duration_seconds text, watermark_url text, expires_at timestamptz, needs_key bool")
+var outputFields = newColumns[Output]("task bigint, kind text, position int, url text, upstream_id text, duration_seconds text, watermark_url text, expires_at timestamptz, needs_key bool")
 
 // AddOutputs writes the outputs of tasks. With archive their files are to be kept, unless
 // the task or its relay say otherwise: each gets a job.
@@ -78,7 +78,7 @@ func AddOutputs(ctx context.Context, q Querier, outputs []Output, archive bool) 
 	if len(outputs) == 0 {
 		return nil
 	}
-	args := arraysOf(outputFields, outputs)
+	args := outputFields.arrays(outputs)
 	args["archive"] = archive
 	_, err := q.Exec(ctx, `
 		with news as (

@@ -205,7 +205,7 @@ func timeOf(text string) time.Time {
 		t, _ := time.Parse(time.RFC3339, text) // the zero time where it is none
 		return t.UTC()
 	}
-	if math.IsNaN(n) || math.IsInf(n, 0) {
+	if math.IsNaN(n) {
 		return time.Time{}
 	}
 	if n < secondsBelow {

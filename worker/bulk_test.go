@@ -109,7 +109,7 @@ func TestABulkActionGoesInSteps(t *testing.T) {
 	if taken := steps(0); !slices.Equal(taken, []int{100, 30}) {
 		t.Errorf("without a pace: %v", taken)
 	}
-	if got := rest(30 * time.Millisecond); got != 15*time.Millisecond {
+	if got := rest(30*time.Millisecond, bulkPart); got != 15*time.Millisecond {
 		t.Errorf("after 30 ms it rests for %s", got)
 	}
 }

@@ -248,14 +248,14 @@ func (b *bulkWorker) step(ctx context.Context, id int64, already int) (ledger.St
 	select {
 	case <-ctx.Done():
 		return step, ctx.Err()
-	case <-time.After(rest(time.Since(begun))):
+	case <-time.After(rest(time.Since(begun), bulkPart)):
 		return step, nil
 	}
 }
 
-// rest is how long nothing is done after a step that took so long.
-func rest(took time.Duration) time.Duration {
-	return time.Duration(float64(took) * (1 - bulkPart) / bulkPart)
+// rest is how long nothing is done after work that took so long, and may take a part of the time.
+func rest(took time.Duration, part float64) time.Duration {
+	return time.Duration(float64(took) * (1 - part) / part)
 }
 
 // cancelArgs is the job of a task that klingwatch.cancel was asked to cancel.

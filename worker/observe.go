@@ -23,8 +23,7 @@ const (
 // observe keeps the gauges that are read from the database up to date, until ctx ends:
 // also while nothing can be worked on, since that is when people look at them.
 func (w *Worker) observe(ctx context.Context) {
-	for n := 0; ; n++ {
-		begun := time.Now()
+	regularly(ctx, w.cfg.SweepInterval, func(n int) {
 		state := w.databaseState(ctx)
 		for _, known := range metrics.DatabaseStates {
 			w.cfg.Metrics.Database.WithLabelValues(known).Set(map[bool]float64{true: 1}[known == state])
@@ -34,12 +33,7 @@ func (w *Worker) observe(ctx context.Context) {
 				w.cfg.Log.Warn("counting for the metrics, trying again", "error", err)
 			}
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(restAfter(time.Since(begun), w.cfg.SweepInterval)):
-		}
-	}
+	})
 }
 
 // databaseState asks whether the database accepts writes.

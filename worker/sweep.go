@@ -16,6 +16,9 @@ const (
 	// lookEvery sweeps, rows without a job are looked for: that reads all open
 	// tasks, 0.1 s at 50,000.
 	lookEvery = 3
+	// sweepPart is the part of the time that work may take which reads all open tasks or jobs:
+	// it must not keep the database from what the tasks need.
+	sweepPart = 0.1
 	// longestRest bounds how long the jobs of a dead process wait where sweeps take long.
 	longestRest = 30 * time.Second
 	// unaskedGrace is how long after its deadline a task expires whose relay this process
@@ -49,27 +52,33 @@ type sweeper struct {
 
 // sweepUntil sweeps at once and then regularly, until ctx ends.
 func (s *sweeper) sweepUntil(ctx context.Context) {
-	for n := 0; ; n++ {
-		begun := time.Now()
+	regularly(ctx, s.cfg.SweepInterval, func(n int) {
 		err := s.sweep(ctx, n%lookEvery == 0)
 		s.sender.Survey()
 		if err != nil && ctx.Err() == nil {
 			s.cfg.Log.Warn("sweeping, trying again", "error", err, "in", s.cfg.SweepInterval.String())
 		}
+	})
+}
+
+// regularly does work at once and then once in an interval, less often where it takes long,
+// until ctx ends. The work is told how often it was done before.
+func regularly(ctx context.Context, interval time.Duration, work func(n int)) {
+	for n := 0; ; n++ {
+		begun := time.Now()
+		work(n)
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(restAfter(time.Since(begun), s.cfg.SweepInterval)):
+		case <-time.After(restAfter(time.Since(begun), interval)):
 		}
 	}
 }
 
-// restAfter returns how long to wait before work is done again that took some time, and is
-// done once in an interval: that which reads all open tasks or jobs takes a tenth of the
-// time at most, but for a database in such trouble that longestRest is not enough. It must
-// not keep the database from what the tasks need.
+// restAfter returns how long to wait after work that took some time, and is done once in an
+// interval.
 func restAfter(took, interval time.Duration) time.Duration {
-	return max(interval-took, min(9*took, longestRest))
+	return max(interval-took, min(rest(took, sweepPart), longestRest))
 }
 
 // sweep gives back the jobs of instances that are gone, and shortens waits where a clock
