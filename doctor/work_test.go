@@ -90,14 +90,14 @@ func TestWhatElseStandsInTheDatabase(t *testing.T) {
 		`insert into klingwatch.tasks (task_id, action, action2) select 't' || i, 'images', 'generations' from generate_series(1, 30) i`,
 		`insert into klingwatch.outputs (task, kind, position, url, expires_at) values
 			(1, 'image', 0, 'u', now() + interval '2 days'), (1, 'image', 1, 'u', now() + interval '5 days'), (2, 'image', 0, 'u', now() - interval '1 day')`,
-		`insert into klingwatch.polling_pauses (credential, reason, probe_at) values ('0badc0de', 'refused: HTTP 401', now() + interval '1 minute')`,
+		`insert into klingwatch.polling_pauses (credential, reason, paused_at, probe_at) values ('0badc0de', 'refused: HTTP 401', now() - interval '150 minutes', now() + interval '1 minute')`,
 		`insert into klingwatch.relays (name, base_url, key_source, credential) values ('default', 'http://127.0.0.1:1', 'settings', '`+cfg.Relay.Credential()+`')`,
 		`insert into klingwatch.relays (name, base_url, key_source, key_file, credential) values ('second', 'http://127.0.0.1:1', 'key_file', '/nowhere', '0badc0de')`)
 	cfg.PollRate = 2
 	found := findings(t, cfg)
 	wantFinding(t, found, "signing-keys", Bad, "2 of 2 cannot be read")
 	wantFinding(t, found, "outputs", OK, "1 files of 1 tasks expire within 3d, the first in 47h")
-	wantFinding(t, found, "polling", Bad, "second: paused for 0s: the relay refuses the credential 0badc0de: refused: HTTP 401")
+	wantFinding(t, found, "polling", Bad, "second: paused for 2h: the relay refuses the credential 0badc0de: refused: HTTP 401")
 	wantFinding(t, found, "relays", Bad, "second: cannot be polled from here: ")
 	wantFinding(t, found, "rate", Warn, "30 open tasks at 2 polls per second: a round takes 15s, KLINGWATCH_POLL_INTERVAL is 5s")
 
