@@ -48,6 +48,8 @@ func TestACallbackDuringAPollHasItRepeated(t *testing.T) {
 		time.Sleep(500 * time.Millisecond) // the answer was written before the task changed, perhaps
 		called := time.Now()
 		b.Call(1)
+		time.Sleep(100 * time.Millisecond)
+		b.Call(1) // once more: that puts nothing off
 		time.Sleep(5 * time.Second)
 		b.stop()
 		if asks := b.asksOf(1, called); len(asks) != 1 || asks[0] > 520*time.Millisecond {
@@ -92,6 +94,38 @@ func TestForgedCallbacksCostOnePollInAnInterval(t *testing.T) {
 		})
 		if problem != "" {
 			rt.Fatal(problem)
+		}
+	})
+}
+
+// A callback during a poll gets a turn of its own. Where the task's usual poll comes before
+// that, the turn is used up: callbacks after that poll get the next one.
+func TestAUsualPollTakesTheTurnOfACallback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const interval, latency = 5 * time.Second, 20 * time.Millisecond
+		const tasks = 60 // of which jitter has every tenth or so meet the case
+		b := newBench(t, interval, 1_000_000, latency)
+		for id := range int64(tasks) {
+			b.Watch(processing(id), Memory{Next: time.Now()})
+		}
+		for range 2 { // during the first poll, which is repeated, and during that
+			time.Sleep(latency / 2)
+			for id := range int64(tasks) {
+				b.Call(id)
+			}
+			time.Sleep(latency / 2)
+		}
+		time.Sleep(interval - 50*time.Millisecond)
+		last := time.Now()
+		for id := range int64(tasks) {
+			b.Call(id)
+		}
+		time.Sleep(2 * interval)
+		b.stop()
+		for id := range int64(tasks) {
+			if asks := b.asksOf(id, last); len(asks) == 0 || asks[0] > interval+2*latency {
+				t.Errorf("task %d was asked about %s after the last callback", id, asks)
+			}
 		}
 	})
 }

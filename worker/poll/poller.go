@@ -199,7 +199,9 @@ func (p *Poller) call(task int64) {
 	switch {
 	case !news:
 	case w.asked(): // the answer may be older than the callback
-		w.called, w.again = turn, turn
+		if w.again.IsZero() || turn.Before(w.again) {
+			w.called, w.again = turn, turn
+		}
 	case turn.Before(w.due):
 		p.waiting.remove(w)
 		w.called, w.due = turn, turn
@@ -445,10 +447,12 @@ func (p *Poller) next(w *Watched, v verdict) (wait time.Duration, again bool) {
 		usual := p.schedules.usualWait(task, p.Interval, rand.Float64())
 		wait = pace(v, usual, p.Interval, task.Left, rand.Float64())
 	}
-	if !w.again.IsZero() && !v.memory.backsOff() {
-		wait = max(min(wait, w.again.Sub(now)), v.retryAfter)
+	if !w.again.IsZero() {
+		if !v.memory.backsOff() {
+			wait = max(min(wait, w.again.Sub(now)), v.retryAfter)
+		}
+		w.called, w.again = now.Add(wait), time.Time{} // it may be asked about before the turn of the callback
 	}
-	w.again = time.Time{}
 	w.due = now.Add(wait)
 	w.memory.Next = w.due
 	return wait, true
