@@ -35,15 +35,18 @@ func (s *relayServer) Listen(_ process.None, at *Addresses) error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: s, ReadHeaderTimeout: time.Minute, TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}}
+	// one server for each: a server that serves plain connections first sets up no HTTP/2, and
+	// hangs up on those that it has agreed on HTTP/2 with
+	plain := &http.Server{Handler: s, ReadHeaderTimeout: time.Minute}
+	secure := &http.Server{Handler: s, ReadHeaderTimeout: time.Minute, TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}}
 	var config net.ListenConfig
 	for _, one := range []struct {
 		address *Address
 		scheme  string
 		serve   func(net.Listener) error
 	}{
-		{&at.Plain, "http://", server.Serve},
-		{&at.Secure, "https://", func(l net.Listener) error { return server.ServeTLS(l, "", "") }},
+		{&at.Plain, "http://", plain.Serve},
+		{&at.Secure, "https://", func(l net.Listener) error { return secure.ServeTLS(l, "", "") }},
 	} {
 		listener, err := config.Listen(s.ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
