@@ -16,21 +16,24 @@ const (
 	soakStep = 100 * time.Millisecond
 	// soakSnapshot is how long the reader keeps each snapshot.
 	soakSnapshot = 2 * time.Second
+	// soakDay is how long a day of the inserted tasks lasts. Retention deletes whole days:
+	// one with a task that has not ended stays, and so do those after it.
+	soakDay = 10 * time.Second
 )
 
 // tasksPerStep is how many tasks each insert has, for a rate per second.
 func tasksPerStep(rate int) int { return max(rate*int(soakStep)/int(time.Second), 1) }
 
-// insertSteadily inserts tasks with a callback until ctx ends. They look a week
-// old, so that retention may delete them as soon as they have ended.
+// insertSteadily inserts tasks with a callback until ctx ends. They look a year old, so
+// that retention may delete them as soon as those of their day have ended.
 func insertSteadily(ctx context.Context, d *bench.Database, rate int, hook string) error {
-	each := tasksPerStep(rate)
+	each, began := tasksPerStep(rate), time.Now()
 	for next := 1; ; next += each {
 		_, err := d.Exec(ctx, `
 			insert into klingwatch.tasks (task_id, action, action2, callback_url, created_at, deadline_at)
-			select @prefix || i, @action, @action2, @hook || i, now() - interval '7 days', now() + interval '1 day'
+			select @prefix || i, @action, @action2, @hook || i, now() - interval '365 days' + make_interval(days => @day), now() + interval '1 day'
 			from generate_series(@first::int, @last::int) i`,
-			pgx.StrictNamedArgs{"prefix": standin.TaskPrefix, "action": standin.Action, "action2": standin.Action2, "hook": hook, "first": next, "last": next + each - 1})
+			pgx.StrictNamedArgs{"prefix": standin.TaskPrefix, "action": standin.Action, "action2": standin.Action2, "hook": hook, "day": int(time.Since(began) / soakDay), "first": next, "last": next + each - 1})
 		if err != nil {
 			return fmt.Errorf("inserting tasks %d to %d: %w", next, next+each-1, err)
 		}
